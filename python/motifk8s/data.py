@@ -1,0 +1,142 @@
+"""Data sets in the store: made or imported once, shared by all cells and studies.
+
+``datasets/<name>-<key>/data.h5`` with ``done.json`` written last. The key is a hash of what the
+study file says of the data, so studies that say the same share one file.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from motifk8s import datasets
+from motifk8s.errors import InputError, Problem
+from motifk8s.store import FolderStore, MissingError, Store
+from motifk8s.study import Study, content_hash
+
+FORMAT = 1
+# Raised when the same description yields other data.
+DATA_VERSION = 1
+
+
+def place(study: Study, name: str) -> str:
+    """Where a data set of a study is kept in the store."""
+    spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
+    if spec["kind"] == "synthetic":
+        # Only the first id of a class is embedded; the others matter to matching alone.
+        spec["classes"] = {name: ids[0] for name, ids in spec["classes"].items()}
+        spec["seed"] = study.seed_of(name)
+    elif spec["kind"] == "deepsea":
+        spec["classes"] = {name: label["column"] for name, label in spec["classes"].items()}
+    else:
+        spec["classes"] = list(spec["classes"])
+    return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
+
+
+def is_ready(study: Study, name: str, store: Store) -> bool:
+    """Tell whether the store holds a data set."""
+    return store.exists(f"{place(study, name)}/done.json")
+
+
+def data_hash(study: Study, name: str, store: Store) -> str | None:
+    """Hash of a data set's content as its marker gives it; None if the store lacks it."""
+    try:
+        marker = json.loads(store.read(f"{place(study, name)}/done.json"))
+    except MissingError:
+        return None
+    except ValueError:
+        raise Problem(
+            f"{place(study, name)}/done.json is damaged: delete it to make the data set again"
+        ) from None
+    if marker.get("format") != FORMAT:
+        raise Problem(
+            f"{place(study, name)}/done.json has format {marker.get('format')}, this version reads "
+            f"{FORMAT}: use the version that wrote it, or another store"
+        )
+    return str(marker["data_hash"])
+
+
+def prepare(
+    study: Study, name: str, store: Store, source: str | None = None, again: bool = False
+) -> dict[str, Any]:
+    """Put a data set into the store unless it is there, and describe it.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        One of the study's data sets.
+    store : Store
+    source : str, optional
+        An HDF5 file to import, ours or of the reference layout.
+    again : bool
+        Make or import it even if it is there.
+
+    Raises
+    ------
+    InputError
+        If the study names no such data set, or the data must come from a file that is not given.
+    """
+    if name not in study.datasets:
+        known = ", ".join(study.datasets)
+        raise InputError(f"study {study.name} has no data set {name!r}; it has {known}")
+    if is_ready(study, name, store) and not again and source is None:
+        return datasets.describe(load_dataset(study, name, store))
+    spec = study.datasets[name]
+    path = source or getattr(spec, "path", None)
+    if path is not None:
+        dataset = datasets.read(path, list(spec.motif_ids))
+        length = dataset.codes.shape[1]
+        if length != spec.length or list(dataset.classes) != list(spec.motif_ids):
+            raise InputError(
+                f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
+                f"{length} bp, but data set {name} of study {study.name} has "
+                f"{spec.n_classes} ({', '.join(spec.motif_ids)}) and {spec.length} bp"
+            )
+    elif spec.kind == "synthetic":
+        dataset = datasets.synthesize(spec, study.seed_of(name))
+    else:
+        raise InputError(
+            f"data set {name} is not in the store and cannot be made; import it: "
+            f"motifk8s dataset {study.name} {name} --from FILE.h5"
+        )
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        file = Path(folder) / "data.h5"
+        datasets.write(dataset, file, spec.model_dump(mode="json"))
+        store.upload(file, f"{place(study, name)}/data.h5")
+    marker = {"format": FORMAT, "data_hash": dataset.data_hash}
+    store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
+    return datasets.describe(dataset)
+
+
+def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
+    """Read a data set from the store and check it against its marker.
+
+    Raises
+    ------
+    Problem
+        If it is not there, or is not what the marker says.
+    """
+    expected = data_hash(study, name, store)
+    if expected is None:
+        raise InputError(
+            f"data set {name} is not in the store {store.url}: motifk8s dataset {study.name} {name}"
+        )
+    path = f"{place(study, name)}/data.h5"
+    try:
+        if isinstance(store, FolderStore):
+            dataset = datasets.read(store.folder / path)
+        else:
+            with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+                store.download(path, Path(folder) / "data.h5")
+                dataset = datasets.read(Path(folder) / "data.h5")
+    except (MissingError, InputError) as error:
+        raise Problem(f"{error}; make it again: motifk8s dataset {study.name} {name} --again") from None
+    if dataset.data_hash != expected:
+        raise Problem(
+            f"{path} in {store.url} is not the data that its marker names; make it again: "
+            f"motifk8s dataset {study.name} {name} --again"
+        )
+    return dataset

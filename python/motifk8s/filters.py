@@ -1,0 +1,207 @@
+"""What a filter has learned: the position probability matrix of the windows that excite it.
+
+Paper, Methods, "Visualizing first layer filters"; the reference code's rule is the other preset.
+Any convolution before the first pooling can be read this way, by its receptive field.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from motifk8s.devices import open_device
+from motifk8s.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from motifk8s.study import Motifs
+
+# Bases in one batch on the device: bounds the windows, of W x 4 floats each, to some tens of MB.
+BASES_PER_BATCH = 100_000
+
+
+class Layer(NamedTuple):
+    """A convolution before the first pooling, and where its activations come out.
+
+    Attributes
+    ----------
+    conv : keras.layers.Conv1D
+    tail : tuple of keras.Layer
+        Batch norm and activation behind it; they work on each filter alone.
+    receptive_field : int
+        Bases that one activation depends on.
+    offset : int
+        The receptive field of the activation at i begins at i - offset.
+    first : bool
+        Whether the convolution reads the sequence itself.
+    """
+
+    conv: Any
+    tail: tuple[Any, ...]
+    receptive_field: int
+    offset: int
+    first: bool
+
+    @property
+    def output(self) -> Any:
+        """The activations, a symbolic tensor (N, L, F)."""
+        return (self.tail[-1] if self.tail else self.conv).output
+
+
+class Filters(NamedTuple):
+    """The motifs of one layer's F filters, each of W columns.
+
+    Attributes
+    ----------
+    ppm : numpy.ndarray (F, W, 4) float32
+        Untrimmed. A column that no window covers, and every column of a dead filter, is 0.25.
+    windows : numpy.ndarray (F,) int64
+        Windows in each alignment.
+    maximum : numpy.ndarray (F,) float32
+        The activation of which the threshold is a fraction.
+    maximum_kind : str
+        "achievable" or "observed".
+    dead : numpy.ndarray (F,) bool
+        No window passes: there is no alignment.
+    """
+
+    ppm: np.ndarray
+    windows: np.ndarray
+    maximum: np.ndarray
+    maximum_kind: str
+    dead: np.ndarray
+
+
+def readable_layers(model: keras.Model) -> dict[str, Layer]:
+    """Find the convolutions before the first pooling of a model, in order, by name.
+
+    Raises
+    ------
+    InputError
+        If the model does not read (N, L, 4) sequences or has no such convolution.
+    """
+    from keras import layers as kinds
+
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
+        raise InputError(
+            f"the model's input is {shape}; motifs are read from models of one-hot sequences "
+            "(N, L, 4) in the order A C G T"
+        )
+    passing = (kinds.BatchNormalization, kinds.Activation, kinds.ReLU)
+    found: dict[str, Layer] = {}
+    current: Layer | None = None
+    field, offset = 1, 0
+    for layer in model.layers:
+        if isinstance(layer, kinds.Conv1D):
+            if layer.strides != (1,) or layer.dilation_rate != (1,):
+                break
+            width = layer.kernel_size[0]
+            if layer.padding == "same":
+                offset += (width - 1) // 2
+            elif layer.padding == "causal":
+                offset += width - 1
+            field += width - 1
+            current = Layer(layer, (), field, offset, not found)
+        elif isinstance(layer, passing) and current is not None:
+            current = current._replace(tail=(*current.tail, layer))
+        elif isinstance(layer, kinds.InputLayer | kinds.Dropout | kinds.SpatialDropout1D):
+            continue
+        else:
+            break
+        if current is not None:
+            found[current.conv.name] = current
+    if not found:
+        raise InputError("the model has no convolution before its first pooling: nothing to read")
+    return found
+
+
+def achievable_maximum(layer: Layer) -> np.ndarray | None:
+    """Compute the highest activation that any sequence can give each filter of a first layer.
+
+    The activation of the batch-normalised sum over positions of each column's largest weight, or
+    smallest where the scale of the batch norm is negative (paper, Methods).
+
+    Returns
+    -------
+    numpy.ndarray (F,) or None
+        None for a deeper layer, for which there is no closed form.
+    """
+    if not layer.first:
+        return None
+    kernel = np.asarray(layer.conv.kernel, np.float64)  # (W, 4, F)
+    low, high = kernel.min(axis=1).sum(axis=0), kernel.max(axis=1).sum(axis=0)
+    if layer.conv.use_bias:
+        bias = np.asarray(layer.conv.bias, np.float64)
+        low, high = low + bias, high + bias
+    extremes = np.stack([low, high])[:, None, :].astype(np.float32)
+    if layer.conv.activation is not None:
+        extremes = layer.conv.activation(extremes)
+    for step in layer.tail:
+        extremes = step(extremes)
+    return np.asarray(extremes).max(axis=(0, 1))
+
+
+def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -> Filters:
+    """Turn each filter of a layer into a motif by aligning the windows that excite it.
+
+    The data set is streamed twice at the most (once for the observed maximum, once for the
+    alignment); what is kept is O(F W), whatever the number of sequences.
+
+    Parameters
+    ----------
+    model : keras.Model
+    layer : Layer
+        From `readable_layers`.
+    codes : numpy.ndarray (N, L) uint8
+        The test set.
+    rule : Motifs
+        Threshold, windows, weights, ends and window length.
+    """
+    import keras
+    from keras import ops
+
+    length = codes.shape[1]
+    device = open_device(keras.Model(model.inputs, layer.output))
+    batch = max(1, BASES_PER_BATCH // length)
+    kind = "observed"
+    maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
+    if maximum is None:
+        maxima = device.map(codes, batch, reduce=lambda x, y: ops.max(y, axis=(0, 1)))
+        maximum = np.max(list(maxima), axis=0)
+    else:
+        kind = "achievable"
+    # Beyond reach where nothing excites the filter, so that it has no window.
+    threshold = np.where(maximum > 0, rule.threshold * maximum, np.inf).astype(np.float32)
+    width = rule.window or layer.receptive_field
+    offset = layer.offset if width == layer.receptive_field else (width - 1) // 2
+    positions = layer.output.shape[1]
+    starts = np.arange(positions) - offset
+    inside = ((starts >= 0) & (starts + width <= length)).astype(np.float32)
+
+    def align(x: Any, y: Any) -> tuple[Any, Any]:
+        weights = ops.cast(y > threshold, "float32")  # (n, L, F)
+        if rule.windows == "best":
+            weights *= ops.one_hot(ops.argmax(y, axis=1), positions, axis=1, dtype="float32")
+        if rule.ends == "drop":
+            weights *= inside[None, :, None]
+        windows = ops.sum(weights, axis=(0, 1))
+        if rule.weighted:
+            weights *= y
+        padded = ops.pad(x, ((0, 0), (offset, width), (0, 0)))
+        bases = ops.concatenate([padded[:, w : w + positions] for w in range(width)], axis=-1)
+        counts = ops.tensordot(weights, bases, axes=((0, 1), (0, 1)))  # (F, W * 4)
+        return windows, counts
+
+    n_filters = layer.output.shape[-1]
+    windows = np.zeros(n_filters, np.int64)
+    counts = np.zeros((n_filters, width * 4))
+    for batch_windows, batch_counts in device.map(codes, batch, reduce=align):
+        windows += batch_windows.astype(np.int64)
+        counts += batch_counts
+    counts = counts.reshape(n_filters, width, 4)
+    totals = counts.sum(axis=2, keepdims=True)
+    ppm = np.divide(counts, totals, out=np.full_like(counts, 0.25), where=totals > 0)
+    return Filters(ppm.astype(np.float32), windows, maximum.astype(np.float32), kind, windows == 0)

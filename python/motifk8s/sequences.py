@@ -1,0 +1,93 @@
+"""DNA as text, as base codes and as one-hot arrays: A C G T = 0 1 2 3, unknown = 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from motifk8s.errors import InputError
+
+ALPHABET = "ACGTN"
+UNKNOWN = 4
+
+
+def encode(sequences: str | Sequence[str]) -> np.ndarray:
+    """Turn text into base codes.
+
+    Parameters
+    ----------
+    sequences : str or sequence of str
+        All of one length, upper or lower case. One string counts as a list of one.
+
+    Returns
+    -------
+    (N, L) uint8
+        A C G T = 0 1 2 3; any other letter is 4.
+
+    Raises
+    ------
+    InputError
+        If the sequences differ in length.
+    """
+    if isinstance(sequences, str):
+        sequences = [sequences]
+    lengths = np.array([len(sequence) for sequence in sequences], int)
+    if len(lengths) and (odd := np.flatnonzero(lengths != lengths[0])).size:
+        raise InputError(
+            f"sequence {odd[0]} has {lengths[odd[0]]} bp, those before it {lengths[0]}; "
+            "all must have one length"
+        )
+    table = np.full(256, UNKNOWN, np.uint8)
+    for code, base in enumerate("ACGT"):
+        table[[ord(base), ord(base.lower())]] = code
+    text = "".join(sequences).encode("ascii", "replace")
+    length = lengths[0] if len(lengths) else 0
+    return table[np.frombuffer(text, np.uint8)].reshape(len(lengths), length)
+
+
+def decode(codes: np.ndarray) -> list[str]:
+    """Turn base codes (N, L), or (L,) for one sequence, into text; 4 becomes N."""
+    letters = np.frombuffer(ALPHABET.encode(), np.uint8)[np.atleast_2d(codes)]
+    return [row.tobytes().decode() for row in letters]
+
+
+def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
+    """Turn one-hot sequences into base codes.
+
+    Parameters
+    ----------
+    x : (N, 4, L) or (N, L, 4)
+        Zeros and ones of any numeric type, channels A C G T. (N, 4, 4) is taken as (N, 4, L).
+    first : int
+        Number of the first row, for messages, where `x` is a block of a larger array.
+
+    Returns
+    -------
+    (N, L) uint8
+        A position without any one is 4 (unknown).
+
+    Raises
+    ------
+    InputError
+        If no axis has four channels, or a position holds anything but zeros and at most one 1.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or 4 not in x.shape[1:]:
+        raise InputError(f"one-hot sequences must have shape (N, 4, L) or (N, L, 4), not {x.shape}")
+    channels = x if x.shape[1] == 4 else x.transpose(0, 2, 1)  # (N, 4, L)
+    one = channels == 1
+    ones = one.sum(axis=1, dtype=np.uint8)  # (N, L)
+    zeros = (channels == 0).sum(axis=1, dtype=np.uint8)
+    wrong = (ones > 1) | (ones + zeros < 4)
+    if wrong.any():
+        row, position = np.argwhere(wrong)[0]
+        values = ", ".join(f"{value:g}" for value in channels[row, :, position].astype(float))
+        raise InputError(
+            f"sequence {first + row}, position {position} is not one-hot (A C G T = {values}); "
+            "it must be zeros with at most one 1"
+        )
+    codes = np.where(ones == 0, np.uint8(UNKNOWN), np.uint8(0))
+    for code in (1, 2, 3):
+        codes += one[:, code] * np.uint8(code)
+    return codes

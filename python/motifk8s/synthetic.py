@@ -1,0 +1,98 @@
+"""Random sequences with motifs embedded in them.
+
+Only raw PCG64 output, integer arithmetic and single rounded operations are used, so a seed gives
+the same bytes on every platform and with every numpy version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from motifk8s.errors import InputError
+
+
+def sample(
+    models: Sequence[np.ndarray], weights: Sequence[float], n: int, length: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sample sequences from a uniform background with PPMs embedded (Koo & Eddy 2019, Methods).
+
+    Each sequence gets its own models, drawn with replacement, in the order drawn, with at least
+    1 bp between them and from the ends. Every arrangement of that kind is equally likely.
+
+    Parameters
+    ----------
+    models : sequence of (W, 4) float
+        PPMs, columns A C G T.
+    weights : sequence of float
+        Relative frequency of 1, 2, 3, ... models in a sequence.
+    n, length : int
+        Number of sequences N and their length L in bp.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    codes : (N, L) uint8
+    sequence, model, start : (M,) int
+        Of each embedded model the row, the index in `models` and the first base (0-based),
+        ordered by sequence, then start.
+
+    Raises
+    ------
+    InputError
+        If the largest number of the longest models does not fit into the length.
+    """
+    widths = np.array([len(model) for model in models])
+    share = np.cumsum(np.trim_zeros(np.array(weights, float), "b"))
+    most, longest = len(share), int(widths.max())
+    if (needed := most * longest + most + 1) > length:
+        raise InputError(
+            f"synthetic data: {most} motifs of up to {longest} bp with 1 bp around each need "
+            f"{needed} bp, but sequences have {length}; raise length or allow fewer motifs"
+        )
+
+    source = np.random.PCG64(seed)
+    count = 1 + np.searchsorted(share / share[-1], _uniform(source, n), side="right")
+    present = np.arange(most) < count[:, None]  # (N, most)
+    model = (_uniform(source, n * most) * len(models)).astype(int).reshape(n, most)
+    width = np.where(present, widths[model], 0)
+    start = _starts(length, count, width, _uniform(source, n * most).reshape(n, most))
+
+    # 32 background bases from each raw 64-bit number, lowest bits first.
+    raw = source.random_raw(-(-n * length // 32)).astype("<u8").view(np.uint8)
+    bases = (raw[:, None] >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)).ravel()
+    codes = bases[: n * length].reshape(n, length)
+
+    sequence = np.nonzero(present)[0]
+    model, width, start = model[present], width[present], start[present]  # (M,)
+    motif = np.repeat(np.arange(len(model)), width)  # one entry per embedded base
+    column = np.arange(len(motif)) - np.repeat(np.cumsum(width) - width, width)
+    below = np.ones((len(models), longest, 3))
+    for i, ppm in enumerate(models):
+        below[i, : len(ppm)] = np.cumsum(ppm, axis=1)[:, :3]
+    drawn = _uniform(source, len(motif))[:, None] >= below[model[motif], column]
+    codes[sequence[motif], start[motif] + column] = drawn.sum(axis=1)
+    return codes, sequence, model, start
+
+
+def _uniform(source: np.random.PCG64, n: int) -> np.ndarray:
+    """(n,) numbers in [0, 1) of 53 bits each."""
+    return (source.random_raw(n) >> np.uint64(11)) * 2.0**-53
+
+
+def _starts(length: int, count: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """(N, K) starts, each arrangement that leaves 1 bp around every motif equally likely.
+
+    Stars and bars: with the mandatory bp taken out, an arrangement of k motifs and f free bp is a
+    choice of k among f + k places. Floyd's algorithm draws it in exactly k steps.
+    """
+    free = length - width.sum(axis=1) - (count + 1)
+    chosen = np.full(width.shape, length)  # beyond all places, so unused slots sort last
+    for j in range(width.shape[1]):
+        place = (uniform[:, j] * (free + j + 1)).astype(int)
+        taken = (chosen[:, :j] == place[:, None]).any(axis=1)
+        chosen[:, j] = np.where(j < count, np.where(taken, free + j, place), length)
+    chosen.sort(axis=1)
+    return chosen + 1 + np.cumsum(width, axis=1) - width
