@@ -133,7 +133,9 @@ def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
                 store.download(path, Path(folder) / "data.h5")
                 dataset = datasets.read(Path(folder) / "data.h5")
     except (MissingError, InputError) as error:
-        raise Problem(f"{error}; make it again: motifk8s dataset {study.name} {name} --again") from None
+        raise Problem(
+            f"{error}; make it again: motifk8s dataset {study.name} {name} --again"
+        ) from None
     if dataset.data_hash != expected:
         raise Problem(
             f"{path} in {store.url} is not the data that its marker names; make it again: "

@@ -12,6 +12,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -162,9 +163,9 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
         _store(file, "codes", dataset.codes.astype(np.uint8, copy=False))
         _store(file, "labels", dataset.labels.astype(np.int8, copy=False))
         _store(file, "split", dataset.split.astype(np.uint8, copy=False))
-        names = [name.encode() for name in dataset.classes]
-        text = h5py.string_dtype("utf-8", max(map(len, names), default=1))
-        file.create_dataset("classes", data=np.array(names, dtype=text))
+        names = np.array([name.encode() for name in dataset.classes])
+        text = h5py.string_dtype("utf-8", names.dtype.itemsize)
+        file.create_dataset("classes", data=names.astype(text))
         if dataset.embedded is not None:
             _store(file, "embedded", dataset.embedded.astype(EMBEDDED, copy=False))
     _replace(Path(path), image.getbuffer())
@@ -172,13 +173,12 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
 
 def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
     """Store one array, compressed in chunks of about 1 MB."""
-    if not data.size:
-        file.create_dataset(name, data=data)
-        return
-    rows = min(len(data), max(1, 2**20 * len(data) // data.nbytes))
-    chunks = (rows, *data.shape[1:])
-    # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
-    file.create_dataset(name, data=data, chunks=chunks, compression="gzip", compression_opts=2)
+    options: dict[str, Any] = {}
+    if data.size:  # nothing cannot be cut into chunks
+        rows = min(len(data), max(1, 2**20 * len(data) // data.nbytes))
+        # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
+        options = {"chunks": (rows, *data.shape[1:]), "compression": "gzip", "compression_opts": 2}
+    file.create_dataset(name, data=data, **options)
 
 
 def _replace(path: Path, data: memoryview) -> None:
@@ -193,7 +193,8 @@ def _replace(path: Path, data: memoryview) -> None:
     except OSError as error:
         raise Problem(f"{path}: cannot write the data set: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, or never was
+            temporary.unlink()
 
 
 def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:
@@ -213,37 +214,32 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
     Raises
     ------
     InputError
-        If the file is missing, damaged or of another layout; if arrays do not fit each other or
-        hold impossible values; if a class has no positives or no negatives among the training or
-        test sequences, as its AUROC is then undefined.
+        If the file is missing, damaged or of another layout, arrays do not fit each other or hold
+        impossible values, or a class has no positives or no negatives in the training or test set.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such data set file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not an HDF5 file")
     try:
-        with h5py.File(path) as file:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, not an HDF5 file")
+        # Files are replaced as a whole, so no lock is needed; some network folders have none.
+        with h5py.File(path, locking=False) as file:
             if file.attrs.get("format") == FORMAT:
                 dataset, stored = _read_ours(file, path)
             else:
                 dataset, stored = _read_reference(file, path), None
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such data set file") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # all h5py's
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())
         raise InputError(f"{path}: not an HDF5 file, or truncated or damaged ({reason})") from error
     if classes is not None:
-        if len(classes) != dataset.labels.shape[1]:
-            raise InputError(
-                f"{path}: labels have {dataset.labels.shape[1]} classes, but {len(classes)} "
-                "class names are given"
-            )
+        here, given = ", ".join(dataset.classes), ", ".join(classes)
+        if len(classes) != (number := dataset.labels.shape[1]):
+            raise InputError(f"{path}: has {number} classes ({here}), not {len(classes)} ({given})")
         if stored is not None and tuple(classes) != dataset.classes:
-            raise InputError(
-                f"{path}: its classes are {', '.join(dataset.classes)}, in this order, not "
-                f"{', '.join(classes)}"
-            )
+            raise InputError(f"{path}: its classes are {here}, in this order, not {given}")
         dataset = replace(dataset, classes=tuple(classes))
     _check(dataset, str(path))
     if stored not in (None, dataset.data_hash):
@@ -260,18 +256,17 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         `length` in bp; `sequences` by part; `positives` and `unknown_labels` by class and part;
         `sequences_with_n`, those with an unknown base; `data_hash`.
     """
-    parts = {name: dataset.part(name) for name in PARTS}
+    labels = {part: dataset.part(part)[1] for part in PARTS}
 
     def count(value: int) -> dict[str, dict[str, int]]:
-        by_part = {name: (labels == value).sum(axis=0) for name, (_, labels) in parts.items()}
         return {
-            label: {name: int(counts[i]) for name, counts in by_part.items()}
-            for i, label in enumerate(dataset.classes)
+            name: {part: int((labels[part][:, i] == value).sum()) for part in PARTS}
+            for i, name in enumerate(dataset.classes)
         }
 
     return {
         "length": dataset.codes.shape[1],
-        "sequences": {name: len(codes) for name, (codes, _) in parts.items()},
+        "sequences": {part: len(labels[part]) for part in PARTS},
         "positives": count(1),
         "unknown_labels": count(-1),
         "sequences_with_n": sum(
@@ -318,9 +313,7 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
     labels = _member(file, path, "labels", "N C", np.dtype("i1"))
     split = _member(file, path, "split", "N", np.dtype("u1"))
     classes = _member(file, path, "classes", "C", "text")
-    embedded = None
-    if "embedded" in file:
-        embedded = _member(file, path, "embedded", "M", EMBEDDED)[...]
+    embedded = _member(file, path, "embedded", "M", EMBEDDED)[...] if "embedded" in file else None
     names = tuple(classes.asstr()[...].tolist())
     dataset = Dataset(codes[...], labels[...], split[...], names, embedded)
     return dataset, str(file.attrs.get("data_hash"))
@@ -389,7 +382,7 @@ def _check(dataset: Dataset, where: str) -> None:
             )
     for number, part in enumerate(PARTS):
         if number not in split:
-            raise InputError(f"{where}: the {part} part holds no sequences")
+            raise InputError(f"{where}: the {part} part has no sequences; split the data anew")
     if dataset.embedded is not None and len(dataset.embedded):
         ends = {"sequence": len(codes), "class": len(classes), "start": codes.shape[1]}
         for field, end in ends.items():

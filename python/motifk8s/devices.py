@@ -103,7 +103,7 @@ class Device:
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
         self.model = model
-        self.optimizer = optimizer
+        self.optimizer: Any = optimizer
         if optimizer is not None:
             optimizer.build(model.trainable_variables)
 
@@ -201,7 +201,7 @@ class TensorFlowDevice(Device):
                     loss = cross_entropy(y, model(x, training=True))
                     loss += tf.add_n(model.losses) if model.losses else 0.0
                 variables = model.trainable_variables
-                optimizer.apply(tape.gradient(loss, variables), variables)
+                self.optimizer.apply(tape.gradient(loss, variables), variables)
                 total += loss * tf.cast(tf.shape(rows)[0], "float32")
             return total
 
@@ -249,7 +249,7 @@ class JaxDevice(Device):
                 (loss, others), grads = gradient(
                     trainable, others, one_hot(codes[rows]), labels[rows]
                 )
-                trainable, moments = optimizer.stateless_apply(moments, grads, trainable)
+                trainable, moments = self.optimizer.stateless_apply(moments, grads, trainable)
                 return (trainable, others, moments), loss * len(rows)
 
             state, losses = jax.lax.scan(step, state, batches)

@@ -48,7 +48,8 @@ def build(
 
     layers = keras.layers
     # Each layer has a stream of its own, so that adding one changes no other's weights.
-    seeds = iter(np.random.SeedSequence(seed).generate_state(4 * (len(spec.conv) + len(spec.dense) + 1)))
+    most = 2 * (len(spec.conv) + len(spec.dense)) + 1
+    seeds = iter(np.random.SeedSequence(seed).generate_state(most))
 
     def weights() -> dict[str, object]:
         initializer = keras.initializers.get(

@@ -7,6 +7,7 @@ when it is read, so damage shows on every server, whatever checksums that server
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -38,13 +39,14 @@ SMALL = 8 * MEGABYTE  # sent as one request, larger in parts
 
 # Codes of S3 and its kin that mean the same to a person; what to do about each.
 EXPIRED = "the credentials have expired; renew them and run the same command again"
+UNKNOWN = "the server does not know the access key; check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"
 CREDENTIALS = {
     "ExpiredToken": EXPIRED,
     "ExpiredTokenException": EXPIRED,
     "TokenRefreshRequired": EXPIRED,
     "InvalidToken": "the session token is not valid; renew it or unset AWS_SESSION_TOKEN",
-    "InvalidAccessKeyId": "the server does not know the access key; check AWS_ACCESS_KEY_ID"
-    " and AWS_ENDPOINT_URL",
+    "InvalidAccessKeyId": UNKNOWN,
+    "XAdminUserNotFound": UNKNOWN,  # versitygw's, with a 404
     "SignatureDoesNotMatch": "the secret key does not fit the access key; check"
     " AWS_SECRET_ACCESS_KEY",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
@@ -174,7 +176,8 @@ class S3Store(Store):
         # Markers first: what is half deleted must never look finished.
         names = sorted(self.list(path), key=lambda name: not name.endswith(MARKER))
         for name in [*names, path]:
-            self._call("delete", name, partial(remove, name))
+            with contextlib.suppress(MissingError):
+                self._call("delete", name, partial(remove, name))
 
     def list(self, path: str = "") -> Paths:
         prefix = self._key(path) + "/" if path else self.prefix
@@ -207,7 +210,8 @@ class S3Store(Store):
             "user_agent_extra": "motifk8s",
         }
         session = boto3.session.Session()
-        region = session.region_name or "us-east-1"
+        # boto3 itself overlooks AWS_REGION, which clusters set.
+        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
         try:
             client = session.client("s3", region_name=region, config=Config(**settings))
         except ValueError as err:
@@ -302,7 +306,7 @@ class S3Store(Store):
             return InputError(f"{what}: {server} has no bucket {self.bucket!r}; {hint}"), False
         if code == "InvalidBucketName":
             return InputError(f"{what}: {self.bucket!r} cannot be the name of a bucket"), False
-        if status == 404:
+        if code == "NoSuchKey":  # no other 404 is one: what is not S3 at all answers so too
             return MissingError(f"{what}: there is no such file"), False
         if code in CREDENTIALS or err.operation_name.startswith("AssumeRole"):
             return Problem(f"{what}: {CREDENTIALS.get(code, told)} ({code})"), False
@@ -315,7 +319,9 @@ class S3Store(Store):
         if code in BUSY:
             hint = "run fewer cells at once, or later"
             return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
-        return Problem(f"{what}: {server} answered {code}: {told}"), status >= 500 or code in AGAIN
+        hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
+        problem = Problem(f"{what}: {server} answered {code}: {told}{hint}")
+        return problem, status >= 500 or code in AGAIN
 
 
 def _line(err: object) -> str:

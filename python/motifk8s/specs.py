@@ -279,7 +279,7 @@ class Motifs(Preset):
     """In bp; null: the receptive field of the layer."""
     nsites: Literal["windows", "width"] = "width"
     """What nsites says in the MEME file."""
-    trim: Annotated[Trim | None, Field(default_factory=Trim)]
+    trim: Trim | None = Field(default_factory=Trim)
     """Null: not trimmed."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -171,14 +171,14 @@ class FolderStore(Store):
     """A store in a local folder. Symbolic links in it are followed: they are the user's."""
 
     def __init__(self, folder: str | Path):
-        if not str(folder):
-            raise InputError("the store has no name; give a folder or s3://bucket/prefix")
+        if not str(folder).isprintable() or not str(folder):
+            raise InputError(f"store {str(folder)!r}: give a folder or s3://bucket/prefix")
         try:
             self.folder = Path(folder).expanduser()
             if self.folder.exists() and not self.folder.is_dir():
                 raise InputError(f"store {folder}: is a file; give a folder or s3://bucket/prefix")
-        except (RuntimeError, ValueError) as err:
-            raise InputError(f"store {str(folder)!r}: {err}") from err
+        except RuntimeError as err:
+            raise InputError(f"store {folder}: {err}") from err  # ~ of nobody
         except OSError as err:
             raise local_problem(err, "open", Path(folder)) from err
         self.url = str(self.folder)

@@ -118,16 +118,18 @@ def _path(*parts: str | int) -> str:
 
 
 def _reason(kind: str, context: dict[str, Any], value: Any, key: bool, message: str) -> str:
-    shown = json.dumps(value, default=str, ensure_ascii=False)
-    shown = shown if len(shown) <= 40 else shown[:37] + "..."
+    shown = "a list" if isinstance(value, list) else "a mapping"
+    if not isinstance(value, list | dict):  # those may be long, or contain themselves
+        shown = json.dumps(value, default=str, ensure_ascii=False)
+        shown = shown if len(shown) <= 40 else shown[:37] + "..."
     if key and kind == "string_type":
         return f"{shown} is no text; put it in quotes"
-    if key and kind == "string_too_long":
-        return f"longer than {context['max_length']} characters"
     if kind == "missing":
         return "missing"
     if kind in NEEDED:
         return f"{NEEDED[kind]} is needed, not {shown}"
+    if kind == "finite_number":
+        return f"a finite number is needed, not {shown}"
     if kind in LIMITS:
         limit, words = LIMITS[kind]
         return f"must be {words} {context[limit]:g}, not {shown}"
@@ -135,9 +137,10 @@ def _reason(kind: str, context: dict[str, Any], value: Any, key: bool, message: 
         least, n = context["min_length"], len(value)
         return "empty" if n == 0 else f"{least} are needed, not {n}"
     if kind in ("too_long", "string_too_long"):
-        return f"{context['max_length']} are the most, not {len(value)}"
+        what = " characters" if kind == "string_too_long" else ""
+        return f"{context['max_length']}{what} are the most, not {len(value)}"
     if kind == "string_pattern_mismatch" and context["pattern"].startswith("^[a-z0-9]"):
-        return "a name is made of lower-case letters, digits and inner hyphens"
+        return f"{shown} is no name; lower-case letters, digits and inner hyphens make one"
     if kind == "string_pattern_mismatch":
         return f"{shown} does not match {context['pattern']}"
     if kind == "literal_error":

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from motifk8s import studyfile
 from motifk8s.errors import InputError
@@ -63,7 +63,7 @@ class Cell(NamedTuple):
 class Study(Strict):
     """Everything that decides the numbers of a study."""
 
-    format: Annotated[int, Field(ge=1, le=1)] = 1
+    format: Annotated[int, Field(json_schema_extra={"const": 1})] = 1
     """Of the study file."""
     name: Name
     """Its folder in the store."""
@@ -77,9 +77,9 @@ class Study(Strict):
         Field(min_length=1),
     ]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    training: Annotated[Training, Field(default_factory=Training)]
-    motifs: Annotated[Motifs, Field(default_factory=Motifs)]
-    matches: Annotated[Matches, Field(default_factory=Matches)]
+    training: Training = Field(default_factory=Training)
+    motifs: Motifs = Field(default_factory=Motifs)
+    matches: Matches = Field(default_factory=Matches)
     grid: (
         Annotated[dict[Name, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)]
         | None
@@ -88,13 +88,20 @@ class Study(Strict):
     expected: list[Expected] = []
     """Published numbers."""
 
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, value: int) -> int:
+        if value != 1:
+            raise problems_error([("", f"this version reads format 1, not {value}")])
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _label_models(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("models"), dict):
             models = {
                 name: {**spec, "label": name}
-                if isinstance(spec, dict) and spec.get("label", "") == ""
+                if isinstance(name, str) and isinstance(spec, dict) and spec.get("label", "") == ""
                 else spec
                 for name, spec in data["models"].items()
             }

@@ -46,8 +46,7 @@ def locate(name_or_path: str, folder: Path | None = None) -> Path:
     names = builtin_names()
     if name_or_path in names:
         return FOLDER / f"{name_or_path}.yaml"
-    reason = no_such("built-in study", name_or_path, names)
-    raise InputError(f"{reason}; the path of a study file ends in .yaml")
+    raise InputError(no_such("built-in study (or path that ends in .yaml)", name_or_path, names))
 
 
 def read_text(path: Path) -> str:
@@ -74,6 +73,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         data = YAML(typ="safe", pure=True).load(text)
@@ -82,9 +82,13 @@ def parse(text: str, source: str) -> dict[str, Any]:
         where = f"line {mark.line + 1}: " if mark else ""
         what = str(error.problem or error.context).split(" with value ")[0]
         raise InputError(f"{source}: {where}not YAML: {' '.join(what.split())}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(f"{source}: not YAML: {what}") from None
+    except ReaderError as error:
+        where = f"line {text[: error.position].count(chr(10)) + 1}"
+        raise InputError(f"{source}: {where}: not YAML: a control character") from None
+    except RecursionError:
+        raise InputError(f"{source}: not a study: nested too deeply") from None
+    except (YAMLError, ValueError) as error:
+        raise InputError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
     if data is None:
         raise InputError(f"{source}: line 1: empty; a study begins with name: NAME")
     if not isinstance(data, dict):
@@ -172,15 +176,22 @@ def _is_fresh(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -
 
 def _stays(row: Any, base: dict[str, Any], result: dict[str, Any]) -> bool:
     """Whether a row of `expected` speaks only of what the patch did not delete."""
+
+    def deleted(kind: str, name: Any) -> bool:
+        before, after = (_mapping(s.get(kind)) for s in (base, result))
+        return isinstance(name, str) and name in before and name not in after
+
     if not isinstance(row, dict):
         return True
     models = row.get("models")
-    named = {"datasets": [row.get("dataset")], "models": models if isinstance(models, list) else []}
-    return not any(
-        name in (base.get(kind) or {}) and name not in (result.get(kind) or {})
-        for kind, names in named.items()
-        for name in names
+    return not (
+        deleted("datasets", row.get("dataset"))
+        or any(deleted("models", name) for name in (models if isinstance(models, list) else []))
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _make_absolute(data: dict[str, Any], folder: Path) -> None:
@@ -189,8 +200,8 @@ def _make_absolute(data: dict[str, Any], folder: Path) -> None:
     def absolute(path: str) -> str:
         return str((folder / Path(path).expanduser()).absolute()) if "://" not in path else path
 
-    datasets, matches = data.get("datasets"), data.get("matches")
-    for spec in datasets.values() if isinstance(datasets, dict) else ():
+    matches = data.get("matches")
+    for spec in _mapping(data.get("datasets")).values():
         if isinstance(spec, dict) and isinstance(spec.get("path"), str) and spec["path"]:
             spec["path"] = absolute(spec["path"])
     if isinstance(matches, dict) and isinstance(name := matches.get("database"), str):

@@ -91,11 +91,11 @@ def _loads(data: bytes | None, key: str) -> _Snapshot | None:
             meta = json.loads(str(arrays["meta"]))
             if meta["format"] != 1 or meta["key"] != key:
                 return None
-            lists = [
+            state, best = (
                 [arrays[f"{name}{i}"] for i in range(sum(k.startswith(name) for k in arrays.files))]
                 for name in ("state", "best")
-            ]
-            return _Snapshot(*lists, meta["rows"], meta["resumed_at"], meta["trained_by"])
+            )
+            return _Snapshot(state, best, meta["rows"], meta["resumed_at"], meta["trained_by"])
     except (ValueError, KeyError, OSError, EOFError):
         return None
 

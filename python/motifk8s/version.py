@@ -18,8 +18,6 @@ LIBRARIES = (
     "pandas",
     "scikit-learn",
     "pyjaspar",
-    "memelite",
-    "numba",
     "logomaker",
     "matplotlib",
     "boto3",

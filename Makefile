@@ -1,0 +1,80 @@
+PYTHON ?= python3
+STUDY  ?= demo
+STORE  ?= ./store
+ARGS   ?=
+
+BIN := .venv/bin
+# Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-deps
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strategy fewest \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help study test lint format requirements clean
+# One after the other: two installations into one environment would spoil it.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## Show this
+	@echo "make TARGET [VARIABLE=value ...]"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  STUDY=$(STUDY)    a built-in study or a study file"
+	@echo "  STORE=$(STORE)    a folder or s3://bucket/prefix"
+	@echo "  PYTHON=$(PYTHON)    3.11 to 3.13; used once, to create .venv"
+	@echo "  ARGS=$(ARGS)    more for motifk8s run (study) or pytest (test)"
+
+study: .venv/run.stamp ## Run STUDY into STORE; the same command goes on where it was
+	@$(BIN)/motifk8s run "$(STUDY)" --store "$(STORE)" $(ARGS)
+
+test: .venv/dev.stamp ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp ## Check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: .venv/dev.stamp ## Put the code in the style that lint wants
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newest)
+	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
+	@$(COMPILE) $(UPGRADE) --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
+	@$(COMPILE) $(UPGRADE) --extra cpu --extra dev -c requirements/cpu.txt -o requirements/dev.txt
+	@! grep -n '://' requirements/*.txt || { echo "make: host names in requirements" >&2; exit 1; }
+
+clean: ## Remove the environment and the tools' caches; results in STORE stay
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# .venv, in three steps. What dev.txt installs includes all of cpu.txt in the same versions, so
+# either may come first and neither takes away what the other brought.
+.venv/run.stamp: requirements/cpu.txt pyproject.toml | .venv/pip.stamp
+	@echo "installing what a study needs into .venv (once; a few minutes)"
+	@$(INSTALL) --require-hashes -r requirements/cpu.txt
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/pip.stamp
+	@echo "installing what the tests need into .venv (once; a few minutes)"
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch .venv/run.stamp $@
+
+# Keeps an environment that works, whoever made it.
+.venv/pip.stamp:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "make: no $(PYTHON) here; install Python 3.11 to 3.13, or name it: make PYTHON=..." >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
+	  echo "make: $(PYTHON) is $$("$(PYTHON)" --version 2>&1), but motifk8s needs 3.11 to 3.13;" \
+	    "install one, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@{ $(BIN)/python -c '$(SUPPORTED)' && $(PIP) --version; } >/dev/null 2>&1 \
+	  || "$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
+	  echo "make: $(PYTHON) could not create .venv, for the reason above; on Debian and Ubuntu" \
+	    "install python3-venv, elsewhere see whether this folder is writable" >&2; exit 1; }
+	@touch $@

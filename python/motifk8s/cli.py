@@ -1,0 +1,276 @@
+"""The command line: ``motifk8s COMMAND``. Each command parses, calls one function, and prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motifk8s.errors import IncompleteError, InputError, Problem
+
+if TYPE_CHECKING:
+    from motifk8s.store import Store
+    from motifk8s.study import Study
+
+EPILOG = """\
+STUDY is the name of a built-in study (motifk8s plan lists them) or the path of a .yaml file.
+The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
+
+exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
+(the same command goes on where it was)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code = args.run(args)
+    except Problem as error:
+        print(f"motifk8s: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("motifk8s: stopped", file=sys.stderr)
+        return 75
+    except BrokenPipeError:  # the reader of our output, head say, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return int(code or 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="motifk8s",
+        description="Which architectures make the filters of a CNN learn whole motifs?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.set_defaults(run=_version_or_help(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(
+        name: str, run: object, text: str, *, study: bool = True
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        if study:
+            sub.add_argument(
+                "study", metavar="STUDY", help="name of a built-in study, or a .yaml file"
+            )
+            sub.add_argument(
+                "--store",
+                metavar="URL",
+                default=os.environ.get("MOTIFK8S_STORE", "./store"),
+                help="folder or s3://bucket/prefix (default: %(default)s)",
+            )
+        return sub
+
+    sub = command("run", _run, "run what is missing of a study on this machine, then aggregate it")
+    sub.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_count,
+        help="cells at a time (default: one a core; one on a GPU)",
+    )
+    sub.add_argument(
+        "--cells", metavar="PATTERN", default="*", help="only these, such as 'synthetic/cnn-25/*'"
+    )
+
+    sub = command("plan", _plan, "show the grid of a study: what is done and what is missing")
+    sub.add_argument("--json", action="store_true", help="print the unfinished cells as JSON")
+
+    sub = command("dataset", _dataset, "make or import a data set of a study, unless it is there")
+    sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all of the study)")
+    sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
+    sub.add_argument("--again", action="store_true", help="make it even if it is there")
+
+    sub = command("cell", _cell, "run one cell of a study: train, read filters, match motifs")
+    sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, such as synthetic/cnn-25/3")
+    sub.add_argument(
+        "--threads", metavar="N", type=_count, help="CPU threads (default: one a core)"
+    )
+
+    command("aggregate", _aggregate, "make tables, figures and report of a study in its store")
+
+    sub = command("report", _report, "make tables, figures and report of a study in a local folder")
+    sub.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("report"), help="(%(default)s)"
+    )
+
+    sub = command(
+        "filters", _filters, "turn the filters of any Keras model into motifs", study=False
+    )
+    sub.add_argument(
+        "model", metavar="MODEL.keras", type=Path, help="reads one-hot (N, L, 4), A C G T"
+    )
+    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set; its test part")
+    sub.add_argument(
+        "--preset", choices=["as-run", "as-written"], default="as-run", help="rule (%(default)s)"
+    )
+    sub.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("filters"), help="(%(default)s)"
+    )
+    _matching(sub)
+
+    sub = command("tomtom", _tomtom, "compare motifs with a database of motifs", study=False)
+    sub.add_argument("query", metavar="QUERY.meme", type=Path, help="motifs to compare")
+    sub.add_argument(
+        "--out", metavar="FILE", type=Path, help="write the hits here, not to the terminal"
+    )
+    _matching(sub)
+
+    sub = command(
+        "schema", _schema, "print the JSON Schema of study files, for editors", study=False
+    )
+    return parser
+
+
+def _matching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database",
+        metavar="NAME",
+        default="JASPAR2016",
+        help="a JASPAR release (CORE vertebrates) or a MEME file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evalue", metavar="E", type=float, default=0.1, help="largest E-value (%(default)s)"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _version_or_help(parser: argparse.ArgumentParser):  # type: ignore[no-untyped-def]
+    def run(args: argparse.Namespace) -> int:
+        if args.version:
+            from motifk8s.version import code_version
+
+            print(code_version())
+            return 0
+        parser.print_help()
+        return 2
+
+    return run
+
+
+def _open(args: argparse.Namespace) -> tuple[Study, Store]:
+    from motifk8s.store import open_store
+    from motifk8s.study import load
+
+    return load(args.study), open_store(args.store)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from motifk8s import grid, terminal
+
+    study, store = _open(args)
+    with terminal.Progress(study) as watcher:
+        states = grid.run(study, store, watcher, jobs=args.jobs, only=args.cells)
+    incomplete: IncompleteError | None = None
+    try:
+        outputs = grid.aggregate(study, store)
+    except IncompleteError as error:
+        incomplete = error
+        outputs = {}
+    terminal.print_results(study, store, states, outputs)
+    if incomplete:
+        raise incomplete
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from motifk8s import grid, terminal
+
+    study, store = _open(args)
+    states = grid.plan(study, store)
+    if args.json:
+        cells = [s.cell._asdict() for s in states if s.state != "done"]
+        print(json.dumps(cells))
+    else:
+        terminal.print_plan(study, store, states)
+    return 0
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    from motifk8s import data, terminal
+
+    study, store = _open(args)
+    if args.source and not args.name:
+        raise InputError(f"say which data set {args.source} is: {', '.join(study.datasets)}")
+    for name in [args.name] if args.name else list(study.datasets):
+        facts = data.prepare(study, name, store, args.source, args.again)
+        terminal.print_dataset(name, f"{store.url}/{data.place(study, name)}", facts)
+    return 0
+
+
+def _cell(args: argparse.Namespace) -> int:
+    from motifk8s import grid, terminal
+    from motifk8s.study import parse_cell
+
+    study, store = _open(args)
+    cell = parse_cell(args.cell)
+    with terminal.Progress(study, only=cell) as watcher:
+        watcher.started(cell.id)
+        metrics = grid.run_cell(study, cell, store, threads=args.threads, watcher=watcher)
+        watcher.finished(cell.id, metrics)
+    return 0
+
+
+def _aggregate(args: argparse.Namespace) -> int:
+    from motifk8s import grid
+
+    study, store = _open(args)
+    for path in grid.aggregate(study, store).values():
+        print(path)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from motifk8s import grid
+
+    study, store = _open(args)
+    for path in grid.aggregate(study, store, args.out).values():
+        print(path)
+    return 0
+
+
+def _filters(args: argparse.Namespace) -> int:
+    from motifk8s import cell, terminal
+    from motifk8s.study import Motifs
+
+    rule = Motifs.model_validate({"preset": args.preset})
+    layers = cell.read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
+    terminal.print_layers(layers, args.out)
+    return 0
+
+
+def _tomtom(args: argparse.Namespace) -> int:
+    from motifk8s.matches import run_tomtom, to_tsv
+
+    hits = run_tomtom(args.query, args.database, args.evalue, args.out)
+    if args.out is None:
+        sys.stdout.write(to_tsv(hits))
+    else:
+        print(f"{len(hits)} hits of {hits['Query_ID'].nunique()} motifs: {args.out}")
+    return 0
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from motifk8s.study import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
