@@ -57,6 +57,7 @@ def made(tmp_path_factory):
         "synthetic/cnn-1/2": "not run <yet>",
     }
     folder = tmp_path_factory.mktemp("out")
+    (folder / "mine.txt").write_text("not an output")
     return of, folder, report.aggregate_outputs(of, cells, missing, folder)
 
 
@@ -78,7 +79,7 @@ def test_every_file_is_written_and_named(made):
     charts = [f"figures/synthetic-{n}.{s}" for n in ("auroc", "fractions", "logos", "loss")
               for s in ("png", "svg")]  # fmt: skip
     names = ["comparison.csv", "results.csv", "table1.csv", "table1.html", "table1.md"]
-    assert list(paths) == [*charts, "report.html", *(f"tables/{name}" for name in names)]
+    assert sorted(paths) == [*charts, "report.html", *(f"tables/{name}" for name in names)]
     for name, path in paths.items():
         assert path == folder / name and path.stat().st_size > 200
     rows = pd.read_csv(paths["tables/results.csv"])

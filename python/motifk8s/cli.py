@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 from motifk8s.errors import IncompleteError, InputError, Problem
 
 if TYPE_CHECKING:
+    from motifk8s.grid import Aggregate
     from motifk8s.store import Store
     from motifk8s.study import Study
 
-EPILOG = """\
-STUDY is the name of a built-in study (motifk8s plan lists them) or the path of a .yaml file.
+STUDIES = sorted(path.stem for path in (Path(__file__).parent / "studies").glob("*.yaml"))
+EPILOG = f"""\
+STUDY is the path of a .yaml file or the name of a built-in study:
+{", ".join(STUDIES)}.
 The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
@@ -28,21 +32,34 @@ exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopp
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = _parser().parse_args(argv)
+    # SIGTERM, which ends a pod, is answered as Ctrl-C is; running cells do better, see `workers`.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = args.run(args)
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except Problem as error:
-        print(f"motifk8s: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("motifk8s: stopped", file=sys.stderr)
-        return 75
+        return _tell("stopped", 75)
     except BrokenPipeError:  # the reader of our output, head say, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return int(code or 0)
+    except OSError as error:  # one that no module knows more about, such as a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        return _tell(f"{where}{error.strerror or error}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(text: str, code: int) -> int:
+    print(f"motifk8s: {' '.join(text.splitlines())}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
+    from motifk8s import imports
+
     parser = argparse.ArgumentParser(
         prog="motifk8s",
         description="Which architectures make the filters of a CNN learn whole motifs?",
@@ -95,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
     sub.add_argument("--again", action="store_true", help="make it even if it is there")
 
+    imports.register(commands)
+
     sub = command("cell", _cell, "run one cell of a study: train, read filters, match motifs")
     sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, such as synthetic/cnn-25/3")
     sub.add_argument(
@@ -144,7 +163,7 @@ def _matching(parser: argparse.ArgumentParser) -> None:
         help="a JASPAR release (CORE vertebrates) or a MEME file (default: %(default)s)",
     )
     parser.add_argument(
-        "--evalue", metavar="E", type=float, default=0.1, help="largest E-value (%(default)s)"
+        "--evalue", metavar="E", type=_evalue, default=0.1, help="largest E-value (%(default)s)"
     )
 
 
@@ -152,6 +171,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _evalue(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _version_or_help(parser: argparse.ArgumentParser):  # type: ignore[no-untyped-def]
@@ -178,17 +207,17 @@ def _run(args: argparse.Namespace) -> int:
     from motifk8s import grid, terminal
 
     study, store = _open(args)
-    with terminal.Progress(study) as watcher:
-        states = grid.run(study, store, watcher, jobs=args.jobs, only=args.cells)
-    incomplete: IncompleteError | None = None
-    try:
-        outputs = grid.aggregate(study, store)
-    except IncompleteError as error:
-        incomplete = error
-        outputs = {}
-    terminal.print_results(study, store, states, outputs)
-    if incomplete:
-        raise incomplete
+    with terminal.Progress() as watcher:
+        grid.run(study, store, watcher, jobs=args.jobs, only=args.cells)
+    made = grid.aggregate(study, store)
+    terminal.print_results(study, made)
+    return _complete(made)
+
+
+def _complete(made: Aggregate) -> int:
+    if made.missing:
+        sys.stdout.flush()
+        raise IncompleteError(made.missing)
     return 0
 
 
@@ -218,42 +247,41 @@ def _dataset(args: argparse.Namespace) -> int:
 
 
 def _cell(args: argparse.Namespace) -> int:
-    from motifk8s import grid, terminal
-    from motifk8s.study import parse_cell
+    from motifk8s import terminal, workers
 
     study, store = _open(args)
-    cell = parse_cell(args.cell)
-    with terminal.Progress(study, only=cell) as watcher:
+    cell = study.cell(args.cell)
+    with terminal.Progress() as watcher:
         watcher.started(cell.id)
-        metrics = grid.run_cell(study, cell, store, threads=args.threads, watcher=watcher)
+        metrics = workers.run_cell(study, cell, store, watcher, threads=args.threads)
         watcher.finished(cell.id, metrics)
     return 0
 
 
 def _aggregate(args: argparse.Namespace) -> int:
-    from motifk8s import grid
-
-    study, store = _open(args)
-    for path in grid.aggregate(study, store).values():
-        print(path)
-    return 0
+    return _make(args, None)
 
 
 def _report(args: argparse.Namespace) -> int:
+    return _make(args, args.out)
+
+
+def _make(args: argparse.Namespace, out: Path | None) -> int:
     from motifk8s import grid
 
     study, store = _open(args)
-    for path in grid.aggregate(study, store, args.out).values():
+    made = grid.aggregate(study, store, out)
+    for path in made.outputs.values():
         print(path)
-    return 0
+    return _complete(made)
 
 
 def _filters(args: argparse.Namespace) -> int:
-    from motifk8s import cell, terminal
+    from motifk8s import readout, terminal
     from motifk8s.study import Motifs
 
     rule = Motifs.model_validate({"preset": args.preset})
-    layers = cell.read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
+    layers = readout.read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
     terminal.print_layers(layers, args.out)
     return 0
 

@@ -14,7 +14,7 @@ from typing import Any
 from motifk8s import datasets
 from motifk8s.errors import InputError, Problem
 from motifk8s.store import FolderStore, MissingError, Store
-from motifk8s.study import Study, content_hash
+from motifk8s.study import Study, builtin_names, content_hash
 
 FORMAT = 1
 # Raised when the same description yields other data.
@@ -42,20 +42,44 @@ def is_ready(study: Study, name: str, store: Store) -> bool:
 
 def data_hash(study: Study, name: str, store: Store) -> str | None:
     """Hash of a data set's content as its marker gives it; None if the store lacks it."""
+    path = f"{place(study, name)}/done.json"
     try:
-        marker = json.loads(store.read(f"{place(study, name)}/done.json"))
+        marker = json.loads(store.read(path))
+        if marker["format"] != FORMAT:
+            raise Problem(
+                f"{path} has format {marker['format']!r}, this version reads {FORMAT}: use the "
+                "version that wrote it, or another store"
+            )
+        return str(marker["data_hash"])
     except MissingError:
         return None
-    except ValueError:
-        raise Problem(
-            f"{place(study, name)}/done.json is damaged: delete it to make the data set again"
-        ) from None
-    if marker.get("format") != FORMAT:
-        raise Problem(
-            f"{place(study, name)}/done.json has format {marker.get('format')}, this version reads "
-            f"{FORMAT}: use the version that wrote it, or another store"
-        )
-    return str(marker["data_hash"])
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{path} is damaged; {_again(study, name)}") from None
+
+
+def can_be_made(study: Study, name: str) -> bool:
+    """Tell whether a data set needs no file that the user has to bring."""
+    return study.datasets[name].kind != "deepsea"
+
+
+def absent(study: Study, name: str) -> str:
+    """Say that a data set is not in the store, and what to do."""
+    if can_be_made(study, name):
+        return f"data set {name} is not in the store; make it: {_command(study, name)}"
+    return (
+        f"data set {name} is not in the store and cannot be made; import it: "
+        f"motifk8s import deepsea, or {_command(study, name)} --from FILE.h5"
+    )
+
+
+def _again(study: Study, name: str) -> str:
+    source = "" if can_be_made(study, name) else " --from FILE.h5"
+    return f"make it again: {_command(study, name)} --again{source}"
+
+
+def _command(study: Study, name: str) -> str:
+    known = study.name in builtin_names()  # of another study, only the user knows the file
+    return f"motifk8s dataset {study.name if known else 'STUDY.yaml'} {name}"
 
 
 def prepare(
@@ -98,17 +122,19 @@ def prepare(
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.seed_of(name))
     else:
-        raise InputError(
-            f"data set {name} is not in the store and cannot be made; import it: "
-            f"motifk8s dataset {study.name} {name} --from FILE.h5"
-        )
+        raise InputError(absent(study, name))
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
         datasets.write(dataset, file, spec.model_dump(mode="json"))
-        store.upload(file, f"{place(study, name)}/data.h5")
-    marker = {"format": FORMAT, "data_hash": dataset.data_hash}
-    store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
+        publish(study, name, store, file, dataset.data_hash)
     return datasets.describe(dataset)
+
+
+def publish(study: Study, name: str, store: Store, file: Path, data_hash: str) -> None:
+    """Upload a data set's file, then the marker that makes it count."""
+    store.upload(file, f"{place(study, name)}/data.h5")
+    marker = {"format": FORMAT, "data_hash": data_hash}
+    store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
 
 
 def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
@@ -121,9 +147,7 @@ def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
     """
     expected = data_hash(study, name, store)
     if expected is None:
-        raise InputError(
-            f"data set {name} is not in the store {store.url}: motifk8s dataset {study.name} {name}"
-        )
+        raise InputError(absent(study, name))
     path = f"{place(study, name)}/data.h5"
     try:
         if isinstance(store, FolderStore):
@@ -133,12 +157,9 @@ def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
                 store.download(path, Path(folder) / "data.h5")
                 dataset = datasets.read(Path(folder) / "data.h5")
     except (MissingError, InputError) as error:
-        raise Problem(
-            f"{error}; make it again: motifk8s dataset {study.name} {name} --again"
-        ) from None
+        raise Problem(f"{error}; {_again(study, name)}") from None
     if dataset.data_hash != expected:
         raise Problem(
-            f"{path} in {store.url} is not the data that its marker names; make it again: "
-            f"motifk8s dataset {study.name} {name} --again"
+            f"{path} in {store.url} is not the data that its marker names; {_again(study, name)}"
         )
     return dataset

@@ -133,7 +133,7 @@ def synthesize(spec: Synthetic, seed: int) -> Dataset:
     embedded["sequence"], embedded["start"] = sequence, start
     embedded["class"], embedded["strand"] = model // 2, 1 - 2 * (model % 2)
     dataset = Dataset(codes, labels, split, names, embedded)
-    _check(dataset, "synthetic data")
+    check(dataset, "synthetic data")
     return dataset
 
 
@@ -241,7 +241,7 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
         if stored is not None and tuple(classes) != dataset.classes:
             raise InputError(f"{path}: its classes are {here}, in this order, not {given}")
         dataset = replace(dataset, classes=tuple(classes))
-    _check(dataset, str(path))
+    check(dataset, str(path))
     if stored not in (None, dataset.data_hash):
         raise InputError(f"{path}: content does not match its data_hash; make or copy it again")
     return dataset
@@ -360,7 +360,7 @@ def _read_reference(file: h5py.File, path: Path) -> Dataset:
     return Dataset(codes, labels, split, tuple(f"class_{i}" for i in range(classes)))
 
 
-def _check(dataset: Dataset, where: str) -> None:
+def check(dataset: Dataset, where: str) -> None:
     """Raise InputError, which begins with `where`, if a data set cannot be used."""
     codes, labels, split, classes = dataset.codes, dataset.labels, dataset.split, dataset.classes
     shapes = f"codes {codes.shape}, labels {labels.shape}, split {split.shape}"

@@ -9,7 +9,11 @@ backend Keras runs on; nothing else in the package knows which. The arithmetic i
 from __future__ import annotations
 
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +22,12 @@ from motifk8s.errors import Problem
 
 if TYPE_CHECKING:
     import keras
+
+
+_NOISE = re.compile(
+    rb"(WARNING: All log messages before absl::InitializeLog\(\)"  # then I for info, W for warning
+    rb"|[IW]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w./-]+:\d+\]).*\n"
+)
 
 
 def setup(threads: int | None = None) -> str:
@@ -36,7 +46,8 @@ def setup(threads: int | None = None) -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
-        import tensorflow as tf
+        with _without_noise():
+            import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
         tf.config.threading.set_intra_op_parallelism_threads(threads or 0)
@@ -55,6 +66,31 @@ def setup(threads: int | None = None) -> str:
         device = jax.devices()[0]
         return str(device.device_kind)
     raise Problem(f"KERAS_BACKEND is {backend!r}; motifk8s runs on 'tensorflow' or 'jax'")
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code logs while it is imported off the terminal.
+
+    It is written to the process's standard error before any setting of the log level is heeded.
+    Errors, and what others write meanwhile, come through.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            held.seek(0)
+            with open(terminal, "wb") as out:  # closes it
+                out.write(_NOISE.sub(b"", held.read()))
 
 
 def open_device(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Device:
@@ -168,7 +204,7 @@ class Device:
         numpy.ndarray or tuple
             One batch's result on the host; nothing of earlier batches is held.
         """
-        run = self._compile_map(model or self.model, reduce or (lambda x, y: y))
+        run = self._compile_map(model or self.model, reduce)
         for start in range(0, len(codes), batch_size):
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
@@ -180,7 +216,9 @@ class Device:
         """Probabilities (N, C) float32."""
         return np.concatenate(list(self.map(codes, batch_size)))
 
-    def _compile_map(self, model: keras.Model, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
         raise NotImplementedError
 
 
@@ -217,12 +255,15 @@ class TensorFlowDevice(Device):
 
         return float(self._steps(*data, tf.constant(order), tf.constant(batch_size)))
 
-    def _compile_map(self, model: keras.Model, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
         import tensorflow as tf
 
         def run(codes: Any) -> Any:
             x = one_hot(codes)
-            return reduce(x, model(x, training=False))
+            y = model(x, training=False)
+            return reduce(x, y) if reduce else y
 
         return tf.function(run, reduce_retracing=True)
 
@@ -256,6 +297,7 @@ class JaxDevice(Device):
             return state, losses.sum()
 
         self._steps = jax.jit(steps)
+        self._predict: Callable[..., Any] | None = None
 
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:  # noqa: D102
         import jax
@@ -281,15 +323,21 @@ class JaxDevice(Device):
                 variable.assign(value)
         return total
 
-    def _compile_map(self, model: keras.Model, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
         import jax
 
         def run(weights: Any, codes: Any) -> Any:
             x = one_hot(codes)
             y, _ = model.stateless_call(*weights, x, training=False)
-            return reduce(x, y)
+            return reduce(x, y) if reduce else y
 
-        compiled = jax.jit(run)
+        # Training predicts after every epoch, and JAX takes seconds to compile.
+        predicts = model is self.model and reduce is None
+        compiled = (self._predict if predicts else None) or jax.jit(run)
+        if predicts:
+            self._predict = compiled
         groups = (model.trainable_variables, model.non_trainable_variables)
         weights = tuple([v.value for v in group] for group in groups)
         return lambda codes: compiled(weights, codes)

@@ -80,23 +80,30 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
     Raises
     ------
     InputError
-        If the model does not read (N, L, 4) sequences or has no such convolution.
+        If the model does not read (N, L, 4) sequences, has no such convolution, or branches before.
     """
+    import keras
     from keras import layers as kinds
 
-    shape = model.input_shape
+    try:
+        shape = model.input_shape
+    except AttributeError:  # a Sequential that was never built
+        shape = None
     if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
         raise InputError(
             f"the model's input is {shape}; motifs are read from models of one-hot sequences "
             "(N, L, 4) in the order A C G T"
         )
-    passing = (kinds.BatchNormalization, kinds.Activation, kinds.ReLU)
+    passing = (
+        kinds.BatchNormalization, kinds.Activation, kinds.ReLU, kinds.LeakyReLU, kinds.ELU
+    )  # fmt: skip
     found: dict[str, Layer] = {}
     current: Layer | None = None
     field, offset = 1, 0
+    chain: list[Any] = []
     for layer in model.layers:
         if isinstance(layer, kinds.Conv1D):
-            if layer.strides != (1,) or layer.dilation_rate != (1,):
+            if layer.strides != (1,) or layer.dilation_rate != (1,) or layer.groups != 1:
                 break
             width = layer.kernel_size[0]
             if layer.padding == "same":
@@ -107,10 +114,16 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
             current = Layer(layer, (), field, offset, not found)
         elif isinstance(layer, passing) and current is not None:
             current = current._replace(tail=(*current.tail, layer))
-        elif isinstance(layer, kinds.InputLayer | kinds.Dropout | kinds.SpatialDropout1D):
+        elif isinstance(layer, kinds.InputLayer):
             continue
-        else:
+        elif not isinstance(layer, kinds.Dropout | kinds.SpatialDropout1D):
             break
+        chain.append(layer)
+        if keras.Model(model.inputs[0], layer.output).operations[1:] != chain:
+            raise InputError(
+                f"layer {layer.name!r} of the model does not continue a plain chain of layers; "
+                "motifs are read from models that do not branch before their first pooling"
+            )
         if current is not None:
             found[current.conv.name] = current
     if not found:
@@ -164,7 +177,7 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
     from keras import ops
 
     length = codes.shape[1]
-    device = open_device(keras.Model(model.inputs, layer.output))
+    device = open_device(keras.Model(model.inputs[0], layer.output))
     batch = max(1, BASES_PER_BATCH // length)
     kind = "observed"
     maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
@@ -176,8 +189,9 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
     # Beyond reach where nothing excites the filter, so that it has no window.
     threshold = np.where(maximum > 0, rule.threshold * maximum, np.inf).astype(np.float32)
     width = rule.window or layer.receptive_field
-    offset = layer.offset if width == layer.receptive_field else (width - 1) // 2
-    positions = layer.output.shape[1]
+    # The middle of the window is that of the receptive field.
+    offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
+    _, positions, n_filters = device.model.compute_output_shape((None, length, 4))
     starts = np.arange(positions) - offset
     inside = ((starts >= 0) & (starts + width <= length)).astype(np.float32)
 
@@ -190,12 +204,13 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
         windows = ops.sum(weights, axis=(0, 1))
         if rule.weighted:
             weights *= y
-        padded = ops.pad(x, ((0, 0), (offset, width), (0, 0)))
-        bases = ops.concatenate([padded[:, w : w + positions] for w in range(width)], axis=-1)
+        left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
+        padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
+        first = range(left - offset, left - offset + width)
+        bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
         counts = ops.tensordot(weights, bases, axes=((0, 1), (0, 1)))  # (F, W * 4)
         return windows, counts
 
-    n_filters = layer.output.shape[-1]
     windows = np.zeros(n_filters, np.int64)
     counts = np.zeros((n_filters, width * 4))
     for batch_windows, batch_counts in device.map(codes, batch, reduce=align):

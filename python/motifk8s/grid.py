@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 import tempfile
-import threading
-import traceback
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from io import BytesIO
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple
 
 import pandas as pd
 
-from motifk8s import data
-from motifk8s.errors import IncompleteError, InputError, Interrupted, Problem
-from motifk8s.store import MissingError, Store, open_store
+from motifk8s import data, motifs
+from motifk8s.errors import InputError, Problem
+from motifk8s.store import FolderStore, MissingError, Store, local_problem
 from motifk8s.study import Cell, Study
-
-FAILED_FORMAT = 1
+from motifk8s.workers import Watcher, run_side_by_side
 
 
 class State(NamedTuple):
@@ -33,9 +27,9 @@ class State(NamedTuple):
     cell : Cell
     state : str
         "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished with
-        other settings or data); "damaged" (files of the finished run are gone).
+        other settings or data); "damaged" (files of the finished run are gone or were changed).
     reason : str
-        Of the last three.
+        Of the last three; of "missing" too, if running it would not help.
     """
 
     cell: Cell
@@ -43,59 +37,53 @@ class State(NamedTuple):
     reason: str = ""
 
 
-class Watcher(Protocol):
-    """Who is told how a run goes."""
-
-    def started(self, cell: str) -> None:
-        """A cell begins."""
-
-    def epoch(self, cell: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
-        """An epoch of a cell has ended."""
-
-    def finished(self, cell: str, metrics: dict[str, Any]) -> None:
-        """A cell is done."""
-
-    def failed(self, cell: str, reason: str) -> None:
-        """A cell cannot be done."""
-
-
 def plan(study: Study, store: Store) -> list[State]:
-    """Tell where every cell of a study stands; reads markers, computes nothing.
+    """Tell where every cell of a study stands; computes nothing.
+
+    Reads markers, and every file of a finished cell to see that it is what the marker says.
 
     Raises
     ------
+    InputError
+        If the database of motifs is neither a release nor a file.
     Problem
         If a marker is of a format that this version does not read.
     """
-    from motifk8s import cell as cells
-
+    motifs.database_version(study.matches.database)
+    cells = study.cells()
     hashes = {
-        name: data.data_hash(study, name, store) for name in {c.dataset for c in study.cells()}
+        name: data.data_hash(study, name, store) for name in dict.fromkeys(c.dataset for c in cells)
     }
     files = set(store.list(f"{study.name}/cells"))
-    states = []
-    for cell in study.cells():
-        place = cells.folder(study, cell)
-        if f"{place}/done.json" not in files:
-            if f"{place}/failed.json" in files:
-                state = State(cell, "failed", _read_failure(store, place))
-            else:
-                state = State(cell, "started" if f"{place}/checkpoint" in files else "missing")
-            states.append(state)
-            continue
-        done = cells.read_done(store, place)
-        data_hash = hashes[cell.dataset]
-        if done is None or data_hash is None:
-            state = State(cell, "outdated", f"data set {cell.dataset} is not in the store")
-        elif gone := [name for name in done.files if f"{place}/{done.run}/{name}" not in files]:
-            state = State(cell, "damaged", f"{place}/{done.run}/{gone[0]} is gone")
-        elif done.keys != (keys := cells.stage_keys(study, cell, data_hash)):
-            changed = next(stage for stage in keys if done.keys.get(stage) != keys[stage])
-            state = State(cell, "outdated", f"its {changed} settings or data have changed")
-        else:
-            state = State(cell, "done")
-        states.append(state)
-    return states
+    with ThreadPoolExecutor(8) as pool:  # a store may be far away
+        return list(pool.map(lambda c: _state(study, store, c, hashes[c.dataset], files), cells))
+
+
+def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files: set[str]) -> State:
+    from motifk8s import cell as cells
+    from motifk8s import marker
+
+    place = cells.folder(study, cell)
+    state = State(cell, "started" if f"{place}/checkpoint" in files else "missing")
+    if data_hash is None and not data.can_be_made(study, cell.dataset):
+        state = state._replace(reason=data.absent(study, cell.dataset))
+    if f"{place}/done.json" in files:
+        try:
+            done = marker.read_done(store, place)
+            if data_hash is None:
+                state = State(cell, "outdated", f"data set {cell.dataset} is not in the store")
+            elif done is not None:
+                keys = cells.stage_keys(study, cell, data_hash)
+                if done.keys == keys:
+                    marker.check(store, place, done)
+                    return State(cell, "done")
+                changed = next((s for s in keys if done.keys.get(s) != keys[s]), "present")
+                state = State(cell, "outdated", f"its {changed} settings or data have changed")
+        except marker.DamagedError as error:
+            state = State(cell, "damaged", str(error))
+    if f"{place}/failed.json" in files:
+        state = State(cell, "failed", _read_failure(store, place))
+    return state
 
 
 def _read_failure(store: Store, place: str) -> str:
@@ -105,95 +93,13 @@ def _read_failure(store: Store, place: str) -> str:
         return "unknown reason"
 
 
-def run_cell(
-    study: Study,
-    cell: Cell,
-    store: Store,
-    *,
-    threads: int | None = None,
-    watcher: Watcher | None = None,
-) -> dict[str, Any]:
-    """Run one cell in this process; SIGTERM and SIGINT lead to a checkpoint and `Interrupted`.
-
-    A failure is written to ``failed.json`` beside the cell's runs, and removed by success.
-    """
-    from motifk8s import cell as cells
-
-    if cell not in study.cells():
-        raise InputError(
-            f"study {study.name} has no cell {cell.id}; see: motifk8s plan {study.name}"
-        )
-    stopped = threading.Event()
-    before = {
-        s: signal.signal(s, lambda *_: stopped.set()) for s in (signal.SIGTERM, signal.SIGINT)
-    }
-    parent = multiprocessing.parent_process()
-
-    def stop() -> bool:
-        # Whoever runs the same command again must not meet an orphan at work on the same cell.
-        return stopped.is_set() or (parent is not None and not parent.is_alive())
-
-    failed = f"{cells.folder(study, cell)}/failed.json"
-    try:
-        if (done := _drop_damaged(study, cell, store)) is not None and watcher:
-            watcher.failed(cell.id, f"{done}; computing it again")
-        metrics = cells.run(
-            study,
-            cell,
-            store,
-            threads=threads,
-            progress=lambda *row: watcher.epoch(cell.id, *row) if watcher else None,
-            stop=stop,
-        )
-        store.delete(failed)
-        return metrics
-    except Interrupted as error:
-        raise Interrupted(f"{cell.id}: {error}; the same command goes on from there") from None
-    except Exception as error:
-        reason = str(error) if isinstance(error, Problem) else traceback.format_exc()
-        try:
-            note = {"format": FAILED_FORMAT, "reason": reason}
-            store.write(failed, (json.dumps(note, indent=1) + "\n").encode())
-        except Problem:
-            pass  # a store that cannot be written is most likely the failure itself
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _drop_damaged(study: Study, cell: Cell, store: Store) -> str | None:
-    """Remove the marker of a finished run whose files are gone or changed; say what was wrong."""
-    from motifk8s import cell as cells
-
-    place = cells.folder(study, cell)
-    done = cells.read_done(store, place)
-    if done is None:
-        return None
-    try:
-        for name in done.files:
-            cells.fetch(store, place, done, name)
-    except MissingError:
-        raise
-    except Problem as error:
-        store.delete(f"{place}/done.json")
-        return str(error)
-    return None
-
-
 def run(
-    study: Study,
-    store: Store,
-    watcher: Watcher,
-    *,
-    jobs: int | None = None,
-    only: str = "*",
-) -> list[State]:
-    """Run what is missing of a study, several cells side by side, each in a process of its own.
+    study: Study, store: Store, watcher: Watcher, *, jobs: int | None = None, only: str = "*"
+) -> None:
+    """Run what is missing of a study, several cells side by side; make its data sets before.
 
-    A failed cell does not stop the others; a process that dies (out of memory, say) fails its cell
-    alone. On a CPU, one thread a cell and a cell a core is the fastest way through a grid, because
-    one small network does not keep two cores busy.
+    The watcher is told of failures. On a CPU, one thread a cell and a cell a core is the fastest
+    way through a grid, because one small network does not keep two cores busy.
 
     Parameters
     ----------
@@ -205,116 +111,56 @@ def run(
     only : str
         Pattern of cell ids, such as ``synthetic/cnn-25/*``.
 
-    Returns
-    -------
-    list of State
-        Of all cells, afterwards.
-
     Raises
     ------
+    InputError
+        If the pattern is like no cell, or the database of motifs cannot be read.
     Interrupted
         After a signal, once every running cell has saved its checkpoint.
     """
-    failures: dict[str, str] = {}
-    wanted = [c for c in study.cells() if fnmatch(c.id, only)]
+    from motifk8s.cell import cores
+
+    wanted = {cell for cell in study.cells() if fnmatch(cell.id, only)}
     if not wanted:
-        raise InputError(f"no cell of study {study.name} is like {only!r}")
-    for name in dict.fromkeys(c.dataset for c in wanted):
+        raise InputError(
+            f"no cell of study {study.name} is like {only!r}; one of them is {study.cells()[0].id}"
+        )
+    motifs.database(study.matches.database)  # refused now rather than after training
+    todo = [s.cell for s in plan(study, store) if s.state != "done" and s.cell in wanted]
+    for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
-            if not data.is_ready(study, name, store):
-                data.prepare(study, name, store)
+            data.prepare(study, name, store)
         except Problem as error:
-            failures[name] = str(error)
             watcher.failed(name, str(error))
-    todo = [
-        s.cell
-        for s in plan(study, store)
-        if s.state != "done" and s.cell in wanted and s.cell.dataset not in failures
-    ]
-    todo.sort(key=lambda c: c.trial)  # a whole first trial of every model says most, soonest
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    gpu = Path("/dev/nvidia0").exists()
-    jobs = max(1, min(jobs or (1 if gpu else cores), len(todo) or 1))
-    _run_side_by_side(study, todo, store.url, watcher, jobs, max(1, cores // jobs))
-    return plan(study, store)
+            todo = [cell for cell in todo if cell.dataset != name]
+    todo.sort(key=lambda cell: cell.trial)  # a first trial of every model says most, soonest
+    watcher.begin(len(todo))
+    jobs = jobs or (1 if Path("/dev/nvidia0").exists() else cores())
+    # Not by what is left to do: the number of threads can change the last digits of a result.
+    threads = max(1, cores() // jobs)
+    run_side_by_side(study, todo, store.url, watcher, jobs, threads)
 
 
-def _run_side_by_side(
-    study: Study, todo: list[Cell], url: str, watcher: Watcher, jobs: int, threads: int
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    running: dict[Connection, tuple[Cell, Any]] = {}
-    waiting = list(todo)
-    stopped = threading.Event()
+class Aggregate(NamedTuple):
+    """What `aggregate` wrote.
 
-    def stop(number: int, frame: object) -> None:
-        stopped.set()
-        for _, process in running.values():
-            process.terminate()  # SIGTERM: each saves its checkpoint
+    Attributes
+    ----------
+    outputs : dict
+        Where each output is, by its relative path.
+    table : pandas.DataFrame
+        One row per architecture and layer, as in ``tables/table1.csv``.
+    missing : str
+        Which cells are missing, and why; empty for a complete study.
+    """
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        while running or (waiting and not stopped.is_set()):
-            while waiting and len(running) < jobs and not stopped.is_set():
-                cell = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=_work, args=(study, cell, url, threads, theirs), name=cell.id
-                )
-                process.start()
-                theirs.close()
-                running[ours] = (cell, process)
-                watcher.started(cell.id)
-            for pipe in cast(list[Connection], wait(list(running), timeout=1.0)):
-                cell, process = running[pipe]
-                try:
-                    kind, *rest = pipe.recv()
-                    getattr(watcher, kind)(cell.id, *rest)
-                except EOFError:
-                    del running[pipe]
-                    process.join()
-                    if process.exitcode and process.exitcode < 0 and not stopped.is_set():
-                        name = signal.Signals(-process.exitcode).name
-                        watcher.failed(
-                            cell.id, f"its process was ended by {name}; run the same command again"
-                        )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if stopped.is_set():
-        raise Interrupted("stopped; the same command goes on from the last checkpoints")
+    outputs: dict[str, str]
+    table: pd.DataFrame
+    missing: str
 
 
-class _Pipe:
-    """A watcher that sends what it is told to the parent process."""
-
-    def __init__(self, pipe: Connection):
-        self.pipe = pipe
-
-    def epoch(self, cell: str, *row: Any) -> None:
-        self.pipe.send(("epoch", *row))
-
-    def failed(self, cell: str, reason: str) -> None:
-        self.pipe.send(("failed", reason))
-
-
-def _work(study: Study, cell: Cell, url: str, threads: int, pipe: Connection) -> None:
-    """Run one cell in a process of its own and tell the parent how it goes."""
-    try:
-        metrics = run_cell(study, cell, open_store(url), threads=threads, watcher=_Pipe(pipe))  # type: ignore[arg-type]
-        pipe.send(("finished", metrics))
-    except Interrupted:
-        pass
-    except Problem as error:
-        pipe.send(("failed", str(error)))
-    except Exception as error:
-        pipe.send(("failed", f"{type(error).__name__}: {error} (see failed.json)"))
-
-
-def aggregate(study: Study, store: Store, out: Path | None = None) -> dict[str, str]:
-    """Make tables, figures and report of all finished cells.
+def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
+    """Make tables, figures and report of all finished cells, whether or not some are missing.
 
     Parameters
     ----------
@@ -322,62 +168,57 @@ def aggregate(study: Study, store: Store, out: Path | None = None) -> dict[str, 
     store : Store
     out : Path, optional
         A local folder to write to; by default the study's folder in the store.
-
-    Returns
-    -------
-    dict
-        Where each output is, by its relative path.
-
-    Raises
-    ------
-    IncompleteError
-        After everything was written, if a cell is missing; the message names it and says why.
     """
-    from motifk8s import cell as cells
-    from motifk8s import report
+    from motifk8s import report, tables
 
     found: dict[str, report.CellFiles] = {}
     missing: dict[str, str] = {}
     for state in plan(study, store):
-        if state.state != "done":
-            missing[state.cell.id] = (
-                f"{state.state}: {state.reason}" if state.reason else state.state
-            )
-            continue
-        place = cells.folder(study, state.cell)
-        done = cells.read_done(store, place)
-        assert done is not None  # plan has just read it
-        try:
-            files = {
-                name: cells.fetch(store, place, done, name)
-                for name in ("metrics.json", "history.csv", "filters.h5", "provenance.json")
-            }
-        except Problem as error:
-            missing[state.cell.id] = f"damaged: {error}"
-            continue
-        found[state.cell.id] = report.CellFiles(
-            metrics=json.loads(files["metrics.json"]),
-            history=pd.read_csv(BytesIO(files["history.csv"])),
-            filters=cells.read_filters(BytesIO(files["filters.h5"])),
-            provenance=json.loads(files["provenance.json"]),
-        )
+        if state.state == "done":
+            found[state.cell.id] = _read_cell(study, store, state.cell)
+        else:
+            reason = " ".join(state.reason.strip().splitlines()[-1:])
+            missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+    target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")
     outputs: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        here = out or Path(folder)
-        for name, path in report.aggregate_outputs(study, found, missing, here).items():
-            if out is None:
-                store.upload(path, f"{study.name}/{name}")
-            outputs[name] = str(path) if out else f"{store.url.rstrip('/')}/{study.name}/{name}"
-    if missing:
-        raise IncompleteError(_missing_text(study, missing))
-    return outputs
+    try:
+        with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+            written = report.aggregate_outputs(study, found, missing, Path(folder))
+            for name, path in written.items():
+                target.upload(path, prefix + name)
+                outputs[name] = f"{target.url.rstrip('/')}/{prefix}{name}"
+    except OSError as error:
+        raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
+    results = tables.results((files.metrics for files in found.values()), study)
+    table = tables.table1(results, study)
+    return Aggregate(outputs, table, _missing_text(study, missing) if missing else "")
+
+
+def _read_cell(study: Study, store: Store, cell: Cell):  # type: ignore[no-untyped-def]
+    from motifk8s import cell as cells
+    from motifk8s import marker, readout, report
+
+    place = cells.folder(study, cell)
+    done = marker.read_done(store, place)
+    assert done is not None  # plan has just read it
+    files = {
+        name: marker.fetch(store, place, done, name)
+        for name in ("metrics.json", "history.csv", "filters.h5", "provenance.json")
+    }
+    return report.CellFiles(
+        metrics=json.loads(files["metrics.json"]),
+        history=pd.read_csv(BytesIO(files["history.csv"])),
+        filters=readout.read_filters(BytesIO(files["filters.h5"])),
+        provenance=json.loads(files["provenance.json"]),
+    )
 
 
 def _missing_text(study: Study, missing: dict[str, str]) -> str:
-    names = "; ".join(
-        f"{name} ({reason.strip().splitlines()[-1]})" for name, reason in missing.items()
-    )
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        by_reason.setdefault(reason, []).append(name)
+    names = "; ".join(f"{', '.join(cells)} ({reason})" for reason, cells in by_reason.items())
     return (
-        f"study {study.name} is incomplete: {len(missing)} of {len(study.cells())} cells missing: "
-        f"{names}. Partial tables were written"
+        f"study {study.name} is incomplete: {len(missing)} of {len(study.cells())} cells are "
+        f"missing, and the tables partial: {names}"
     )

@@ -327,8 +327,8 @@ def summarize(
     -------
     dict with fractions of F: match_any (any hit), match_truth (a hit in `truth`), match_null
     (hits, but none beyond `null`); dead (count); coverage (share of classes that some filter
-    matches); labels: filter name to {target, evalue, class} for filters with a hit: their best
-    hit in `truth`, else their best hit, class "".
+    matches; 0 without classes); labels: filter name to {target, evalue, class} for filters with a
+    hit: their best hit in `truth`, else their best hit, class "".
     """
     width_of = dict(zip(names, widths, strict=True))
     class_of: dict[str, str] = {}
@@ -352,7 +352,7 @@ def summarize(
         "match_truth": matched / n_filters,
         "match_null": n_null / n_filters,
         "dead": int(np.sum(dead)),
-        "coverage": sum(not hit.isdisjoint(ids) for ids in truth.values()) / len(truth),
+        "coverage": sum(not hit.isdisjoint(ids) for ids in truth.values()) / max(1, len(truth)),
         "labels": labels,
     }
 

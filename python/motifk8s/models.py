@@ -47,7 +47,7 @@ def build(
     import keras
 
     layers = keras.layers
-    # Each layer has a stream of its own, so that adding one changes no other's weights.
+    # Each layer has a stream of its own, so that no layer's weights depend on another's size.
     most = 2 * (len(spec.conv) + len(spec.dense)) + 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(most))
 

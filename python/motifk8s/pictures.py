@@ -45,11 +45,12 @@ class CellFiles(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure in the page: its image as a data URI, and words for it."""
+    """A figure in the page: its image as a data URI, words for it, the files it was drawn to."""
 
     uri: str
     caption: str
     alt: str
+    files: tuple[Path, ...] = ()
 
 
 def draw(
@@ -79,7 +80,7 @@ def _draw(
         return [folder / f"{dataset}-{name}.{suffix}" for suffix in ("png", "svg")]
 
     def add(name: str, caption: str, alt: str) -> None:
-        pictures.append(Picture(embed(paths(name)[0]), caption, alt))
+        pictures.append(Picture(embed(paths(name)[0]), caption, alt, tuple(paths(name))))
 
     word = published.truth_word(study, dataset)
     figures.fractions_plot(table, study, dataset, paths("fractions"))

@@ -58,16 +58,19 @@ def aggregate_outputs(
     notes = published.footnotes(compared, study)
     (out_dir / "tables").mkdir(parents=True, exist_ok=True)
     (out_dir / "figures").mkdir(exist_ok=True)
-    results.to_csv(out_dir / "tables/results.csv", index=False)
-    compared.to_csv(out_dir / "tables/comparison.csv", index=False)
-    table.to_csv(out_dir / "tables/table1.csv", index=False)
-    for suffix, renderer in (("md", tables.to_markdown), ("html", tables.to_html)):
-        text = renderer(table, notes, study)
-        (out_dir / f"tables/table1.{suffix}").write_text(text + "\n", encoding="utf-8")
     pictures = draw(study, table, cells, out_dir / "figures")
-    page = render(study, table, compared, pictures, cells, missing)
-    (out_dir / "report.html").write_text(page, encoding="utf-8")
-    written = sorted(p for p in out_dir.rglob("*") if p.is_file())
+    texts = {
+        "tables/results.csv": results.to_csv(index=False),
+        "tables/comparison.csv": compared.to_csv(index=False),
+        "tables/table1.csv": table.to_csv(index=False),
+        "tables/table1.md": tables.to_markdown(table, notes, study) + "\n",
+        "tables/table1.html": tables.to_html(table, notes, study) + "\n",
+        "report.html": render(study, table, compared, pictures, cells, missing),
+    }
+    for name, text in texts.items():
+        (out_dir / name).write_text(text, encoding="utf-8")
+    written = [path for shown in pictures.values() for one in shown for path in one.files]
+    written += [out_dir / name for name in texts]
     return {path.relative_to(out_dir).as_posix(): path for path in written}
 
 

@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from motifk8s.grid import State
+    from motifk8s.grid import Aggregate, State
     from motifk8s.store import Store
-    from motifk8s.study import Cell, Study
+    from motifk8s.study import Study
+
+SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
+STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
+
+
+def _console() -> Console:
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = 100
+    return console
 
 
 class Progress:
     """A bar for the study and one for each running cell; plain lines where there is no terminal."""
 
-    def __init__(self, study: Study, only: Cell | None = None):
-        self.total = 1 if only else len(study.cells())
-        self.console = Console(stderr=True, highlight=False)
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[info]}"),
+            TextColumn("{task.fields[info]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
         )
         self.tasks: dict[str, Any] = {}
-        self.done = 0
+        self.said: dict[str, float] = {}
+        self.all: Any = None
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -43,97 +56,183 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
+    def begin(self, cells: int) -> None:
+        """Show a bar for all cells of the run."""
+        if cells:
+            self.all = self.bars.add_task("cells", total=cells, info="")
+
     def started(self, cell: str) -> None:
         """Show a bar for a cell."""
         self.tasks[cell] = self.bars.add_task(cell, total=None, info="starting")
+        self.said[cell] = time.monotonic()
 
     def epoch(self, cell: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
         """Move a cell's bar."""
-        info = f"val loss {row['val_loss']:.4f}  AUROC {row['val_auroc']:.3f}"
-        if cell in self.tasks:
-            self.bars.update(self.tasks[cell], completed=epoch, total=epochs, info=info)
+        info = f"loss {row['val_loss']:.4f} AUROC {row['val_auroc']:.3f}"
+        self.bars.update(self.tasks[cell], completed=epoch, total=epochs, info=info)
+        now = time.monotonic()
+        if self.bars.disable and now - self.said[cell] >= SECONDS_BETWEEN_LINES:
+            self.said[cell] = now
+            self._say(cell, f"epoch {epoch} of at most {epochs}, validation {info}")
+
+    def note(self, cell: str, text: str) -> None:
+        """Say something about a cell, or a data set."""
+        self._say(cell, text, style="yellow")
 
     def finished(self, cell: str, metrics: dict[str, Any]) -> None:
         """Say in one line what a cell came to."""
         layers = ", ".join(
             f"{name} {layer['match_truth']:.3f}" for name, layer in metrics["layers"].items()
         )
-        self._end(
-            cell,
-            f"AUROC {metrics['auroc']:.3f}, best epoch {metrics['best_epoch']} of "
-            f"{metrics['epochs']}, ground-truth fraction {layers}, {metrics['seconds']:.0f} s",
+        text = (
+            f"AUROC {metrics['auroc']:.3f}, truth match {layers}, best epoch "
+            f"{metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.0f} s"
         )
+        self._end(cell, text)
 
     def failed(self, cell: str, reason: str) -> None:
         """Say in one line why a cell, or a data set, failed."""
-        self._end(cell, f"failed: {reason.strip().splitlines()[-1]}", style="red")
+        self._end(cell, f"failed: {last_line(reason)}", style="red")
 
     def _end(self, cell: str, text: str, style: str = "") -> None:
-        self.done += 1
-        self.console.print(f"{cell}  {text}", style=style, markup=False, soft_wrap=True)
+        self._say(cell, text, style)
         if cell in self.tasks:
             self.bars.remove_task(self.tasks.pop(cell))
+            if self.all is not None:
+                self.bars.advance(self.all)
+
+    def _say(self, cell: str, text: str, style: str = "") -> None:
+        self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
+
+
+def last_line(text: str) -> str:
+    """The last line, which is what a traceback comes to."""
+    return " ".join(text.strip().splitlines()[-1:])
 
 
 def print_plan(study: Study, store: Store, states: list[State]) -> None:
-    """Print the grid: for each model how many of its trials stand where."""
-    console = Console(highlight=False)
-    table = Table(title=f"{study.name} in {store.url}", title_justify="left")
-    kinds = ["done", "started", "missing", "outdated", "damaged", "failed"]
+    """Print the grid: for each model how many of its trials stand where, and why."""
+    console = _console()
     seen = Counter(s.state for s in states)
-    shown = [k for k in kinds if seen[k] or k in ("done", "missing")]
-    table.add_column("data set")
-    table.add_column("model")
+    shown = [k for k in STATES if seen[k] or k in ("done", "missing")]
+    table = Table(
+        "data set",
+        "model",
+        title=f"{study.name} in {store.url}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
     for kind in shown:
         table.add_column(kind, justify="right")
-    for pair in dict.fromkeys((s.cell.dataset, s.cell.model) for s in states):
-        counts = Counter(s.state for s in states if (s.cell.dataset, s.cell.model) == pair)
-        table.add_row(*pair, *(str(counts[k] or "") for k in shown))
+    above = ""
+    for dataset, model in dict.fromkeys((s.cell.dataset, s.cell.model) for s in states):
+        if above and dataset != above:
+            table.add_section()
+        counts = Counter(
+            s.state for s in states if (s.cell.dataset, s.cell.model) == (dataset, model)
+        )
+        name = dataset if dataset != above else ""
+        table.add_row(name, model, *(str(counts[k] or "") for k in shown))
+        above = dataset
     table.add_section()
     table.add_row("all", "", *(str(seen[k]) for k in shown))
     console.print(table)
+    reasons: dict[tuple[str, str], list[str]] = {}
     for state in states:
         if state.reason:
-            line = state.reason.strip().splitlines()[-1]
-            console.print(f"{state.cell.id}: {state.state}: {line}", markup=False, soft_wrap=True)
+            key = (state.state, last_line(state.reason))
+            reasons.setdefault(key, []).append(state.cell.id)
+    for (kind, reason), cells in reasons.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        console.print(f"{kind}: {cells[0]}{more}: {reason}", soft_wrap=True)
 
 
 def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
     """Print what a data set holds."""
-    console = Console(highlight=False)
+    console = _console()
     counts = facts["sequences"]
     console.print(
         f"{name}: {counts['train']} training, {counts['valid']} validation, {counts['test']} test "
-        f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N\n{place}",
+        f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
         soft_wrap=True,
-        markup=False,
     )
-    table = Table("positives", "training", "validation", "test")
+    table = Table("positives", box=box.SIMPLE_HEAD, show_edge=False)
+    for part in ("training", "validation", "test"):
+        table.add_column(part, justify="right")
     for label, parts in facts["positives"].items():
         table.add_row(label, *(str(parts[part]) for part in ("train", "valid", "test")))
     console.print(table)
+    console.print(place, soft_wrap=True)
 
 
 def print_layers(layers: dict[str, Any], out: Path) -> None:
     """Print what the filters of each layer match."""
-    console = Console(highlight=False)
+    console = _console()
     for name, layer in layers.items():
         console.print(
             f"{name}: {layer['n_filters']} filters, {layer['match_any']:.3f} match a known motif, "
-            f"{layer['dead']} dead",
-            markup=False,
+            f"{layer['dead']} dead"
         )
         for motif, label in layer["labels"].items():
-            console.print(f"  {motif}  {label['target']}  E {label['evalue']:.2g}", markup=False)
-    console.print(f"motifs, hits and logos: {out}", markup=False, soft_wrap=True)
+            console.print(f"  {motif}  {label['target']}  E {label['evalue']:.2g}")
+    console.print(f"motifs, hits and logos: {out}", soft_wrap=True)
 
 
-def print_results(
-    study: Study, store: Store, states: list[State], outputs: dict[str, str], table: str = ""
-) -> None:
-    """Print the study's table and where its report is."""
-    console = Console(highlight=False)
-    if table:
-        console.print(table, markup=False, soft_wrap=True)
+def print_results(study: Study, made: Aggregate) -> None:
+    """Print the study's table, as far as it goes, then where its results and its report are."""
+    console = _console()
+    finished = made.table[made.table.trials > 0]
+    for dataset in dict.fromkeys(finished.dataset):
+        rows = finished[finished.dataset == dataset].to_dict("records")
+        console.print(_results(study, dataset, rows), "")
     for path in ("tables/results.csv", "report.html"):
-        console.print(f"{store.url}/{study.name}/{path}", markup=False, soft_wrap=True)
+        console.print(made.outputs[path], soft_wrap=True)
+
+
+def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
+    """One data set's table, less than 80 columns wide with the paper's architectures."""
+    from motifk8s.published import plus_minus, truth_word
+
+    table = Table(
+        title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    deeper = any(row["layer"] != "conv1" for row in rows)
+    partial = any(row["trials"] != row["planned"] for row in rows)
+    paper = any(row["published_match_truth_kind"] for row in rows)
+    word = {"ground-truth": "truth"}.get(word := truth_word(study, dataset), word)
+    table.add_column("", no_wrap=True)
+    if deeper:
+        table.add_column("layer")
+    for header in ("n", "AUROC", "any", word):
+        table.add_column(header, justify="right", no_wrap=True)
+    if paper:
+        table.add_column(f"{word}, paper")
+    for row in rows:
+        first = row["layer"] == "conv1"
+        n = f"{row['trials']}/{row['planned']}" if partial else str(row["trials"])
+        # A score of the model is printed once, with its first layer.
+        model = [row["label"], n, plus_minus(row["auroc_mean"])] if first else [""] * 3
+        table.add_row(
+            model[0],
+            *[row["layer"]] * deeper,
+            *model[1:],
+            plus_minus(row["match_any_mean"], row["match_any_sd"]),
+            plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
+            *[_paper(row)] * paper,
+        )
+    return table
+
+
+def _paper(row: Any) -> str:
+    from motifk8s.published import plus_minus
+
+    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
+    mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
+    # A published 0.93 must not read 0.930.
+    digits = 2 if math.isnan(sd) and round(mean, 2) == mean else 3
+    return sign + plus_minus(mean, sd, digits)

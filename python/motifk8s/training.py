@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,7 +84,7 @@ class _Snapshot(NamedTuple):
 
 
 def _loads(data: bytes | None, key: str) -> _Snapshot | None:
-    """Read a snapshot; None where there is none, or one of another key or format."""
+    """Read a snapshot; None where there is none, a damaged one, or one of another key or format."""
     if data is None:
         return None
     try:
@@ -96,7 +97,7 @@ def _loads(data: bytes | None, key: str) -> _Snapshot | None:
                 for name in ("state", "best")
             )
             return _Snapshot(state, best, meta["rows"], meta["resumed_at"], meta["trained_by"])
-    except (ValueError, KeyError, OSError, EOFError):
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
         return None
 
 
@@ -112,7 +113,7 @@ def auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray (C,)
-        NaN where a class has labels of one kind only.
+        NaN where a class has labels of one kind only, or a probability is not a number.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -133,7 +134,7 @@ def _by_class(
     for c in range(labels.shape[1]):
         known = labels[:, c] >= 0
         y = labels[known, c]
-        if y.size and y.min() != y.max():
+        if y.size and y.min() != y.max() and np.isfinite(probabilities[known, c]).all():
             scores[c] = score(y, probabilities[known, c])
     return scores
 

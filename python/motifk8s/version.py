@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -38,14 +39,18 @@ def code_version() -> str:
     root = Path(__file__).parents[2]
     if not commit and (root / ".git").exists():
         describe = ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--abbrev=12"]
-        found = subprocess.run(
-            [*describe, "--exclude=*"], capture_output=True, text=True, check=False
-        )
-        commit = found.stdout.strip()
+        with suppress(OSError):  # no git here
+            found = subprocess.run(
+                [*describe, "--exclude=*"], capture_output=True, text=True, check=False
+            )
+            commit = found.stdout.strip()
     return f"{version}+g{commit}" if commit else version
 
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that can change a number."""
-    installed = {d.metadata["Name"].lower().replace("_", "-") for d in metadata.distributions()}
-    return {name: metadata.version(name) for name in LIBRARIES if name in installed}
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

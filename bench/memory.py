@@ -1,0 +1,63 @@
+"""Peak memory of training on a data set as large as the paper's in vivo one.
+
+    python bench/memory.py [--sequences 270000] [--length 1000] [--rows 20000]
+
+Random codes and labels are made, put on the device as they are, and trained on for some rows; the
+figure is the peak resident memory of the process beyond what it was with TensorFlow imported and
+its first operation done. The network is CNN-25 of koo2019 with its in vivo training settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def resident() -> int:
+    """Resident memory now, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def main() -> None:
+    """Measure and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sequences", type=int, default=270_000)
+    parser.add_argument("--length", type=int, default=1_000)
+    parser.add_argument("--rows", type=int, default=20_000, help="rows to train on")
+    args = parser.parse_args()
+
+    from motifk8s import devices, models, study
+
+    devices.setup(1)
+    import keras
+
+    keras.ops.convert_to_numpy(keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2)))
+    before = resident()
+
+    paper = study.load("koo2019")
+    settings = paper.training_for("invivo")
+    source = np.random.default_rng(0)
+    codes = source.integers(0, 4, (args.sequences, args.length), dtype=np.uint8)
+    labels = source.integers(0, 2, (args.sequences, 12), dtype=np.int8)
+    model = models.build(paper.models["cnn-25"], settings, args.length, 12)
+    device = devices.open_device(model, keras.optimizers.Adam(settings.learning_rate))
+    data = device.put(codes, labels)
+    order = source.permutation(args.sequences)[: args.rows].astype(np.int32)
+    start = time.monotonic()
+    device.train(data, order, settings.batch_size)
+    seconds = time.monotonic() - start
+    device.predict(codes[: args.rows])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"{args.sequences} x {args.length} bp: peak {(peak - before) / 2**20:.0f} MiB beyond "
+        f"{before / 2**20:.0f} MiB with TensorFlow; {args.rows} rows trained in {seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

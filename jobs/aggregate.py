@@ -1,0 +1,8 @@
+"""Make tables, figures and report of a study from its finished cells."""
+
+import sys
+
+from motifk8s.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["aggregate", *sys.argv[1:]]))

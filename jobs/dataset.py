@@ -1,0 +1,8 @@
+"""Make or import the data sets of a study, unless they are in the store."""
+
+import sys
+
+from motifk8s.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["dataset", *sys.argv[1:]]))

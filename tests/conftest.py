@@ -1,0 +1,86 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tiny import study_file
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """Keep the developer's store and the caller's commit out of every test."""
+    monkeypatch.delenv("MOTIFK8S_STORE", raising=False)
+    monkeypatch.delenv("MOTIFK8S_COMMIT", raising=False)
+
+
+class Here:
+    """The command in this process, with one thread: TensorFlow takes the number only once."""
+
+    def __init__(self, capsys):
+        self.capsys = capsys
+
+    def __call__(self, *args: object) -> tuple[int, str, str]:
+        from motifk8s.cli import main
+
+        self.capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        return code, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    from motifk8s import devices
+
+    setup = devices.setup
+    monkeypatch.setattr(devices, "setup", lambda threads=None: setup(1))
+
+
+@pytest.fixture
+def here(capsys, one_thread):
+    return Here(capsys)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A store in which both cells of the tiny study are finished, undisturbed; not to be changed.
+
+    The study file lies beside it: ``tiny.yaml``.
+    """
+    from motifk8s import cell, data, devices
+    from motifk8s.store import FolderStore
+    from motifk8s.study import load
+
+    folder = tmp_path_factory.mktemp("finished")
+    study = load(str(study_file(folder / "tiny.yaml")))
+    store = FolderStore(folder / "store")
+    data.prepare(study, "small", store)
+    setup, devices.setup = devices.setup, lambda threads=None: setup(1)
+    try:
+        for each in study.cells():
+            cell.run(study, each, store, threads=1)
+    finally:
+        devices.setup = setup
+    return folder / "store"
+
+
+@pytest.fixture
+def tiny(finished, tmp_path) -> Path:
+    """The tiny study's file; its store, of which this is a copy, lies beside it."""
+    shutil.copytree(finished, tmp_path / "store")
+    shutil.copy(finished.parent / "tiny.yaml", tmp_path / "tiny.yaml")
+    return tmp_path / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def keras() -> ModuleType:
+    """Keras, set up once for all tests that use it directly, with one thread as above."""
+    from motifk8s import devices
+
+    devices.setup(1)
+    import keras
+
+    return keras

@@ -1,0 +1,301 @@
+"""The pages: what they name exists, what exists they name, and their examples load."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from motifk8s import cli, errors, grid, matches, published, tables
+from motifk8s.cell import STAGES
+from motifk8s.datasets import describe, read
+from motifk8s.study import builtin_names, json_schema, load, loads
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md"]
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "docs").is_dir(), reason="the pages are not part of an image"
+)
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+def inline(page: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text(page), flags=re.M | re.S))
+
+
+def shell_lines(page: str) -> list[str]:
+    lines = "".join(blocks(page, "sh")).splitlines()
+    return [said for line in lines if (said := line.partition("#")[0].strip())]
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    actions = cli._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    return dict(actions[0].choices)  # type: ignore[arg-type]
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def rows(page: str, header: str) -> list[list[list[str]]]:
+    """Tables of a page whose header begins with `header`: rows of cells."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text(page), re.MULTILINE):
+        lines = [[c.strip() for c in row.split("|")[1:-1]] for row in table.splitlines()]
+        if lines[0][0] == header:
+            found.append([lines[0], *lines[2:]])
+    return found
+
+
+# --- commands and files
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_and_variables_exist(page: str) -> None:
+    makefile = text("Makefile")
+    targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
+    variables = re.findall(r"^([A-Z]+) +\?=", makefile, re.MULTILINE)
+    said = [line for line in [*shell_lines(page), *inline(page)] if line.startswith("make ")]
+    assert said or page != "README.md"
+    for line in said:
+        for word in line.split()[1:]:
+            assert word.partition("=")[0] in (variables if "=" in word else targets), line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_flags_exist(page: str) -> None:
+    known = commands()
+    for line in [*shell_lines(page), *inline(page)]:
+        program, *rest = line.split()
+        if program.rpartition("/")[2] != "motifk8s" or not rest:
+            continue
+        assert rest[0] in known, line
+        for flag in re.findall(r"(?<!\S)--[a-z]+", line):
+            assert flag in flags(known[rest[0]]), line
+    everywhere = set().union(*map(flags, known.values()))
+    assert {w.split()[0] for w in inline(page) if w.startswith("--")} <= everywhere
+
+
+def test_readme_tells_of_every_command_with_its_flags() -> None:
+    [table] = rows("README.md", "command")
+    told = {words(row[0])[0].split()[1]: row for row in table[1:]}
+    assert list(told) == list(commands())
+    for row in told.values():
+        name = words(row[0])[0].split()[1]
+        for flag in re.findall(r"--[a-z]+", row[1]):
+            assert flag in flags(commands()[name]), (name, flag)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", text(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            known = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in heads]
+            assert anchor in known, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_exist(page: str) -> None:
+    made = {"examples/own-data.h5"}
+    for name in inline(page):
+        if re.fullmatch(r"(docs|examples|python|tests|requirements|\.ci)/[\w./-]+", name):
+            assert (ROOT / name).exists() or name in made, name
+
+
+# --- the tree
+
+
+def tree() -> dict[str, str]:
+    """Paths of the README's tree with their remarks; folders end in a slash."""
+    block = text("README.md").partition("## The tree")[2].split("```")[1]
+    found: dict[str, str] = {}
+    folder = ""
+    for line in block.strip("\n").splitlines():
+        match = re.fullmatch(r"( {2})?(\S+)(?: +(\S.*))?", line)
+        assert match, line
+        inside, name, remark = match.groups()
+        if not inside:
+            folder = name if name.endswith("/") else ""
+        path = folder + name if inside else name
+        assert path not in found, f"{path} is there twice"
+        found[path] = remark or ""
+    return found
+
+
+def test_tree_names_what_is_there_with_a_remark() -> None:
+    for path, remark in tree().items():
+        assert (ROOT / path).exists(), f"README.md: {path} does not exist"
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+        if not path.endswith("/"):
+            assert remark, f"README.md: {path} lacks a remark"
+
+
+def test_tree_names_every_file() -> None:
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("needs git and a checkout")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+    )
+    tracked = [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+    named = tree()
+    # A folder without files of its own in the tree, but with a remark, stands for all it holds.
+    whole = [
+        folder
+        for folder, remark in named.items()
+        if folder.endswith("/")
+        and remark
+        and not any(p.startswith(folder) for p in named if p != folder)
+    ]
+    lacking = [n for n in tracked if n not in named and not n.startswith(tuple(whole))]
+    assert not lacking, f"README.md, The tree, lacks {', '.join(lacking)}"
+
+
+# --- the study file
+
+KEYS_TABLES = [
+    "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv", "Training",
+    "Motifs", "Trim", "Matches", "Expected",
+]  # fmt: skip
+
+
+def test_every_key_is_told_with_its_default() -> None:
+    parts = {name: p for name, p in json_schema()["$defs"].items() if not name.endswith("Patch")}
+    found = rows("docs/studies.md", "key")
+    assert len(found) == len(KEYS_TABLES) == len(parts)
+    for name, table in zip(KEYS_TABLES, found, strict=True):
+        part, told = parts[name], {words(row[0])[0]: row for row in table[1:]}
+        assert set(told) == set(part["properties"]), name
+        for key, row in told.items():
+            spec = part["properties"][key]
+            where = f"{name}.{key}"
+            assert (row[1] == "required") == (key in part.get("required", [])), where
+            if "default" in spec:
+                assert YAML(typ="safe").load(words(row[1])[0]) == spec["default"], where
+            choices = spec.get("enum", [spec["const"]] if "const" in spec else [])
+            for choice in choices:
+                assert f"`{choice}`" in " ".join(row[1:]), f"{where}: {choice}"
+
+
+def test_presets_are_told() -> None:
+    from motifk8s.specs import Motifs, Training
+
+    found = dict(zip(KEYS_TABLES, rows("docs/studies.md", "key"), strict=True))
+    for spec in (Training, Motifs):
+        table = found[spec.__name__]
+        column = table[0].index("`as-written`")
+        told = {
+            words(row[0])[0]: YAML(typ="safe").load(words(row[column])[0])
+            for row in table[1:]
+            if words(row[column])
+        }
+        assert told == spec.presets["as-written"]
+
+
+def test_the_readme_names_every_builtin_study() -> None:
+    assert set(builtin_names()) <= set(inline("README.md"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/studies.md"])
+def test_studies_in_the_pages_load(page: str) -> None:
+    found = blocks(page, "yaml")
+    assert found
+    for block in found:
+        assert loads(block, page).cells()
+
+
+# --- the example
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("own") / "own-data.h5"
+    script = ROOT / "examples" / "make_own_data.py"
+    done = subprocess.run(
+        [sys.executable, "-B", str(script), str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_the_example_loads_and_fits_its_data(own_data: Path) -> None:
+    path = ROOT / "examples" / "own-study.yaml"
+    study = load(str(path))
+    spec: Any = study.datasets["mine"]
+    assert Path(spec.path) == path.parent / own_data.name
+    dataset = read(own_data, list(spec.motif_ids))
+    assert dataset.codes.shape[1] == spec.length
+    assert describe(dataset)["sequences"] == {"train": 1400, "valid": 200, "test": 400}
+    plain = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(plain, json_schema(), jsonschema.Draft202012Validator)
+
+
+def test_the_short_example_is_the_example() -> None:
+    block = blocks("docs/studies.md", "yaml")[0]
+    short, whole = loads(block, "docs"), load(str(ROOT / "examples" / "own-study.yaml"))
+    assert (short.name, short.trials) == (whole.name, whole.trials)
+    assert short.datasets["mine"].motif_ids == whole.datasets["mine"].motif_ids
+    for name, model in short.models.items():
+        assert model.conv == whole.models[name].conv
+
+
+# --- the store
+
+
+def columns(name: str) -> list[str]:
+    """First column of the table under a heading of docs/store.md, in order."""
+    part = text("docs/store.md").partition(name)[2]
+    table = re.search(r"(?:^\|.*\n)+", part, re.MULTILINE)
+    assert table
+    lines = [row.strip("| ").split(" | ")[0] for row in table.group().splitlines()[2:]]
+    return [word for line in lines for word in words(line)]
+
+
+def test_columns_are_told() -> None:
+    assert columns("## results.csv") == tables.RESULTS
+    assert sorted(columns("## comparison.csv")) == sorted(published.COLUMNS)
+    part = text("docs/store.md")
+    assert all(f"`{column}`" in part for column in matches.COLUMNS)
+    row = next(r for r in rows("docs/store.md", "column")[1] if r[0].startswith("`X_mean`"))
+    assert words(row[1]) == list(tables.MEASURES)
+    row = next(r for r in rows("docs/store.md", "column")[1] if r[0].startswith("`published_X"))
+    assert [w.rpartition("_")[2] for w in words(row[0])] == list(tables.PUBLISHED)
+    assert words(row[1]) == list(tables.COMPARED)
+
+
+def test_stages_states_and_exit_codes_are_told() -> None:
+    [stages] = rows("docs/store.md", "stage")
+    assert tuple(row[0] for row in stages[1:]) == STAGES
+    [states] = rows("docs/store.md", "state")
+    known = re.findall(r'"(\w+)"', grid.State.__doc__ or "")
+    assert sorted(row[0] for row in states[1:]) == sorted(set(known))
+    kinds = (errors.Problem, errors.InputError, errors.IncompleteError, errors.Interrupted)
+    [codes] = rows("docs/store.md", "code")
+    assert [int(row[0]) for row in codes[1:]] == [0, *(kind.exit_code for kind in kinds)]
+    readme = " ".join(text("README.md").split())
+    for number in (0, *(kind.exit_code for kind in kinds)):
+        assert re.search(rf"\b{number} (done|failed|usage|incomplete|stopped)", readme)
