@@ -310,7 +310,7 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_results(
 ):
     store, study = start(finished, tmp_path)
     args = ["cell", study, A.id, "--threads", "1", "--store", store]
-    killed = command(moment, *args, code=KILL)
+    killed = command(moment, *args, code=KILL, env={"TMPDIR": str(tmp_path)})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (place(store) / "done.json").exists()
     assert (place(store) / "checkpoint").exists() == (epochs > 0)

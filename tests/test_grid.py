@@ -303,7 +303,8 @@ def test_a_killed_run_leaves_no_orphan_at_work(finished, tmp_path):
     store, study, pids = tmp_path / "store", finished.parent / "tiny.yaml", tmp_path / "pids"
     args = ["run", study, "--store", store, "--jobs", CORES, "--cells", "small/a/*"]
     # Its children must not hold our pipes open, or we would wait for them.
-    killed = command(*args, pids, code=f"import os; os.close(2); os.close(1)\n{ORPHANS}")
+    code = f"import os; os.close(2); os.close(1)\n{ORPHANS}"
+    killed = command(*args, pids, code=code, env={"TMPDIR": str(tmp_path)})
     assert killed.returncode == -signal.SIGKILL
     [orphan] = map(int, pids.read_text().split())
     end = time.monotonic() + 60

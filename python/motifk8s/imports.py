@@ -88,7 +88,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
     sub = kind("bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", FILES)
     sub.add_argument("files", metavar="FILES", nargs="+", help="peaks of each class")
-    sub.add_argument("--genome", metavar="FASTA", type=Path, required=True)
+    sub.add_argument("--genome", metavar="FASTA", type=Path, required=True, help="of the peaks")
     sub.add_argument("--bin", metavar="BP", type=int, default=200, help="(%(default)s)")
     sub.add_argument(
         "--length", metavar="BP", type=int, default=1000, help="of sequences (%(default)s)"
@@ -114,7 +114,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _output(sub)
 
     sub = kind("hdf5", _hdf5, "name the classes of an HDF5 file (X_train, Y_train, ...)")
-    sub.add_argument("file", metavar="FILE.h5", type=Path)
+    sub.add_argument("file", metavar="FILE.h5", type=Path, help="ours, or of the reference layout")
     sub.add_argument("--classes", metavar="A,B", required=True, help="names, in order of labels")
     _output(sub, seed=False)
 
@@ -122,7 +122,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _output(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
     if seed:
         parser.add_argument("--seed", metavar="N", type=int, default=2019, help="(%(default)s)")
-    parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True)
+    parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True, help="to write")
     parser.add_argument(
         "--study-out",
         metavar="FILE.yaml",
