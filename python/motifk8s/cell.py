@@ -176,6 +176,7 @@ def run(
             "libraries": library_versions(),
             "python": platform.python_version(),
             "machine": platform.machine(),
+            "backend": keras.config.backend(),
             "data_hash": dataset.data_hash,
             "peak_memory_bytes": max(_peak_memory(), provenance.get("peak_memory_bytes", 0)),
         }

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,7 @@ def one_hot(codes: Any) -> Any:
     return ops.one_hot(ops.cast(codes, "int32"), 4, dtype="float32")
 
 
-class Device:
+class Device(ABC):
     """A model on a device; the subclasses say how a backend differentiates and loops.
 
     Parameters
@@ -159,10 +160,11 @@ class Device:
         """The regularization term of the loss at the present weights."""
         return float(sum(float(np.asarray(loss)) for loss in self.model.losses))
 
+    @abstractmethod
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
         """Copy codes (N, L) uint8 and labels (N, C) int8 to the device, as compact as they are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:
         """Train on rows of the data in a given order.
 
@@ -179,7 +181,6 @@ class Device:
         float
             Sum over rows of their batch's loss (cross-entropy plus L2).
         """
-        raise NotImplementedError
 
     def map(
         self,
@@ -216,10 +217,11 @@ class Device:
         """Probabilities (N, C) float32."""
         return np.concatenate(list(self.map(codes, batch_size)))
 
+    @abstractmethod
     def _compile_map(
         self, model: keras.Model, reduce: Callable[..., Any] | None
     ) -> Callable[..., Any]:
-        raise NotImplementedError
+        """Compile the model and what reduces its output to one function of codes."""
 
 
 class TensorFlowDevice(Device):

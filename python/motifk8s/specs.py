@@ -6,6 +6,7 @@ Training and motifs have two presets each: `as-run` is what the reference code o
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,9 +29,9 @@ class DataSet(Strict):
     """What differs from the study's training for this data set."""
 
     @property
+    @abstractmethod
     def motif_ids(self) -> dict[str, list[str]]:
         """Ids of the motifs that count as a match, by class."""
-        raise NotImplementedError
 
     @property
     def n_classes(self) -> int:
@@ -78,7 +79,7 @@ class File(DataSet):
 
     kind: Literal["file"]
     path: Text
-    """Relative to the study file, or a URL."""
+    """An HDF5 file; relative to the study file."""
     length: Count
     """Of a sequence, in bp."""
     classes: Annotated[dict[Text, Ids], Field(min_length=1)]
