@@ -231,12 +231,17 @@ def test_a_bad_file_leaves_nothing(tmp_path, here, how, reason):
 
 # Data that only the user can bring ------------------------------------------------------------
 
+IMPORT = (
+    "import it: motifk8s import deepsea --study koo2019, or "
+    "motifk8s dataset koo2019 invivo --from FILE"
+)
+
 
 def test_what_cannot_be_made_has_to_be_imported(tmp_path, here):
     store = tmp_path / "store"
     code, _, err = here("dataset", "koo2019", "invivo", "--store", store)
     assert code == 2
-    assert "import it: motifk8s dataset koo2019 invivo --from FILE" in one_line(err)
+    assert IMPORT in one_line(err)
     assert empty(store)
     code, _, err = here("dataset", "koo2019", "--from", "x.h5", "--store", store)
     assert code == 2 and "say which data set x.h5 is: synthetic, invivo" in one_line(err)
@@ -247,5 +252,5 @@ def test_what_cannot_be_made_has_to_be_imported(tmp_path, here):
 def test_the_plan_says_so(tmp_path, here):
     code, out, _ = here("plan", "koo2019", "--store", tmp_path / "store")
     assert code == 0
-    assert out.count("import it: motifk8s dataset koo2019 invivo --from FILE") == 1
+    assert out.count(IMPORT) == 1
     assert "invivo/cnn-1/1 and 84 more" in out and "synthetic/" not in out

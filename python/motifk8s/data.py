@@ -67,8 +67,8 @@ def absent(study: Study, name: str) -> str:
     if can_be_made(study, name):
         return f"data set {name} is not in the store; make it: {_command(study, name)}"
     return (
-        f"data set {name} is not in the store and cannot be made; import it: "
-        f"motifk8s import deepsea, or {_command(study, name)} --from FILE.h5"
+        f"data set {name} is not in the store and cannot be made; import it: motifk8s import "
+        f"deepsea --study {_argument(study)}, or {_command(study, name)} --from FILE.h5"
     )
 
 
@@ -78,8 +78,12 @@ def _again(study: Study, name: str) -> str:
 
 
 def _command(study: Study, name: str) -> str:
+    return f"motifk8s dataset {_argument(study)} {name}"
+
+
+def _argument(study: Study) -> str:
     known = study.name in builtin_names()  # of another study, only the user knows the file
-    return f"motifk8s dataset {study.name if known else 'STUDY.yaml'} {name}"
+    return study.name if known else "STUDY.yaml"
 
 
 def prepare(
