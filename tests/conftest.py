@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,10 @@ from tiny import study_file
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """Keep the developer's store and the caller's commit out of every test."""
-    monkeypatch.delenv("MOTIFK8S_STORE", raising=False)
-    monkeypatch.delenv("MOTIFK8S_COMMIT", raising=False)
+    """Keep the developer's store and the caller's settings out of every test."""
+    for name in os.environ:
+        if name.startswith("MOTIFK8S_") and not name.startswith("MOTIFK8S_REQUIRE_"):
+            monkeypatch.delenv(name)
 
 
 class Here:

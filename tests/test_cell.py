@@ -74,10 +74,11 @@ def test_provenance_is_complete(finished):
     assert of["trained_by"] == of["code_version"] and of["resumed_at_epochs"] == []
     assert {"keras", "numpy", "h5py", "pyjaspar"} <= set(of["libraries"])
     assert of["libraries"].keys() & {"tensorflow", "tensorflow-cpu"}
-    assert of["device"] and of["threads"] == 1
+    assert of["device"] and of["threads"] == 1 and of["gpu"] is None
+    assert set(of["deployment"].values()) == {None}  # no cluster
     assert of["peak_memory_bytes"] > 100 * 2**20
     stages = of["stages"]
-    assert set(stages) == {"data", "setup", "training", "filters", "matches", "logos"}
+    assert set(stages) == {"start", "data", "setup", "training", "filters", "matches", "logos"}
     metrics = json.loads((run_folder(finished, A.id) / "metrics.json").read_text())
     assert metrics["seconds"] == pytest.approx(sum(stages.values()))
 
@@ -260,10 +261,10 @@ def test_a_broken_checkpoint_is_not_used(again, finished, tmp_path):
 
 KILL = """
 import os, signal, sys
-from motifk8s import store, training
+from motifk8s import store
 from motifk8s.cli import main
 
-training.CHECKPOINT_SECONDS = 0
+os.environ["MOTIFK8S_CHECKPOINT_SECONDS"] = "0"
 moment, *argv = sys.argv[1:]
 write, upload = store.FolderStore.write, store.FolderStore.upload
 checkpoints = 0
@@ -334,6 +335,7 @@ from motifk8s import terminal
 from motifk8s.cli import main
 
 epoch = terminal.Progress.epoch
+terminal.SECONDS_BETWEEN_LINES = float("inf")
 
 def terminating(self, cell, number, *rest):
     epoch(self, cell, number, *rest)
@@ -357,12 +359,14 @@ def test_sigterm_saves_a_checkpoint_and_the_terminal_shows_our_lines_alone(
         f"motifk8s: {A.id}: stopped in epoch 3; 2 epochs are saved; the same command goes on from "
         "there\n"
     )
-    assert [p.name for p in place(store).iterdir()] == ["checkpoint"]
+    assert sorted(p.name for p in place(store).iterdir()) == ["checkpoint", "progress.json"]
+    assert json.loads((place(store) / "progress.json").read_text())["epochs"] == 5
     code, _, err = here(*args)
     assert code == 0
     assert re.fullmatch(r"small/a/1  AUROC 0\.\d{3}, .*, best epoch \d of 5, \d+ s\n", err)
     assert results(store, A.id) == results(finished, A.id)
     assert provenance(store, A.id)["resumed_at_epochs"] == [2]
+    assert sorted(p.name for p in place(store).iterdir()) == ["done.json", "runs"]
 
 
 # What fails -----------------------------------------------------------------------------------
@@ -377,6 +381,7 @@ def test_a_loss_that_is_not_a_number(finished, tmp_path, here):
     assert "lower training.learning_rate" in err
     failed = json.loads((place(store) / "failed.json").read_text())
     assert failed["format"] == 1 and "not a number" in failed["reason"]
+    assert f"cell {A.id} of study tiny" in failed["log"][0] and len(failed["log"]) <= 20
     assert [p.name for p in place(store).iterdir()] == ["failed.json"]
     # Mended, it succeeds, and the failure is forgotten.
     assert here("cell", finished.parent / "tiny.yaml", A.id, *args)[0] == 0

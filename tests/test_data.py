@@ -249,6 +249,13 @@ def test_what_cannot_be_made_has_to_be_imported(tmp_path, here):
     assert code == 2 and "x.h5: no such data set file" in one_line(err)
 
 
+def test_a_bundle_that_cannot_be_had_names_the_command_that_imports_it(tmp_path, here, monkeypatch):
+    monkeypatch.setenv("MOTIFK8S_DEEPSEA", str(tmp_path / "bundle.tar.gz"))
+    code, _, err = here("dataset", "koo2019", "invivo", "--store", tmp_path / "store")
+    assert code == 2 and empty(tmp_path / "store")
+    assert "bundle.tar.gz" in one_line(err) and IMPORT in err
+
+
 def test_the_plan_says_so(tmp_path, here):
     code, out, _ = here("plan", "koo2019", "--store", tmp_path / "store")
     assert code == 0

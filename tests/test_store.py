@@ -645,3 +645,71 @@ def test_aws_itself_gets_its_checksums_and_the_region(monkeypatch):
     client = impatient()._client
     assert client.meta.endpoint_url == "https://s3.eu-central-1.amazonaws.com"
     assert client.meta.config.request_checksum_calculation == "when_supported"
+
+
+def test_a_server_in_use_is_waited_for_longer_than_one_that_never_answered(
+    monkeypatch, quick, caplog
+):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("motifk8s.s3.time.monotonic", lambda: next(clock))
+    gone = (503, "InternalError", "no")
+    with FakeS3(fine, *[gone] * 90) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        store = impatient(45)
+        store.write("a", b"data")
+        with pytest.raises(Problem):
+            store.write("a", b"data")
+        used = len(server.requests)
+    with FakeS3(*[gone] * 90) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        with pytest.raises(Problem):
+            impatient(45).write("a", b"data")
+        assert used > 2 * len(server.requests)
+    assert [m.rpartition("again ")[2] for m in caplog.messages] == ["for 270 s", "for 45 s"]
+
+
+@pytest.mark.parametrize("size", [4, SMALL + 1])
+def test_what_is_written_is_encrypted_as_asked(monkeypatch, tmp_path, s3, size):
+    monkeypatch.setenv("MOTIFK8S_SSE", "aws:kms")
+    monkeypatch.setenv("MOTIFK8S_SSE_KMS_KEY", "key-1")
+    (tmp_path / "file").write_bytes(bytes(size))
+    s3.upload(tmp_path / "file", "a")
+    facts = s3._client.head_object(Bucket=s3.bucket, Key=s3.prefix + "a")
+    assert facts["ServerSideEncryption"] == "aws:kms" and facts["SSEKMSKeyId"].endswith("key-1")
+    monkeypatch.setenv("MOTIFK8S_SSE", "rot13")
+    with pytest.raises(InputError, match="MOTIFK8S_SSE is 'rot13'; known: AES256, aws:kms"):
+        s3.write("b", b"")
+
+
+def test_a_study_and_its_files_in_a_store(monkeypatch, s3, tmp_path):
+    from tiny import study_file
+
+    from motifk8s import data, datasets, motifs
+    from motifk8s.study import load
+
+    spec = {"kind": "file", "path": "own.h5", "length": 40, "classes": {"SRF": [], "MAX": []}}
+    text = study_file(
+        tmp_path / "own.yaml",
+        {"datasets": {"small": None, "own": spec}, "matches": {"database": "known.meme"}},
+    ).read_text()
+    s3.write("studies/own.yaml", text.encode())
+    study = load(f"{s3.url}/studies/own.yaml")
+    assert study.datasets["own"].path == f"{s3.url}/studies/own.h5"
+    with pytest.raises(InputError, match="no such file"):
+        data.prepare(study, "own", s3)
+    tiny = load(str(study_file(tmp_path / "tiny.yaml")))
+    made = datasets.synthesize(tiny.datasets["small"], 1)
+    datasets.write(made, tmp_path / "own.h5", {})
+    s3.upload(tmp_path / "own.h5", "studies/own.h5")
+    assert data.prepare(study, "own", s3)["length"] == 40
+    assert data.load_dataset(study, "own", s3).data_hash == made.data_hash
+    motifs.write_meme(motifs.jaspar()[:3], tmp_path / "known.meme")
+    s3.upload(tmp_path / "known.meme", "studies/known.meme")
+    assert len(motifs.database(study.matches.database)) == 3
+    local = motifs.database_version(tmp_path / "known.meme")
+    assert motifs.database_version(study.matches.database) == local
+    with pytest.raises(InputError, match="there is no such file"):
+        load(f"{s3.url}/studies/none.yaml")
+    s3.write("studies/more.yaml", b"name: more\nextends: ./own.yaml\n")
+    with pytest.raises(InputError, match="can only extend a built-in one"):
+        load(f"{s3.url}/studies/more.yaml")

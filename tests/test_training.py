@@ -347,14 +347,11 @@ def test_validation_is_that_of_keras_plus_the_l2_term(run: Run, keras: ModuleTyp
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_an_interrupted_run_ends_as_one_that_was_not(
-    run: Run, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if how == "kill":
-        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+def test_an_interrupted_run_ends_as_one_that_was_not(run: Run, how: str) -> None:
     last = len(run.history) - 1
     for epoch in range(1, last + 1) if how == "stop" else (1, last):
         kept = toy.Kept()
+        checkpoint = kept.checkpoint._replace(every=0.0 if how == "kill" else 60.0)
         asked = iter(range(1000))
         # In the midst of the epoch after, or, as a kill, before that epoch is saved.
         stop = (lambda: next(asked) == 4 * epoch + 2) if how == "stop" else (lambda: False)  # noqa: B023
@@ -364,7 +361,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
                 raise KeyboardInterrupt
 
         with pytest.raises((Interrupted, KeyboardInterrupt)):
-            run(checkpoint=kept.checkpoint, stop=stop, progress=progress)
+            run(checkpoint=checkpoint, stop=stop, progress=progress)
         history, final = run(device=run.other, checkpoint=kept.checkpoint)
         assert run.trained.resumed_at == [epoch]
         assert toy.same(final, run.final)

@@ -102,9 +102,14 @@ def one_line(error: str) -> str:
     return lines[0]
 
 
+def place_of(store: Path, cell: str, study: str = "tiny") -> Path:
+    """The folder of a cell."""
+    return store / study / "cells" / cell
+
+
 def run_folder(store: Path, cell: str, study: str = "tiny") -> Path:
     """The folder of the run that counts."""
-    place = store / study / "cells" / cell
+    place = place_of(store, cell, study)
     return place / json.loads((place / "done.json").read_text())["run"]
 
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from motifk8s import datasets, devices, marker, models, motifs, readout, training
 from motifk8s.data import load_dataset
-from motifk8s.errors import Interrupted
+from motifk8s.deployment import deployment, gpu
+from motifk8s.errors import InputError, Interrupted
 from motifk8s.marker import DamagedError, Done, fetch, read_done
 from motifk8s.store import Store, local_problem
 from motifk8s.study import Cell, Study, content_hash
@@ -35,7 +36,7 @@ FORMAT = 1
 RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1}
 STAGES = tuple(RESULTS_VERSION)
 # Of a run that trained, kept when a later run takes its training over.
-OF_TRAINING = ("trained_by", "resumed_at_epochs", "device", "threads")
+OF_TRAINING = ("trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment")
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def run(
         The cell's metrics, as in ``metrics.json``.
     """
     clock = _Clock()
+    clock.seconds["start"] = _age()
     place = folder(study, cell)
     with _workplace() as here:
         log.info("cell %s of study %s, code %s", cell.id, study.name, code_version())
@@ -140,7 +142,12 @@ def run(
             with clock("training"):
                 trained = _train(study, cell, dataset, store, keys, here, progress, stop)
             metrics, provenance = trained
-            provenance |= {"device": device, "threads": threads or cores()}
+            provenance |= {
+                "device": device,
+                "threads": threads or cores(),
+                "gpu": gpu() if device != "cpu" else None,
+                "deployment": deployment(),
+            }
             if stop():
                 raise Interrupted("stopped after training, which is saved")
         else:
@@ -178,7 +185,7 @@ def run(
             "machine": platform.machine(),
             "backend": keras.config.backend(),
             "data_hash": dataset.data_hash,
-            "peak_memory_bytes": max(_peak_memory(), provenance.get("peak_memory_bytes", 0)),
+            "peak_memory_bytes": max(_peak_memory(), provenance.get("peak_memory_bytes") or 0),
         }
         _write_json(here / "metrics.json", metrics)
         _write_json(here / "provenance.json", provenance)
@@ -237,7 +244,10 @@ def _train(
         dataset.part("valid"),
         seed,
         training.Checkpoint(
-            keys["training"], load, lambda data: store.write(checkpoint_path, data)
+            keys["training"],
+            load,
+            lambda data: store.write(checkpoint_path, data),
+            _checkpoint_seconds(),
         ),
         progress,
         stop,
@@ -297,7 +307,8 @@ def _take_over(
     metrics = json.loads(fetch(store, place, done, "metrics.json"))
     provenance = json.loads(fetch(store, place, done, "provenance.json"))
     kept = (*OF_TRAINING, "stages", "peak_memory_bytes")
-    return metrics, {key: provenance[key] for key in kept}
+    # What a run of an earlier version did not record stays unknown.
+    return metrics, {key: provenance.get(key) for key in kept}
 
 
 @contextmanager
@@ -328,6 +339,27 @@ def _logging(here: Path) -> Iterator[None]:
         package.removeHandler(handler)
         package.setLevel(level)
         handler.close()
+
+
+def _age() -> float:
+    """Seconds since this process began, imports included; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+def _checkpoint_seconds() -> float:
+    text = os.environ.get("MOTIFK8S_CHECKPOINT_SECONDS") or str(training.CHECKPOINT_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"MOTIFK8S_CHECKPOINT_SECONDS: {text!r} is not a number of seconds")
+    return seconds
 
 
 def _peak_memory() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from motifk8s import datasets
 from motifk8s.errors import InputError, Problem
-from motifk8s.store import FolderStore, MissingError, Store
+from motifk8s.store import FolderStore, MissingError, Store, open_store
 from motifk8s.study import Study, builtin_names, content_hash
 
 FORMAT = 1
@@ -98,7 +98,7 @@ def prepare(
         One of the study's data sets.
     store : Store
     source : str, optional
-        An HDF5 file to import, ours or of the reference layout.
+        An HDF5 file (path or s3:// URL) to import, ours or of the reference layout.
     again : bool
         Make or import it even if it is there.
 
@@ -115,7 +115,7 @@ def prepare(
     spec = study.datasets[name]
     path = source or getattr(spec, "path", None)
     if path is not None:
-        dataset = datasets.read(path, list(spec.motif_ids))
+        dataset = _read(path, list(spec.motif_ids))
         length = dataset.codes.shape[1]
         if length != spec.length or list(dataset.classes) != list(spec.motif_ids):
             raise InputError(
@@ -130,14 +130,29 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
         datasets.write(dataset, file, spec.model_dump(mode="json"))
-        publish(study, name, store, file, dataset.data_hash)
-    return datasets.describe(dataset)
+        facts = datasets.describe(dataset)
+        publish(study, name, store, file, facts)
+    return facts
 
 
-def publish(study: Study, name: str, store: Store, file: Path, data_hash: str) -> None:
-    """Upload a data set's file, then the marker that makes it count."""
+def _read(path: str, classes: list[str]) -> datasets.Dataset:
+    """Read a data set's file, wherever it is."""
+    if not path.startswith("s3://"):
+        return datasets.read(path, classes)
+    parent, _, name = path.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        file = Path(folder) / name
+        try:
+            open_store(parent).download(name, file)
+        except MissingError as error:
+            raise InputError(str(error)) from None
+        return datasets.read(file, classes)
+
+
+def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
+    """Upload a data set's file, then the marker that makes it count; `facts` describe it."""
     store.upload(file, f"{place(study, name)}/data.h5")
-    marker = {"format": FORMAT, "data_hash": data_hash}
+    marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
     store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
 
 

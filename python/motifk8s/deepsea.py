@@ -127,7 +127,7 @@ def prepare(
         facts = import_bundle(
             source or URL, spec, file, store=store, progress=progress, cache=cache
         )
-        data.publish(study, name, store, file, facts["data_hash"])
+        data.publish(study, name, store, file, facts)
     return facts
 
 

@@ -14,8 +14,9 @@ import pandas as pd
 
 from motifk8s import data, motifs
 from motifk8s.errors import InputError, Problem
+from motifk8s.marker import DamagedError
 from motifk8s.store import FolderStore, MissingError, Store, local_problem
-from motifk8s.study import Cell, Study
+from motifk8s.study import Cell, Study, content_hash
 from motifk8s.workers import Watcher, run_side_by_side
 
 
@@ -40,7 +41,8 @@ class State(NamedTuple):
 def plan(study: Study, store: Store) -> list[State]:
     """Tell where every cell of a study stands; computes nothing.
 
-    Reads markers, and every file of a finished cell to see that it is what the marker says.
+    Reads markers, and looks whether the files of a finished cell are what the marker says; see
+    `marker.check` for what that costs.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files:
                     return State(cell, "done")
                 changed = next((s for s in keys if done.keys.get(s) != keys[s]), "present")
                 state = State(cell, "outdated", f"its {changed} settings or data have changed")
-        except marker.DamagedError as error:
+        except DamagedError as error:
             state = State(cell, "damaged", str(error))
     if f"{place}/failed.json" in files:
         state = State(cell, "failed", _read_failure(store, place))
@@ -91,6 +93,29 @@ def _read_failure(store: Store, place: str) -> str:
         return str(json.loads(store.read(f"{place}/failed.json"))["reason"])
     except (MissingError, ValueError, KeyError, TypeError):
         return "unknown reason"
+
+
+def keep(study: Study, store: Store) -> str:
+    """Keep a study in the store as it is now, every default spelt out; return its address.
+
+    All steps of a workflow read it there: whatever becomes of the file or the image that it came
+    from, they do the same study, and it is on record.
+    """
+    resolved = study.resolved()
+    path = f"{study.name}/studies/{content_hash(resolved)[:12]}.json"
+    if not store.exists(path):
+        store.write(path, (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode())
+    return f"{store.url.rstrip('/')}/{path}"
+
+
+def write_outputs(folder: Path, **outputs: str) -> None:
+    """Write what a step of a workflow hands to the next ones: a file each, named by its key."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in outputs.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise local_problem(error, "write to", folder) from error
 
 
 def run(
@@ -175,8 +200,11 @@ def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
     missing: dict[str, str] = {}
     for state in plan(study, store):
         if state.state == "done":
-            found[state.cell.id] = _read_cell(study, store, state.cell)
-        else:
+            try:
+                found[state.cell.id] = _read_cell(study, store, state.cell)
+            except DamagedError as error:
+                state = State(state.cell, "damaged", str(error))
+        if state.state != "done":
             reason = " ".join(state.reason.strip().splitlines()[-1:])
             missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
     target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")

@@ -8,9 +8,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motifk8s.arguments import add, add_store
 from motifk8s.errors import InputError
 from motifk8s.starter import assignments, class_motifs, names_in, starter_study
 
@@ -32,20 +34,14 @@ sequence there.
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command ``import`` to those of the program."""
     text = "make a data set from other people's files, or your own"
-    parent = commands.add_parser("import", help=text, description=text.capitalize() + ".")
-    parent.set_defaults(run=lambda _: parent.print_help() or 2)  # type: ignore[func-returns-value]
-    kinds = parent.add_subparsers(title="kinds", metavar="KIND")
 
-    def kind(name: str, run: object, text: str, epilog: str = "") -> argparse.ArgumentParser:
-        sub = kinds.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.set_defaults(run=run)
-        return sub
+    def told(_: argparse.Namespace) -> int:
+        parent.print_help()
+        return 2
+
+    parent = add(commands, "import", told, text, epilog="")
+    kinds = parent.add_subparsers(title="kinds", metavar="KIND")
+    kind = partial(add, kinds, epilog="")
 
     sub = kind("deepsea", _deepsea, "put DeepSEA's data, the paper's in vivo set, into the store")
     sub.add_argument(
@@ -53,14 +49,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     sub.add_argument("--study", default="koo2019", help="that says which classes (%(default)s)")
     sub.add_argument("--dataset", metavar="NAME", help="of the study, if several are DeepSEA's")
-    sub.add_argument(
-        "--store",
-        metavar="URL",
-        default=os.environ.get("MOTIFK8S_STORE", "./store"),
-        help="folder or s3://bucket/prefix (default: %(default)s)",
-    )
+    add_store(sub)
 
-    sub = kind("fasta", _fasta, "make a data set from FASTA files", FILES + LABELLED)
+    sub = kind("fasta", _fasta, "make a data set from FASTA files", epilog=FILES + LABELLED)
     sub.add_argument("files", metavar="FILES", nargs="+", help="sequences for training")
     sub.add_argument(
         "--valid", metavar="FILES", nargs="+", help="for validation, or a share (default: 0.1)"
@@ -86,7 +77,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     sub.add_argument("--length", metavar="BP", type=int, help="crop longer sequences to the centre")
     _output(sub)
 
-    sub = kind("bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", FILES)
+    sub = kind(
+        "bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", epilog=FILES
+    )
     sub.add_argument("files", metavar="FILES", nargs="+", help="peaks of each class")
     sub.add_argument("--genome", metavar="FASTA", type=Path, required=True, help="of the peaks")
     sub.add_argument("--bin", metavar="BP", type=int, default=200, help="(%(default)s)")

@@ -17,7 +17,7 @@ import numpy as np
 
 from motifk8s import meme
 from motifk8s.errors import InputError
-from motifk8s.store import replacing
+from motifk8s.store import read_url, replacing
 
 LETTERS = "ACGT"
 
@@ -134,7 +134,7 @@ def _read_text(source: str | Path) -> tuple[str, str]:
     if isinstance(source, str) and ("\n" in source or "\r" in source or not source):
         return source, "MEME text"
     try:
-        raw = Path(source).read_bytes()
+        raw = _fetched(str(source)) if isinstance(_path(source), str) else Path(source).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)
         raise InputError(f"{source}: cannot be read ({reason})") from None
@@ -144,6 +144,12 @@ def _read_text(source: str | Path) -> tuple[str, str]:
         return raw.decode("utf-8-sig"), str(source)
     except UnicodeDecodeError:
         raise InputError(f"{source}: is not a text file; give a MEME motif file") from None
+
+
+@cache
+def _fetched(url: str) -> bytes:
+    """Content of an object in a store, read once a process: each cell's key asks for its hash."""
+    return read_url(url)
 
 
 def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
@@ -251,7 +257,7 @@ def _from_counts(found: Any) -> Motif:
 
 
 def database(name: str | Path) -> list[Motif]:
-    """The motifs to match against: a JASPAR release by name, or a MEME file.
+    """The motifs to match against: a JASPAR release by name, or a MEME file (path or s3:// URL).
 
     A release has the numbers of the MEME file that the real program is given: probabilities
     to six decimals (jaspar2meme). They move p-values by up to 1e-4 of themselves.
@@ -262,7 +268,7 @@ def database(name: str | Path) -> list[Motif]:
         if `name` is neither, or the file cannot be read.
     """
     if not _is_release(name):
-        return read_meme(Path(name))
+        return read_meme(_path(name))
     return [
         motif._replace(
             ppm=np.array([[float(f"{p:.6f}") for p in row] for row in motif.ppm.tolist()])
@@ -275,13 +281,17 @@ def database_version(name: str | Path) -> str:
     """What a result depends on: a release's name, or the hash of a MEME file's content."""
     if _is_release(name):
         return str(name)
-    return "sha256:" + hashlib.sha256(_read_text(Path(name))[0].encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(_read_text(_path(name))[0].encode()).hexdigest()
+
+
+def _path(name: str | Path) -> str | Path:
+    return name if isinstance(name, str) and name.startswith("s3://") else Path(name)
 
 
 def _is_release(name: str | Path) -> bool:
     if str(name) in releases():
         return True
-    if not Path(name).exists():
+    if isinstance(path := _path(name), Path) and not path.exists():
         known = ", ".join(releases())
         raise InputError(f"{name}: neither a MEME file nor a JASPAR release ({known})")
     return False

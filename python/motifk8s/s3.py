@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from motifk8s.errors import InputError, Problem
 from motifk8s.store import (
     MARKER,
+    Info,
     MissingError,
     Paths,
     Store,
@@ -51,6 +52,8 @@ CREDENTIALS = {
     " AWS_SECRET_ACCESS_KEY",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
 }
+LONGER = 6  # times the patience with a server that has answered before
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 REDIRECTS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocation")
 DENIED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 BUSY = ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429", "503")
@@ -68,7 +71,8 @@ class S3Store(Store):
     """A store under a prefix of a bucket.
 
     Failures that may pass (no answer, 5xx, slow-down) are retried with growing pauses for
-    `patience` seconds, so that a server may be gone for half a minute; all others are told at once.
+    `patience` seconds, six times as long once the server has answered: a wrong address is told
+    within a minute, and a server in use may be gone for minutes. All others are told at once.
 
     Parameters
     ----------
@@ -97,6 +101,7 @@ class S3Store(Store):
         self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
         self.patience, self.connect_timeout = patience, connect_timeout
         self.read_timeout = read_timeout
+        self._answered = False
 
     def __repr__(self) -> str:
         return f"S3Store({self.url!r})"
@@ -116,7 +121,7 @@ class S3Store(Store):
         wanted = {
             "Bucket": self.bucket,
             "Key": self._key(path),
-            "Metadata": {"sha256": hashlib.sha256(data).hexdigest()},
+            **self._with(hashlib.sha256(data).hexdigest()),
         }
         self._call("write", path, lambda: self._client.put_object(Body=data, **wanted))
 
@@ -128,7 +133,7 @@ class S3Store(Store):
                 self.write(path, file.read_bytes())
                 return
             before = file.stat()
-            extra = {"Metadata": {"sha256": sha256_of(file)}}
+            extra = self._with(sha256_of(file))
 
             def put() -> None:
                 with open(file, "rb") as body:
@@ -180,19 +185,36 @@ class S3Store(Store):
                 self._call("delete", name, partial(remove, name))
 
     def list(self, path: str = "") -> Paths:
+        return sorted(self.infos(path))
+
+    def infos(self, path: str = "") -> dict[str, Info]:
         prefix = self._key(path) + "/" if path else self.prefix
 
-        def pages() -> Paths:
+        def pages() -> dict[str, Info]:
             paginator = self._client.get_paginator("list_objects_v2")
-            return [
-                found["Key"].removeprefix(self.prefix)
+            return {
+                found["Key"].removeprefix(self.prefix): Info(
+                    found["Size"], found["LastModified"].timestamp()
+                )
                 for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix)
                 for found in page.get("Contents", ())
-            ]
+            }
 
-        names = self._call("list", path, pages)
+        found = self._call("list", path, pages)
         # Some consoles mark a folder by an empty object whose key ends in '/'.
-        return sorted(name for name in names if name and not name.endswith("/"))
+        return {name: info for name, info in found.items() if name and not name.endswith("/")}
+
+    def _with(self, sha256: str) -> dict[str, Any]:
+        """What goes with every object: its hash, and how the server is to encrypt it."""
+        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}}
+        if kind := os.environ.get("MOTIFK8S_SSE"):
+            if kind not in ENCRYPTIONS:
+                known = ", ".join(ENCRYPTIONS)
+                raise InputError(f"MOTIFK8S_SSE is {kind!r}; known: {known}")
+            extra["ServerSideEncryption"] = kind
+        if key := os.environ.get("MOTIFK8S_SSE_KMS_KEY"):
+            extra["SSEKMSKeyId"] = key
+        return extra
 
     def _key(self, path: str) -> str:
         return self.prefix + checked(path)
@@ -250,17 +272,21 @@ class S3Store(Store):
 
         failed: float | None = None
         pause = 0.5
+        # A server that never answered is a wrong address; one that did will be back.
+        patience = self.patience * (LONGER if self._answered else 1)
         while True:
             try:
-                return request()
+                result = request()
+                self._answered = True
+                return result
             except (BotoCoreError, ClientError) as err:
                 problem, passing = self._diagnose(err, doing, path)
                 now = time.monotonic()
-                if not passing or (failed is not None and now - failed >= self.patience):
+                if not passing or (failed is not None and now - failed >= patience):
                     raise problem from err
             if failed is None:
                 failed = now
-                log.warning("%s; trying again for %.0f s", problem, self.patience)
+                log.warning("%s; trying again for %.0f s", problem, patience)
             time.sleep(pause * random.uniform(0.5, 1))  # not all pods of a grid at once
             pause = min(2 * pause, 5)
 

@@ -15,7 +15,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from motifk8s.errors import InputError, Problem
 
@@ -25,6 +25,13 @@ Paths = list[str]  # inside a store, `list` is a method
 
 class MissingError(Problem):
     """The store has no file of this name."""
+
+
+class Info(NamedTuple):
+    """A file's size in bytes, and when it was written, in seconds since 1970."""
+
+    size: int
+    modified: float
 
 
 def open_store(url: str | Path) -> Store:
@@ -50,6 +57,38 @@ def open_store(url: str | Path) -> Store:
 
     bucket, _, prefix = rest.partition("/")
     return S3Store(bucket, prefix)
+
+
+def read_url(url: str) -> bytes:
+    """Return the content of the object at ``s3://bucket/key``.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the URL names none.
+    """
+    parent, _, name = url.rpartition("/")
+    if parent in ("s3:/", "s3:") or not name:
+        raise InputError(f"{url}: give s3://bucket/key")
+    try:
+        return open_store(parent).read(name)
+    except MissingError as error:
+        raise InputError(str(error)) from None
+
+
+def try_out(store: Store) -> None:
+    """Write, find, read and delete a small file, as a cell does; `Problem` says what fails."""
+    path = f"checks/{secrets.token_hex(8)}"
+    data = secrets.token_bytes(64)
+    store.list("checks")
+    store.write(path, data)
+    try:
+        if store.read(path) != data or path not in store.list("checks"):
+            raise Problem(f"{store.url}: a file that was written is not there, or is not the same")
+    finally:
+        store.delete(path)
+    if store.exists(path):
+        raise Problem(f"{store.url}: a file that was deleted is still there")
 
 
 class Store(ABC):
@@ -84,6 +123,10 @@ class Store(ABC):
     @abstractmethod
     def list(self, path: str = "") -> Paths:
         """Name all files under the folder `path` (the whole store by default), sorted."""
+
+    @abstractmethod
+    def infos(self, path: str = "") -> dict[str, Info]:
+        """Size and age of all files that `list` names."""
 
     def _where(self, path: str) -> str:
         return f"{self.url.rstrip('/')}/{path}"
@@ -248,6 +291,14 @@ class FolderStore(Store):
             for name in names
             if not _is_temporary(name)
         )
+
+    def infos(self, path: str = "") -> dict[str, Info]:
+        found = {}
+        for name in self.list(path):
+            with contextlib.suppress(FileNotFoundError):  # someone else deletes it
+                stat = self._file(name).stat()
+                found[name] = Info(stat.st_size, stat.st_mtime)
+        return found
 
     def _file(self, path: str) -> Path:
         return self.folder / checked(path)

@@ -35,6 +35,7 @@ from motifk8s.specs import (
     Training,
     Trim,
 )
+from motifk8s.store import read_url
 from motifk8s.strict import Problems, Strict, no_such, one_line, problems_error, problems_of
 from motifk8s.studyfile import builtin_names
 
@@ -234,13 +235,18 @@ def content_hash(obj: Any) -> str:
 
 
 def load(name_or_path: str) -> Study:
-    """A built-in study by its name, or any study by the path of its file.
+    """A built-in study by its name, or any study by its file's path, its s3:// URL, or its text.
 
     Raises
     ------
     InputError
         No such study, or something in it is wrong: file, key and reason in one line.
     """
+    if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
+        return _loads(name_or_path, "the study's text", None, ())
+    if name_or_path.startswith("s3://"):
+        text = studyfile.decode(read_url(name_or_path), name_or_path)
+        return _loads(text, name_or_path, name_or_path.rpartition("/")[0], ())
     path = studyfile.locate(name_or_path)
     return _loads(studyfile.read_text(path), str(path), path.parent, (path.resolve(),))
 
@@ -260,7 +266,7 @@ def loads(text: str, source: str, folder: Path | None = None) -> Study:
     return _loads(text, source, folder, ())
 
 
-def _loads(text: str, source: str, folder: Path | None, seen: tuple[Path, ...]) -> Study:
+def _loads(text: str, source: str, folder: Path | str | None, seen: tuple[Path, ...]) -> Study:
     data = studyfile.read(text, source, folder, seen)
     try:
         return Study.model_validate(data)

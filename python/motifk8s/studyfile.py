@@ -26,15 +26,16 @@ def builtin_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def locate(name_or_path: str, folder: Path | None = None) -> Path:
+def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
     """The file of a built-in study or of a path.
 
     Parameters
     ----------
     name_or_path : str
         A path if it has a slash or ends in .yaml, .yml or .json, else a name.
-    folder : Path, optional
-        What a path is relative to (default: the current folder).
+    folder : Path or str, optional
+        What a path is relative to (default: the current folder). A str is the address of a folder
+        in an object store, in which nothing is located.
 
     Raises
     ------
@@ -42,6 +43,8 @@ def locate(name_or_path: str, folder: Path | None = None) -> Path:
         No built-in study has that name.
     """
     if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
+        if isinstance(folder, str):
+            raise InputError(f"{name_or_path}: a study in a store can only extend a built-in one")
         return (folder or Path()) / Path(name_or_path).expanduser()
     names = builtin_names()
     if name_or_path in names:
@@ -54,16 +57,22 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST:,} bytes, so no study file")
-        return path.read_bytes().decode("utf-8-sig")
+        return decode(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; a study is a file that ends in .yaml") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}: line {line}: not UTF-8; save the file as UTF-8") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def decode(data: bytes, source: str) -> str:
+    """The text of a study file's content; `source` names it in error messages."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{source}: line {line}: not UTF-8; save the file as UTF-8") from None
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
@@ -98,7 +107,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 
 def read(
-    text: str, source: str, folder: Path | None = None, seen: tuple[Path, ...] = ()
+    text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
     """The whole mapping of a study's text, with what it extends.
 
@@ -108,8 +117,9 @@ def read(
         YAML (or JSON, which is YAML).
     source : str
         Where it comes from, for error messages.
-    folder : Path, optional
-        What its relative paths are relative to (default: the current folder).
+    folder : Path or str, optional
+        What its relative paths are relative to (default: the current folder); a str is the address
+        of a folder in an object store.
     seen : tuple of Path
         The files that led here, each extending the next, to find a circle.
 
@@ -194,11 +204,15 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _make_absolute(data: dict[str, Any], folder: Path) -> None:
+def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
     """Make the paths in a study file, which are relative to its folder, absolute."""
 
     def absolute(path: str) -> str:
-        return str((folder / Path(path).expanduser()).absolute()) if "://" not in path else path
+        if "://" in path:
+            return path
+        if isinstance(folder, str):
+            return f"{folder}/{path}"
+        return str((folder / Path(path).expanduser()).absolute())
 
     matches = data.get("matches")
     for spec in _mapping(data.get("datasets")).values():

@@ -35,11 +35,14 @@ class Checkpoint(NamedTuple):
         Returns the bytes last saved, or None.
     save : callable
         Keeps bytes; must be atomic.
+    every : float
+        Seconds between two, at least.
     """
 
     key: str
     load: Callable[[], bytes | None]
     save: Callable[[bytes], None]
+    every: float = CHECKPOINT_SECONDS
 
 
 class Trained(NamedTuple):
@@ -177,7 +180,7 @@ def train(
         Codes (N, L) uint8 and labels (N, C) int8.
     seed : int
     checkpoint : Checkpoint, optional
-        Saved at the end of an epoch, at most once a minute, and at the end of training.
+        Saved at the end of an epoch, if the last one is old enough, and at the end of training.
     progress : callable
         Called after each epoch with its number, the most there can be, and its history row.
     stop : callable
@@ -240,7 +243,7 @@ def train(
         best = state if improved else last.best
         last = _Snapshot(state, best, rows, last.resumed_at, code_version())
         progress(epoch, settings.epochs, row)
-        if time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
+        if checkpoint and time.monotonic() - saved_at >= checkpoint.every:
             save()
     save()
     device.restore(last.best)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol, cast
 
 from motifk8s.errors import Interrupted, Problem
+from motifk8s.progress import LastLines, Progress
 from motifk8s.store import Store, open_store
 from motifk8s.study import Cell, Study
 
@@ -48,13 +49,19 @@ def run_cell(
 ) -> dict[str, Any]:
     """Run one cell in this process; SIGTERM and SIGINT lead to a checkpoint and `Interrupted`.
 
-    A failure is written to ``failed.json`` beside the cell's runs, and removed by success.
+    Progress is written to ``progress.json`` beside the cell's runs, a failure and the last lines of
+    the log to ``failed.json``; success removes both.
     """
     from motifk8s import cell as cells
 
     parent = multiprocessing.parent_process()
     failed = f"{cells.folder(study, cell)}/failed.json"
-    with _heard() as signals:
+    told = Progress(store, cells.folder(study, cell))
+    with _heard() as signals, LastLines() as log:
+
+        def epoch(*row: Any) -> None:
+            watcher.epoch(cell.id, *row)
+            told.epoch(*row)
 
         def stop() -> bool:
             # Whoever runs the same command again must not meet an orphan at work on the same cell.
@@ -66,17 +73,18 @@ def run_cell(
                 cell,
                 store,
                 threads=threads,
-                progress=lambda *row: watcher.epoch(cell.id, *row),
+                progress=epoch,
                 note=lambda text: watcher.note(cell.id, text),
                 stop=stop,
             )
             store.delete(failed)
+            told.clear()
             return metrics
         except Interrupted as error:
             raise Interrupted(f"{cell.id}: {error}; the same command goes on from there") from None
         except Exception as error:
             reason = str(error) if isinstance(error, Problem) else traceback.format_exc()
-            marker = {"format": FAILED_FORMAT, "reason": reason}
+            marker = {"format": FAILED_FORMAT, "reason": reason, "log": list(log.lines)}
             with suppress(Problem):  # a store that cannot be written may be the failure itself
                 store.write(failed, (json.dumps(marker, indent=1) + "\n").encode())
             raise
