@@ -285,14 +285,14 @@ def test_schema(here):
 def test_plan_as_json(tmp_path, here):
     code, out, err = here("plan", "smoke", "--json", "--store", tmp_path / "store")
     assert code == 0 and err == "" and out.count("\n") == 1
-    assert json.loads(out)[0] == {"dataset": "tiny", "model": "small-pool", "trial": 1}
+    assert json.loads(out)[0] == "tiny/small-pool/1"
     assert len(json.loads(out)) == 3
 
 
 def test_plan_as_json_names_the_unfinished(tiny, here):
     (tiny.parent / "store/tiny/cells/small/b/1/done.json").unlink()
     _, out, _ = here("plan", tiny, "--json", "--store", tiny.parent / "store")
-    assert json.loads(out) == [{"dataset": "small", "model": "b", "trial": 1}]
+    assert json.loads(out) == ["small/b/1"]
 
 
 def test_plan_counts_by_model(tiny, here):

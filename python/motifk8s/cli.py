@@ -8,25 +8,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from motifk8s.arguments import EPILOG, add, add_store, add_study, count, optional, positive
 from motifk8s.errors import IncompleteError, InputError, Problem
 
 if TYPE_CHECKING:
     from motifk8s.grid import Aggregate
     from motifk8s.store import Store
     from motifk8s.study import Study
-
-STUDIES = sorted(path.stem for path in (Path(__file__).parent / "studies").glob("*.yaml"))
-EPILOG = f"""\
-STUDY is the path of a .yaml file or the name of a built-in study:
-{", ".join(STUDIES)}.
-The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
-
-exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
-(the same command goes on where it was)
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,12 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(text: str, code: int) -> int:
-    print(f"motifk8s: {' '.join(text.splitlines())}", file=sys.stderr)
+    line = f"motifk8s: {' '.join(text.splitlines())}"
+    print(line, file=sys.stderr)
+    if "MOTIFK8S_POD" in os.environ:  # Kubernetes and Argo show it as the reason
+        with suppress(OSError):
+            Path("/dev/termination-log").write_text(line)
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    from motifk8s import imports
+    from motifk8s import cleaning, imports, remote
 
     parser = argparse.ArgumentParser(
         prog="motifk8s",
@@ -69,35 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     parser.set_defaults(run=_version_or_help(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    def command(
-        name: str, run: object, text: str, *, study: bool = True
-    ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.set_defaults(run=run)
-        if study:
-            sub.add_argument(
-                "study", metavar="STUDY", help="name of a built-in study, or a .yaml file"
-            )
-            sub.add_argument(
-                "--store",
-                metavar="URL",
-                default=os.environ.get("MOTIFK8S_STORE", "./store"),
-                help="folder or s3://bucket/prefix (default: %(default)s)",
-            )
-        return sub
+    command = partial(add, commands)
 
     sub = command("run", _run, "run what is missing of a study on this machine, then aggregate it")
+    add_study(sub)
     sub.add_argument(
         "--jobs",
         metavar="N",
-        type=_count,
+        type=count,
         help="cells at a time (default: one a core; one on a GPU)",
     )
     sub.add_argument(
@@ -105,31 +81,56 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = command("plan", _plan, "show the grid of a study: what is done and what is missing")
+    add_study(sub)
     sub.add_argument("--json", action="store_true", help="print the unfinished cells as JSON")
+    sub.add_argument(
+        "--max-gpu-hours",
+        metavar="H",
+        type=optional(positive),
+        help="estimate what is left, and refuse more than this",
+    )
+    sub.add_argument(
+        "--price", metavar="P", type=positive, help="of a GPU hour; estimate what is left"
+    )
+    _outputs(sub, "study, name, datasets")
 
     sub = command("dataset", _dataset, "make or import a data set of a study, unless it is there")
+    add_study(sub)
     sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all of the study)")
     sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
     sub.add_argument("--again", action="store_true", help="make it even if it is there")
+    sub.add_argument(
+        "--bundle",
+        metavar="BUNDLE",
+        default=os.environ.get("MOTIFK8S_DEEPSEA"),
+        help="to import data of the kind deepsea from (default: MOTIFK8S_DEEPSEA)",
+    )
+    _outputs(sub, "cells")
 
     imports.register(commands)
 
     sub = command("cell", _cell, "run one cell of a study: train, read filters, match motifs")
+    add_study(sub)
     sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, such as synthetic/cnn-25/3")
     sub.add_argument(
-        "--threads", metavar="N", type=_count, help="CPU threads (default: one a core)"
+        "--threads", metavar="N", type=optional(count), help="CPU threads (default: one a core)"
     )
 
-    command("aggregate", _aggregate, "make tables, figures and report of a study in its store")
+    add_study(
+        command("aggregate", _aggregate, "make tables, figures and report of a study in its store")
+    )
 
     sub = command("report", _report, "make tables, figures and report of a study in a local folder")
+    add_study(sub)
     sub.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("report"), help="(%(default)s)"
     )
 
-    sub = command(
-        "filters", _filters, "turn the filters of any Keras model into motifs", study=False
-    )
+    remote.register(commands)
+    cleaning.register(commands)
+    add_store(command("check", _check, "try the store: list, write, read and delete a file"))
+
+    sub = command("filters", _filters, "turn the filters of any Keras model into motifs")
     sub.add_argument(
         "model", metavar="MODEL.keras", type=Path, help="reads one-hot (N, L, 4), A C G T"
     )
@@ -142,17 +143,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     _matching(sub)
 
-    sub = command("tomtom", _tomtom, "compare motifs with a database of motifs", study=False)
+    sub = command("tomtom", _tomtom, "compare motifs with a database of motifs")
     sub.add_argument("query", metavar="QUERY.meme", type=Path, help="motifs to compare")
     sub.add_argument(
         "--out", metavar="FILE", type=Path, help="write the hits here, not to the terminal"
     )
     _matching(sub)
 
-    sub = command(
-        "schema", _schema, "print the JSON Schema of study files, for editors", study=False
-    )
+    command("schema", _schema, "print the JSON Schema of study files, for editors")
     return parser
+
+
+def _outputs(parser: argparse.ArgumentParser, files: str) -> None:
+    parser.add_argument(
+        "--outputs",
+        metavar="FOLDER",
+        type=Path,
+        help=f"for workflows: write here what the next step needs ({files})",
+    )
 
 
 def _matching(parser: argparse.ArgumentParser) -> None:
@@ -163,24 +171,8 @@ def _matching(parser: argparse.ArgumentParser) -> None:
         help="a JASPAR release (CORE vertebrates) or a MEME file (default: %(default)s)",
     )
     parser.add_argument(
-        "--evalue", metavar="E", type=_evalue, default=0.1, help="largest E-value (%(default)s)"
+        "--evalue", metavar="E", type=positive, default=0.1, help="largest E-value (%(default)s)"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _evalue(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def _version_or_help(parser: argparse.ArgumentParser):  # type: ignore[no-untyped-def]
@@ -222,27 +214,62 @@ def _complete(made: Aggregate) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from motifk8s import grid, terminal
+    from motifk8s import estimate, grid, terminal
 
     study, store = _open(args)
     states = grid.plan(study, store)
+    todo = [state.cell for state in states if state.state != "done"]
     if args.json:
-        cells = [s.cell._asdict() for s in states if s.state != "done"]
-        print(json.dumps(cells))
+        print(json.dumps([cell.id for cell in todo]))
     else:
         terminal.print_plan(study, store, states)
+    if args.max_gpu_hours or args.price:
+        expected = estimate.estimate(study, store, states)
+        if not args.json:
+            estimate.print_estimate(expected, args.price, args.max_gpu_hours)
+        if args.max_gpu_hours:
+            estimate.check_cap(expected, args.max_gpu_hours)
+    if args.outputs:
+        grid.write_outputs(
+            args.outputs,
+            study=grid.keep(study, store),
+            name=study.name,
+            datasets=json.dumps(list(dict.fromkeys(cell.dataset for cell in todo))),
+        )
     return 0
 
 
 def _dataset(args: argparse.Namespace) -> int:
-    from motifk8s import data, terminal
+    from motifk8s import data, deepsea, grid, terminal
 
     study, store = _open(args)
-    if args.source and not args.name:
-        raise InputError(f"say which data set {args.source} is: {', '.join(study.datasets)}")
+    if (args.source or args.outputs) and not args.name:
+        what = f"{args.source} is" if args.source else "to make"
+        raise InputError(f"say which data set {what}: {', '.join(study.datasets)}")
     for name in [args.name] if args.name else list(study.datasets):
-        facts = data.prepare(study, name, store, args.source, args.again)
+        kind = getattr(study.datasets.get(name), "kind", None)
+        wanted = args.again or (kind == "deepsea" and not data.is_ready(study, name, store))
+        if kind == "deepsea" and args.bundle and wanted and not args.source:
+            try:
+                facts = deepsea.prepare(study, name, store, args.bundle)
+            except Problem as error:
+                raise type(error)(f"{error}; {data.absent(study, name)}") from error
+        else:
+            facts = data.prepare(study, name, store, args.source, args.again)
         terminal.print_dataset(name, f"{store.url}/{data.place(study, name)}", facts)
+    if args.outputs:
+        states = [s for s in grid.plan(study, store) if s.cell.dataset == args.name]
+        cells = [state.cell.id for state in states if state.state != "done"]
+        grid.write_outputs(args.outputs, cells=json.dumps(cells))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from motifk8s.store import open_store, try_out
+
+    store = open_store(args.store)
+    try_out(store)
+    print(f"{store.url}: files can be listed, written, read and deleted")
     return 0
 
 
