@@ -1,0 +1,212 @@
+{{- /* What the schema cannot say: rules across keys. */ -}}
+{{- define "motifk8s.validate" -}}
+{{- with .Values -}}
+{{- if not .store.url }}{{ fail "store.url is not set: say where results go, --set store.url=s3://BUCKET/PREFIX" }}{{ end -}}
+{{- if and .store.sseKmsKey (ne .store.sse "aws:kms") }}{{ fail "store.sseKmsKey is for store.sse=aws:kms; set that too, or leave the key out" }}{{ end -}}
+{{- if and .s3.enabled (not .store.secretName) }}{{ fail "store.secretName is not set: s3.enabled needs a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; make it first, and name it" }}{{ end -}}
+{{- if and .s3.enabled .store.endpoint }}{{ fail "store.endpoint is set, and s3.enabled brings its own; drop one of them" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "motifk8s.labels" -}}
+app.kubernetes.io/name: motifk8s
+app.kubernetes.io/part-of: motifk8s
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{- /* Labels of the pods of a step; what users add cannot replace ours. (root, step) */ -}}
+{{- define "motifk8s.podLabels" -}}
+{{- $ours := dict "app.kubernetes.io/part-of" "motifk8s" "motifk8s/step" .step -}}
+{{- if eq .step "cell" -}}
+{{- /* A label has at most 63 characters and no slash. */ -}}
+{{- $_ := set $ours "motifk8s/cell" "{{=len(inputs.parameters.cell) > 63 ? '' : replace(inputs.parameters.cell, '/', '.')}}" -}}
+{{- with .root.Values.queue }}{{ $_ := set $ours "kueue.x-k8s.io/queue-name" . }}{{ end -}}
+{{- end -}}
+{{- toYaml (merge $ours .root.Values.podLabels) -}}
+{{- end -}}
+
+{{- define "motifk8s.podAnnotations" -}}
+{{- $ours := dict -}}
+{{- if and (eq .step "cell") .root.Values.cell.noEvict -}}
+{{- $ours = dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
+{{- end -}}
+{{- with merge $ours .root.Values.podAnnotations }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{- /* The image of a step, as deployed. (root, step) */ -}}
+{{- define "motifk8s.image" -}}
+{{- $cpu := .root.Values.image -}}
+{{- $tag := $cpu.tag | default .root.Chart.AppVersion -}}
+{{- $repository := $cpu.repository -}}
+{{- $digest := $cpu.digest -}}
+{{- if and (eq .step "cell") .root.Values.gpu.count -}}
+{{- with .root.Values.gpuImage -}}
+{{- $repository = .repository | default $repository -}}
+{{- $tag = .tag | default (printf "%s-gpu" $tag) -}}
+{{- $digest = .digest -}}
+{{- end -}}
+{{- end -}}
+{{- $repository }}{{ if $digest }}@{{ $digest }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end -}}
+
+{{- define "motifk8s.endpoint" -}}
+{{- if .Values.s3.enabled }}http://motifk8s-s3.{{ .Release.Namespace }}.svc:7070{{ else }}{{ .Values.store.endpoint }}{{ end -}}
+{{- end -}}
+
+{{- define "motifk8s.bucket" -}}
+{{- (splitList "/" (trimPrefix "s3://" .Values.store.url)) | first -}}
+{{- end -}}
+
+{{- define "motifk8s.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- /* What every container of ours has in its environment. (root, step) */ -}}
+{{- define "motifk8s.env" -}}
+{{- $v := .root.Values -}}
+- {name: MOTIFK8S_STORE, value: {{ $v.store.url | quote }}}
+- {name: AWS_REGION, value: {{ $v.store.region | quote }}}
+{{- with include "motifk8s.endpoint" .root }}
+- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- end }}
+{{- with $v.store.secretName }}
+- {name: AWS_ACCESS_KEY_ID, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_ACCESS_KEY_ID}}}
+- {name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_SECRET_ACCESS_KEY}}}
+- {name: AWS_SESSION_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: AWS_SESSION_TOKEN, optional: true}}}
+{{- end }}
+{{- with $v.store.sse }}
+- {name: MOTIFK8S_SSE, value: {{ . | quote }}}
+{{- end }}
+{{- with $v.store.sseKmsKey }}
+- {name: MOTIFK8S_SSE_KMS_KEY, value: {{ . | quote }}}
+{{- end }}
+{{- if $v.ca.configMap }}
+- {name: AWS_CA_BUNDLE, value: /etc/motifk8s/ca.crt}
+- {name: SSL_CERT_FILE, value: /etc/motifk8s/ca.crt}
+{{- end }}
+{{- with $v.proxy }}
+{{- with .https }}
+- {name: HTTPS_PROXY, value: {{ . | quote }}}
+{{- end }}
+{{- with .http }}
+- {name: HTTP_PROXY, value: {{ . | quote }}}
+{{- end }}
+{{- if or .https .http .noProxy }}
+- {name: NO_PROXY, value: {{ list .noProxy "localhost,127.0.0.1,.svc,.cluster.local" | compact | join "," | quote }}}
+{{- end }}
+{{- end }}
+- {name: MOTIFK8S_IMAGE, value: {{ include "motifk8s.image" . | quote }}}
+- {name: MOTIFK8S_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+- {name: MOTIFK8S_POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+{{- with $v.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* The root is read-only: what is written goes to /tmp. */ -}}
+{{- define "motifk8s.volumes" -}}
+- {name: tmp, emptyDir: {}}
+{{- with .Values.ca.configMap }}
+- {name: ca, configMap: {name: {{ . | quote }}, items: [{key: {{ $.Values.ca.key | quote }}, path: ca.crt}]}}
+{{- end }}
+{{- end -}}
+
+{{- define "motifk8s.volumeMounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.ca.configMap }}
+- {name: ca, mountPath: /etc/motifk8s, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "motifk8s.metadata" -}}
+labels:
+  {{- include "motifk8s.podLabels" . | nindent 2 }}
+{{- with include "motifk8s.podAnnotations" . }}
+annotations:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* The container of a step, but for its arguments. (root, step) */ -}}
+{{- define "motifk8s.container" -}}
+{{- $v := .root.Values -}}
+{{- $resources := deepCopy (index $v .step).resources -}}
+{{- $gpu := and (eq .step "cell") $v.gpu.count -}}
+{{- if $gpu }}{{ $_ := set $resources "limits" (merge (dict $v.gpu.resource ($v.gpu.count | int)) ($resources.limits | default dict)) }}{{ end -}}
+image: {{ include "motifk8s.image" . | quote }}
+imagePullPolicy: {{ $v.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError  # our last line is then the message in Argo
+securityContext:
+  {{- include "motifk8s.securityContext" . | nindent 2 }}
+resources:
+  {{- toYaml $resources | nindent 2 }}
+env:
+  {{- include "motifk8s.env" . | nindent 2 }}
+  - {name: MOTIFK8S_WORKFLOW, value: "{{ `{{workflow.name}}` }}"}
+  - {name: MOTIFK8S_ATTEMPT, value: "{{ `{{retries}}` }}"}
+  {{- if eq .step "prepare" }}
+  {{- with $v.deepsea }}
+  - {name: MOTIFK8S_DEEPSEA, value: {{ . | quote }}}
+  {{- end }}
+  {{- end }}
+  {{- if eq .step "cell" }}
+  - {name: MOTIFK8S_CHECKPOINT_SECONDS, value: {{ $v.checkpointSeconds | int | quote }}}
+  - {name: MOTIFK8S_SPOT, value: {{ if kindIs "bool" $v.spot }}"{{ $v.spot }}"{{ else }}""{{ end }}}
+  {{- end }}
+volumeMounts:
+  {{- include "motifk8s.volumeMounts" .root | nindent 2 }}
+  {{- if and (eq .step "cell") $v.cell.shm }}
+  - {name: dshm, mountPath: /dev/shm}
+  {{- end }}
+{{- end -}}
+
+{{- /*
+Try again after a preemption, and only then. It has many faces: our own exit code 75, the exit codes
+of SIGTERM and SIGKILL, and the messages of Argo and of the kubelet. Out of memory, out of disk and
+out of time end with the same codes, but would end so again.
+*/ -}}
+{{- define "motifk8s.retry" -}}
+limit: {{ .Values.retry.limit | int }}
+retryPolicy: Always
+backoff:
+  {{- toYaml .Values.retry.backoff | nindent 2 }}
+expression: >-
+  (asInt(lastRetry.exitCode) in [75, 137, 143] && not (lastRetry.message matches
+  "^(main: OOMKilled|Pod was active|Pod ephemeral|Container .* exceeded|Usage of EmptyDir)"))
+  || lastRetry.message matches "^(pod deleted|Pod was terminated|Pod was rejected|Preempted|The node
+  was low|The node had condition|Pod failed before|pod failed:|can't find failed message)"
+  || lastRetry.message contains "node is draining"
+{{- end -}}
+
+{{- /* What pods share that Argo does not start. */ -}}
+{{- define "motifk8s.pod" -}}
+automountServiceAccountToken: false
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- end -}}
