@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import json
 import re
 import shutil
 import subprocess
@@ -20,7 +22,11 @@ from motifk8s.datasets import describe, read
 from motifk8s.study import builtin_names, json_schema, load, loads
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md"]
+CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
+PAGES = ["README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md", *CLUSTER_PAGES]
+FOLDERS = r"docs|examples|python|tests|requirements|helm|argo|images|\.ci"
+PACKAGE = ROOT / "python" / "motifk8s"
+CHART = ROOT / "helm" / "motifk8s"
 pytestmark = pytest.mark.skipif(
     not (ROOT / "docs").is_dir(), reason="the pages are not part of an image"
 )
@@ -72,7 +78,7 @@ def rows(page: str, header: str) -> list[list[list[str]]]:
 @pytest.mark.parametrize("page", PAGES)
 def test_make_targets_and_variables_exist(page: str) -> None:
     makefile = text("Makefile")
-    targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
     variables = re.findall(r"^([A-Z]+) +\?=", makefile, re.MULTILINE)
     said = [line for line in [*shell_lines(page), *inline(page)] if line.startswith("make ")]
     assert said or page != "README.md"
@@ -89,7 +95,7 @@ def test_commands_and_flags_exist(page: str) -> None:
         if program.rpartition("/")[2] != "motifk8s" or not rest:
             continue
         assert rest[0] in known, line
-        for flag in re.findall(r"(?<!\S)--[a-z]+", line):
+        for flag in re.findall(r"(?<!\S)--[a-z-]+", line):
             assert flag in flags(known[rest[0]]), line
     everywhere = set().union(*map(flags, known.values()))
     assert {w.split()[0] for w in inline(page) if w.startswith("--")} <= everywhere
@@ -101,7 +107,7 @@ def test_readme_tells_of_every_command_with_its_flags() -> None:
     assert list(told) == list(commands())
     for row in told.values():
         name = words(row[0])[0].split()[1]
-        for flag in re.findall(r"--[a-z]+", row[1]):
+        for flag in re.findall(r"--[a-z-]+", row[1]):
             assert flag in flags(commands()[name]), (name, flag)
 
 
@@ -123,8 +129,101 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_files_named_exist(page: str) -> None:
     made = {"examples/own-data.h5"}
     for name in inline(page):
-        if re.fullmatch(r"(docs|examples|python|tests|requirements|\.ci)/[\w./-]+", name):
+        if re.fullmatch(rf"({FOLDERS})/[\w./-]+", name):
             assert (ROOT / name).exists() or name in made, name
+
+
+# --- the cluster
+
+
+def code() -> dict[str, str]:
+    """Files that know of the environment: the package, the chart, the images."""
+    files = [*PACKAGE.glob("*.py"), *CHART.rglob("*"), *(ROOT / "images").glob("*")]
+    return {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8") for f in files if f.is_file()}
+
+
+def test_every_variable_is_told() -> None:
+    [table] = [t for t in rows("docs/store.md", "variable") if t[1][0].startswith("`MOTIFK8S")]
+    told = {word for row in table[1:] for word in words(row[0])}
+    read = {name for text in code().values() for name in re.findall(r"MOTIFK8S_[A-Z_]*[A-Z]", text)}
+    assert told == read
+    table = rows("docs/kubernetes.md", "variable")[0]
+    told = {word for row in table[1:] for word in words(row[0])}
+    cluster = code()["python/motifk8s/cluster.py"]
+    assert told == set(re.findall(r'environ(?:\.get\(|\[)"(ARGO_[A-Z_]+)"', cluster))
+
+
+def values() -> dict[str, Any]:
+    return dict(YAML(typ="safe").load((CHART / "values.yaml").read_text(encoding="utf-8")))
+
+
+def is_value(path: str) -> bool:
+    here: Any = values()
+    for key in path.split("."):
+        if not isinstance(here, dict) or key not in here:
+            return False
+        here = here[key]
+    return True
+
+
+@pytest.mark.parametrize("page", CLUSTER_PAGES)
+def test_values_that_are_named_exist(page: str) -> None:
+    named = re.findall(r"--set[= ]([\w.]+)=", text(page))
+    named += re.findall(r"values? `([\w.]+)`", text(page))
+    groups = {key for key, value in values().items() if isinstance(value, dict)}
+    for said in inline(page):
+        if re.fullmatch(r"\w+(\.\w+)+", said) and said.split(".")[0] in groups:
+            named.append(said)
+    named = [name for name in named if not name.endswith((".py", ".yaml"))]
+    assert named
+    assert [name for name in named if not is_value(name)] == []
+
+
+def test_values_files_in_the_pages_fit_the_schema() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    found = [block for block in blocks("docs/cloud.md", "yaml") if "apiVersion:" not in block]
+    assert len(found) >= 3
+    for block in found:
+        # Capitals stand for names of the reader's, which are not capitals.
+        plain = re.sub(r"\b[A-Z]{3,}\b", lambda word: word[0].lower(), block)
+        jsonschema.validate(YAML(typ="safe").load(plain), schema, jsonschema.Draft7Validator)
+
+
+def messages() -> list[str]:
+    """Strings of the package, with a line end for each part that differs; lines of the rest."""
+    found = []
+    for path in PACKAGE.glob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+        for node in nodes:
+            if node in docstrings:
+                continue
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "\n" for p in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    rest = [text("helm/motifk8s/templates/_helpers.tpl"), text("Makefile")]
+    return [*found, *"\n".join(rest).splitlines()]
+
+
+def test_messages_are_those_of_the_code() -> None:
+    known = messages()
+    quoted = [
+        said
+        for table in rows("docs/troubleshooting.md", "it says")
+        for row in table[1:]
+        for said in re.findall(r"`([^`]+)`", row[0])
+    ]
+    assert len(quoted) > 50
+
+    def is_known(said: str) -> bool:
+        pattern = re.compile(".*".join(map(re.escape, said.split("..."))), re.DOTALL)
+        return any(pattern.search(message) for message in known)
+
+    unknown = [said for said in quoted if not is_known(said)]
+    assert not unknown, unknown
+    assert not is_known("no such message ... as this")
 
 
 # --- the tree

@@ -668,6 +668,15 @@ def test_a_server_in_use_is_waited_for_longer_than_one_that_never_answered(
     assert [m.rpartition("again ")[2] for m in caplog.messages] == ["for 270 s", "for 45 s"]
 
 
+def test_a_server_in_use_that_turns_into_another_will_be_back(monkeypatch, quick):
+    with FakeS3(fine, *[(404, "404", "Not Found")] * 3, fine) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        store = impatient(45)
+        store.write("a", b"data")
+        store.write("a", b"data")
+        assert len(server.requests) == 5
+
+
 @pytest.mark.parametrize("size", [4, SMALL + 1])
 def test_what_is_written_is_encrypted_as_asked(monkeypatch, tmp_path, s3, size):
     monkeypatch.setenv("MOTIFK8S_SSE", "aws:kms")

@@ -347,7 +347,9 @@ class S3Store(Store):
             return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
         hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
         problem = Problem(f"{what}: {server} answered {code}: {told}{hint}")
-        return problem, status >= 500 or code in AGAIN
+        # From a server that was S3 before, this is a proxy's that lost it, or its last words.
+        gone = status == 404 and self._answered
+        return problem, status >= 500 or code in AGAIN or gone
 
 
 def _line(err: object) -> str:
