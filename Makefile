@@ -2,7 +2,16 @@ PYTHON ?= python3
 STUDY  ?= demo
 STORE  ?= ./store
 ARGS   ?=
+CELL   ?= synthetic/cnn-25/1
+GPUS   ?=
+IMAGE  ?= motifk8s
+TAG    ?= $(VERSION)$(if $(COMMIT),-$(COMMIT))
+TEST_IMAGE ?= $(IMAGE):$(TAG)
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 2>/dev/null)
+BUILD = docker build --file images/Dockerfile --build-arg VERSION=$(VERSION) \
+	--build-arg COMMIT=$(COMMIT)
 BIN := .venv/bin
 # Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -12,25 +21,50 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint format requirements clean
+.PHONY: help study local image image-gpu docker test test-cluster lint format requirements clean
 # One after the other: two installations into one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## Show this
 	@echo "make TARGET [VARIABLE=value ...]"; echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STUDY=$(STUDY)    a built-in study or a study file"
 	@echo "  STORE=$(STORE)    a folder or s3://bucket/prefix"
 	@echo "  PYTHON=$(PYTHON)    3.11 to 3.13; used once, to create .venv"
 	@echo "  ARGS=$(ARGS)    more for motifk8s run (study) or pytest (test)"
+	@echo "  CELL=$(CELL)    DATASET/MODEL/TRIAL (local)"
+	@echo "  GPUS=$(GPUS)    all: on the GPUs of this machine, else on its CPUs (local)"
+	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if they have one"
+	@echo "  TAG=$(TAG)    their tag; -gpu is put after it for the one with CUDA"
+	@echo "  TEST_IMAGE=$(TEST_IMAGE)    one that the cluster of KUBECONFIG has (test-cluster)"
 
 study: .venv/run.stamp ## Run STUDY into STORE; the same command goes on where it was
 	@$(BIN)/motifk8s run "$(STUDY)" --store "$(STORE)" $(ARGS)
 
+local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as in a pod, into STORE
+	@images/local.sh $(IMAGE):$(TAG)$(if $(GPUS),-gpu) "$(STUDY)" "$(CELL)" "$(STORE)" "$(GPUS)"
+
+image: docker ## Build the image for CPUs, IMAGE:TAG
+	$(BUILD) --target cpu --tag $(IMAGE):$(TAG) .
+
+image-gpu: docker ## Build the image with CUDA, IMAGE:TAG-gpu (several GB)
+	$(BUILD) --target gpu --tag $(IMAGE):$(TAG)-gpu .
+
+docker:
+	@command -v docker >/dev/null || { \
+	  echo "make: no docker here; install Docker Engine" >&2; exit 1; }
+	@docker version >/dev/null 2>&1 || { \
+	  echo "make: no Docker daemon answers; start it, and see that this user may use it" >&2; \
+	  exit 1; }
+
 test: .venv/dev.stamp ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-cluster: .venv/dev.stamp ## Run the tests of Docker and of a cluster that holds TEST_IMAGE
+	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
+	  $(BIN)/python -m pytest tests/test_images.py tests/test_chart.py tests/test_e2e.py $(ARGS)
 
 lint: .venv/dev.stamp ## Check style and types
 	@$(BIN)/ruff check

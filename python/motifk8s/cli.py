@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    args = _parser().parse_args(argv)
     # SIGTERM, which ends a pod, is answered as Ctrl-C is; running cells do better, see `workers`.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        args = _parser().parse_args(argv)
         code = int(args.run(args))
         sys.stdout.flush()
         return code

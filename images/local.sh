@@ -1,0 +1,43 @@
+#!/bin/sh
+# Runs one cell of a study in a container, with the commands and the limits of a pod.
+#
+#     images/local.sh IMAGE STUDY CELL STORE [GPUS]               (make local)
+set -eu
+image=$1 study=$2 cell=$3 store=${4%/} gpus=${5:-}
+
+# Docker's options become this script's arguments. Folders have the same path in the container as
+# here, so that a path in a message is right in both.
+set -- --rm --read-only --tmpfs /tmp --user "$(id -u):$(id -g)" \
+  --cap-drop ALL --security-opt no-new-privileges
+case $store in
+s3://*) # its endpoint may be on this machine, its credentials in the usual file
+  set -- "$@" --network host
+  if [ -d "${HOME:-}/.aws" ]; then set -- "$@" --volume "$HOME/.aws:/tmp/.aws:ro"; fi
+  ;;
+*://*) ;; # not known to us; the command says so
+*)
+  mkdir -p "$store" # before docker does, as root
+  store=$(cd "$store" && pwd -P)
+  set -- "$@" --volume "$store:$store"
+  ;;
+esac
+if [ -f "$study" ]; then
+  folder=$(cd "$(dirname "$study")" && pwd -P)
+  study=$folder/$(basename "$study")
+  [ "$folder" = "$store" ] || set -- "$@" --volume "$folder:$folder:ro"
+fi
+if [ -f "${AWS_CA_BUNDLE:-}" ]; then set -- "$@" --volume "$AWS_CA_BUNDLE:$AWS_CA_BUNDLE:ro"; fi
+passed='AWS_[A-Z_]*|HTTPS?_PROXY|NO_PROXY|MOTIFK8S_(SSE|SSE_KMS_KEY|DEEPSEA|CHECKPOINT_SECONDS)'
+for name in $(env | sed -nE "s/^($passed)=.*/\1/p"); do set -- "$@" --env "$name"; done
+set -- "$@" --env MOTIFK8S_STORE="$store" --env MOTIFK8S_IMAGE="$image" --entrypoint python
+if [ -n "$gpus" ]; then set -- "$@" --gpus "$gpus"; fi
+terminal=
+if [ -t 0 ] && [ -t 2 ]; then terminal='--interactive --tty'; fi
+
+# shellcheck disable=SC2086 # words, or nothing
+{
+  docker run $terminal "$@" "$image" jobs/dataset.py "$study" "${cell%%/*}"
+  docker run $terminal "$@" "$image" jobs/cell.py "$study" "$cell"
+}
+name='import sys; from motifk8s.study import load; print(load(sys.argv[1]).name)'
+echo "$store/$(docker run "$@" "$image" -c "$name" "$study")/cells/$cell"
