@@ -21,7 +21,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study local image image-gpu docker test test-cluster lint format requirements clean
+.PHONY: help study install local image image-gpu docker test test-cluster lint format requirements clean
 # One after the other: two installations into one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -42,6 +42,8 @@ help: ## Show this
 
 study: .venv/run.stamp ## Run STUDY into STORE; the same command goes on where it was
 	@$(BIN)/motifk8s run "$(STUDY)" --store "$(STORE)" $(ARGS)
+
+install: .venv/run.stamp ## Install the command motifk8s into .venv
 
 local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as in a pod, into STORE
 	@images/local.sh $(IMAGE):$(TAG)$(if $(GPUS),-gpu) "$(STUDY)" "$(CELL)" "$(STORE)" "$(GPUS)"

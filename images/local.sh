@@ -26,7 +26,15 @@ if [ -f "$study" ]; then
   study=$folder/$(basename "$study")
   [ "$folder" = "$store" ] || set -- "$@" --volume "$folder:$folder:ro"
 fi
-if [ -f "${AWS_CA_BUNDLE:-}" ]; then set -- "$@" --volume "$AWS_CA_BUNDLE:$AWS_CA_BUNDLE:ro"; fi
+# Files that variables name.
+for name in AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_WEB_IDENTITY_TOKEN_FILE \
+  MOTIFK8S_DEEPSEA; do
+  file=$(printenv "$name") && [ -e "$file" ] || continue
+  file=$(cd "$(dirname "$file")" && pwd -P)/$(basename "$file")
+  export "$name=$file"
+  case " $* " in *" $file:$file"*) continue ;; esac # docker takes it once
+  set -- "$@" --volume "$file:$file:ro"
+done
 passed='AWS_[A-Z_]*|HTTPS?_PROXY|NO_PROXY|MOTIFK8S_(SSE|SSE_KMS_KEY|DEEPSEA|CHECKPOINT_SECONDS)'
 for name in $(env | sed -nE "s/^($passed)=.*/\1/p"); do set -- "$@" --env "$name"; done
 set -- "$@" --env MOTIFK8S_STORE="$store" --env MOTIFK8S_IMAGE="$image" --entrypoint python

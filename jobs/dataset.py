@@ -1,4 +1,4 @@
-"""Make or import the data sets of a study, unless they are in the store."""
+"""Make or import data sets of a study, unless they are in the store; list unfinished cells."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tell where the cells of a study stand; with --json, the unfinished ones to fan out over."""
+"""Tell where the cells of a study stand; with --outputs, what a workflow has to do."""
 
 import sys
 

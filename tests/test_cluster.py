@@ -382,6 +382,7 @@ def watch(capsys, study, *moments):
 def test_waiting_tells_what_changes(capsys, study):
     failed = ("Failed", "main: Error (exit code 1): epoch 3\nmotifk8s: the loss is NaN")
     no_gpu = "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    partial = "study tiny is incomplete: 1 of 4 cells are missing, and the tables partial"
     error, said = watch(
         capsys,
         study,
@@ -393,7 +394,7 @@ def test_waiting_tells_what_changes(capsys, study):
         flow().cell(CELLS[0], DONE).cell(CELLS[1], failed),
         flow("Failed")
         .cell(CELLS[0], DONE).cell(CELLS[1], failed).cell(CELLS[2], DONE).cell(CELLS[3], DONE)
-        .aggregate(("Failed", "main: Error (exit code 3): motifk8s: ..."), code="3"),
+        .aggregate(("Failed", f"main: Error (exit code 3): motifk8s: {partial}"), code="3"),
     )  # fmt: skip
     assert said == [
         "waiting for Argo's controller, which has not looked at the workflow yet",
@@ -407,7 +408,7 @@ def test_waiting_tells_what_changes(capsys, study):
         "3 done, 1 failed",
     ]
     assert isinstance(error, IncompleteError) and error.exit_code == 3
-    assert "1 of 4 cells" in str(error)
+    assert str(error) == f"{partial}; the same submit does only what is missing"
 
 
 def test_a_bar_at_a_terminal(capsys, study, monkeypatch):
@@ -570,3 +571,30 @@ def test_help_loads_no_client():
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     subprocess.run([sys.executable, "-c", code], env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+# What a user's settings may hold --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["Bearer s3cret\nx", "Bearer s3crét€"])
+def test_a_token_that_cannot_be_sent_is_not_shown(here, monkeypatch, tmp_path, fake, token):
+    by_server(monkeypatch, tmp_path, f"http://{fake.address}")
+    monkeypatch.setenv("ARGO_TOKEN", token)
+    code, _, err = here("submit", "smoke")
+    assert code == 2 and "characters that cannot be sent" in one_line(err)
+    assert "s3cr" not in err
+
+
+def test_a_proxy_without_a_scheme(here, monkeypatch, tmp_path, fake):
+    by_kubeconfig(monkeypatch, tmp_path, f"http://{fake.address}")
+    monkeypatch.setenv("HTTP_PROXY", "proxy:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    code, _, err = here("submit", "smoke")
+    assert code == 2 and "HTTPS_PROXY and HTTP_PROXY are like http://host:port" in one_line(err)
+
+
+def test_what_never_began_is_not_done_when_a_workflow_is_stopped(study):
+    stopped = flow("Failed").cell(CELLS[0], ("Failed", EXIT_75)).json()
+    counts = follow.count(load(str(study)), w := Workflow(stopped), w.cells(load(str(study))))
+    assert counts["done"] == 0 and counts["missing"] + counts["failed"] == 4

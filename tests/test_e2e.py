@@ -24,7 +24,9 @@ import pandas as pd
 import pytest
 from tiny import ROOT, study_file, weights
 
+from motifk8s import datasets, progress
 from motifk8s.store import Store, open_store
+from motifk8s.study import load
 
 REQUIRED = bool(os.environ.get("MOTIFK8S_REQUIRE_CLUSTER"))
 IMAGE = os.environ.get("MOTIFK8S_TEST_IMAGE", "")
@@ -489,8 +491,12 @@ FAILING = {
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_all_that_runs_when_mended(store, tmp_path):
-    base = json.loads(study_file(tmp_path / "base.yaml").read_text())
-    hot = {**base["datasets"]["small"], "training": {"learning_rate": 1e30}}
+    base = load(str(study_file(tmp_path / "base.yaml")))
+    own = tmp_path / "own.h5"  # of this machine alone: submit uploads it
+    datasets.write(datasets.synthesize(base.datasets["small"], 1), own, {})
+    hot = {"kind": "file", "path": str(own), "length": 40,
+           "classes": {"SRF": ["MA0083.3"], "MAX": ["MA0058.3"]},
+           "training": {"learning_rate": 1e30}}  # fmt: skip
     path = study_file(
         tmp_path / "mixed.yaml", {"name": "mixed", "datasets": {"hot": hot}, "models": {"b": None}}
     )
@@ -599,22 +605,25 @@ def test_two_workflows_of_one_study_at_the_same_time(store, smoke, tmp_path):
 
 
 def test_submit_status_cancel_and_go_on(store, undisturbed, tmp_path):
+    chart("study", "s3.size=1Gi", "checkpointSeconds=3600")  # none before SIGTERM
     path = slow(tmp_path, name="stopped")
     done = motifk8s("submit", path, "--store", store.url, check=True)
     [found] = [w for w in objects("workflows") if w["metadata"]["name"].startswith("stopped")]
     name = found["metadata"]["name"]
     assert name in done.stdout
-    wait_for("training", lambda: resumable(store, "stopped", "tiny/small-pool/1") > 1, 400)
-    told = motifk8s("status", path, "--store", store.url, check=True).stdout
-    assert "tiny/small-pool/1" in told and name in told
-    waits = wait_for(
+    told = wait_for(
         "a cell that waits for a GPU",
         lambda: (
-            (out := motifk8s("status", path, "--store", store.url).stdout) and "no free GPU" in out
+            (out := motifk8s("status", path, "--store", store.url).stdout)
+            and "no free GPU" in out
+            and out
         ),
-        60,
+        200,
     )
-    assert waits
+    assert name in told and "tiny/small-pool/" in told
+    first = "stopped/cells/tiny/small-pool/1"
+    wait_for("training", lambda: (told := progress.read(store, first)) and told["epoch"] > 1, 400)
+    assert not store.exists(f"{first}/checkpoint")
     assert name in motifk8s("cancel", path, check=True).stdout
     assert finished(name)["status"]["phase"] == "Failed"
     saved = resumable(store, "stopped", "tiny/small-pool/1")

@@ -100,7 +100,9 @@ def test_progress_is_told_to_the_store_and_to_argo(tmp_path, monkeypatch):
     assert progress.read(store, "s/cells/a") is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "at": "soon"}']
+)
 def test_progress_that_cannot_be_read_is_none(tmp_path, text):
     store = FolderStore(tmp_path / "store")
     store.write("a/progress.json", text.encode())
@@ -150,6 +152,7 @@ def test_a_gpu_is_described_by_nvidia_smi(tmp_path, monkeypatch):
 
 def test_the_last_lines_of_the_log_are_kept(finished, tmp_path, here, monkeypatch):
     def fail(*args, **more):
+        args[-2](1, 5, ROW)  # progress
         for number in range(30):
             logging.getLogger("motifk8s.cell").info("line %d", number)
         raise Problem("no more")
@@ -160,6 +163,7 @@ def test_the_last_lines_of_the_log_are_kept(finished, tmp_path, here, monkeypatc
     assert here("cell", study, "small/a/1", "--store", store)[0] == 1
     failed = json.loads((place_of(store, "small/a/1") / "failed.json").read_text())
     assert failed["reason"] == "no more"
+    assert not (place_of(store, "small/a/1") / "progress.json").exists()
     assert [line.split("line ")[1] for line in failed["log"]] == [str(n) for n in range(10, 30)]
 
 
@@ -189,3 +193,21 @@ def test_check_says_what_is_not_allowed(tmp_path, monkeypatch, method):
     monkeypatch.setattr(FolderStore, method, denied)
     with pytest.raises(Problem, match=f"cannot {method}"):
         try_out(FolderStore(tmp_path / "store"))
+
+
+def test_a_store_that_deletes_nothing_does_not_undo_a_finished_cell(
+    finished, tmp_path, here, monkeypatch
+):
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    assert here("dataset", study, "--store", store)[0] == 0
+
+    def denied(self, path):
+        raise Problem("permission denied; these credentials need s3:DeleteObject")
+
+    monkeypatch.setattr(FolderStore, "delete", denied)
+    assert here("cell", study, "small/a/1", "--threads", "1", "--store", store)[0] == 0
+    left = {path.name for path in place_of(store, "small/a/1").iterdir()}
+    assert left == {"done.json", "runs", "checkpoint", "progress.json"}
+    monkeypatch.undo()
+    assert here("clean", study, "--store", store)[0] == 0
+    assert {path.name for path in place_of(store, "small/a/1").iterdir()} == {"done.json", "runs"}

@@ -693,7 +693,7 @@ def test_what_is_written_is_encrypted_as_asked(monkeypatch, tmp_path, s3, size):
 def test_a_study_and_its_files_in_a_store(monkeypatch, s3, tmp_path):
     from tiny import study_file
 
-    from motifk8s import data, datasets, motifs
+    from motifk8s import data, datasets, grid, motifs
     from motifk8s.study import load
 
     spec = {"kind": "file", "path": "own.h5", "length": 40, "classes": {"SRF": [], "MAX": []}}
@@ -704,6 +704,9 @@ def test_a_study_and_its_files_in_a_store(monkeypatch, s3, tmp_path):
     s3.write("studies/own.yaml", text.encode())
     study = load(f"{s3.url}/studies/own.yaml")
     assert study.datasets["own"].path == f"{s3.url}/studies/own.h5"
+    assert load(grid.keep(study, s3)) == study
+    here = load(str(study_file(tmp_path / "here.yaml", {"datasets": {"small": None, "own": spec}})))
+    assert load(grid.keep(here, s3)) == here, "a path of another machine stays what it was"
     with pytest.raises(InputError, match="no such file"):
         data.prepare(study, "own", s3)
     tiny = load(str(study_file(tmp_path / "tiny.yaml")))

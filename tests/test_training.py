@@ -353,11 +353,11 @@ def test_an_interrupted_run_ends_as_one_that_was_not(run: Run, how: str) -> None
         kept = toy.Kept()
         checkpoint = kept.checkpoint._replace(every=0.0 if how == "kill" else 60.0)
         asked = iter(range(1000))
-        # In the midst of the epoch after, or, as a kill, before that epoch is saved.
+        # In the midst of the epoch after, or, as a kill, right after that epoch is saved.
         stop = (lambda: next(asked) == 4 * epoch + 2) if how == "stop" else (lambda: False)  # noqa: B023
 
         def progress(now: int, epochs: int, row: dict[str, float]) -> None:
-            if how == "kill" and now == epoch + 1:  # noqa: B023
+            if how == "kill" and now == epoch:  # noqa: B023
                 raise KeyboardInterrupt
 
         with pytest.raises((Interrupted, KeyboardInterrupt)):
@@ -366,6 +366,25 @@ def test_an_interrupted_run_ends_as_one_that_was_not(run: Run, how: str) -> None
         assert run.trained.resumed_at == [epoch]
         assert toy.same(final, run.final)
         pd.testing.assert_frame_equal(history[EXACT], run.history[EXACT], check_exact=True)
+
+
+@pytest.mark.parametrize("seconds", [10, 20, 45, 90])
+def test_no_more_than_a_minute_or_an_epoch_is_at_risk(
+    run: Run, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    clock, saved = [0.0], [0.0]
+    predict = run.device.predict
+
+    def slow(codes: np.ndarray) -> np.ndarray:  # once an epoch, to validate
+        clock[0] += seconds
+        return predict(codes)
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run.device, "predict", slow)
+    run(checkpoint=training.Checkpoint("key", lambda: None, lambda _: saved.append(clock[0]), 60))
+    assert np.diff(saved).max() <= max(60, seconds)
+    at_a_time = max(1, 60 // seconds)  # epochs
+    assert len(saved) - 1 == -(-len(run.history) // at_a_time)
 
 
 def test_it_may_be_interrupted_again_and_again(run: Run) -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ import numpy as np
 from motifk8s import datasets, devices, marker, models, motifs, readout, training
 from motifk8s.data import load_dataset
 from motifk8s.deployment import deployment, gpu
-from motifk8s.errors import InputError, Interrupted
+from motifk8s.errors import InputError, Interrupted, Problem
 from motifk8s.marker import DamagedError, Done, fetch, read_done
-from motifk8s.store import Store, local_problem
+from motifk8s.store import MissingError, Store, local_problem
 from motifk8s.study import Cell, Study, content_hash
 from motifk8s.version import code_version, library_versions
 
@@ -131,7 +131,7 @@ def run(
             keys = stage_keys(study, cell, dataset.data_hash)
             done = _read_intact(store, place, note)
         if done and done.keys == keys:
-            store.delete(f"{place}/checkpoint")
+            _forget_checkpoint(store, place)
             return json.loads(fetch(store, place, done, "metrics.json"))
         motifs.database(study.matches.database)  # refused now rather than after training
         old = _take_over(store, place, done, keys, here)
@@ -191,8 +191,13 @@ def run(
         _write_json(here / "provenance.json", provenance)
         log.info("done in %.0f s", metrics["seconds"])
         marker.publish(store, place, keys, here)
-        store.delete(f"{place}/checkpoint")
+        _forget_checkpoint(store, place)
     return metrics
+
+
+def _forget_checkpoint(store: Store, place: str) -> None:
+    with suppress(Problem):  # the cell is done, whatever is left beside it
+        store.delete(f"{place}/checkpoint")
 
 
 def _read_intact(store: Store, place: str, note: Callable[[str], None]) -> Done | None:
@@ -235,7 +240,10 @@ def _train(
     checkpoint_path = f"{folder(study, cell)}/checkpoint"
 
     def load() -> bytes | None:
-        return store.read(checkpoint_path) if store.exists(checkpoint_path) else None
+        try:
+            return store.read(checkpoint_path)
+        except MissingError:
+            return None
 
     trained = training.train(
         device,

@@ -223,7 +223,7 @@ def _plan(args: argparse.Namespace) -> int:
         print(json.dumps([cell.id for cell in todo]))
     else:
         terminal.print_plan(study, store, states)
-    if args.max_gpu_hours or args.price:
+    if args.max_gpu_hours or (args.price and not args.json):
         expected = estimate.estimate(study, store, states)
         if not args.json:
             estimate.print_estimate(expected, args.price, args.max_gpu_hours)

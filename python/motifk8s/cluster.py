@@ -57,7 +57,14 @@ def connect(namespace: str | None = None) -> Cluster:
     namespace = namespace or os.environ.get("ARGO_NAMESPACE")
     if namespace and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
         raise InputError(f"{namespace!r} cannot be the name of a namespace")
-    return ArgoServer(namespace) if os.environ.get("ARGO_SERVER") else Kubernetes(namespace)
+    import urllib3
+
+    try:
+        return ArgoServer(namespace) if os.environ.get("ARGO_SERVER") else Kubernetes(namespace)
+    except urllib3.exceptions.HTTPError as error:  # of a proxy's address
+        raise InputError(
+            f"no cluster: {_line(error)}; HTTPS_PROXY and HTTP_PROXY are like http://host:port"
+        ) from error
 
 
 class Cluster(ABC):
@@ -132,6 +139,11 @@ class Cluster(ABC):
             raise self._unreachable(what, error) from error
         except json.JSONDecodeError as error:  # a web page, say
             raise Problem(f"{what}: {self._no_argo()}") from error
+        except ValueError:  # of http.client, whose message holds the token
+            hint = self._credentials_hint()
+            raise InputError(
+                f"{what}: the token has characters that cannot be sent, a line break maybe; {hint}"
+            ) from None
         except Exception as error:
             # The two clients share no class, but the one of their errors has these.
             status = getattr(error, "status", None)
@@ -247,8 +259,8 @@ class ArgoServer(Cluster):
                 "where it speaks plain http)"
             )
         secure = os.environ.get("ARGO_SECURE") != "false"
-        base = os.environ.get("ARGO_BASE_HREF", "").rstrip("/")
-        self.url = f"{'https' if secure else 'http'}://{server}{base}"
+        base = os.environ.get("ARGO_BASE_HREF", "").strip("/")
+        self.url = f"{'https' if secure else 'http'}://{server}{'/' if base else ''}{base}"
         self.namespace = namespace or _context_namespace() or "default"
         configuration = argo_workflows.Configuration(host=self.url)
         configuration.api_key = {"BearerToken": token} if token else {}

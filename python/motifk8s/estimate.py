@@ -94,7 +94,13 @@ class Estimate(NamedTuple):
         if not self.costs:
             return "every cell is done"
         counts = Counter(cost.basis for cost in self.costs)
-        said = [", ".join(f"{counts[b]} cells {text}" for b, text in BASES.items() if counts[b])]
+        said = [
+            ", ".join(
+                f"{n} cell{'' if n == 1 else 's'} {text}"
+                for basis, text in BASES.items()
+                if (n := counts[basis])
+            )
+        ]
         if self.machine is not None:
             said.append(f"on {self.machine}")
         elif counts["reference"]:
@@ -110,7 +116,7 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
     """Estimate what the unfinished cells of a study will take.
 
     Lists the store, and reads three small files of at most 200 finished cells and one of each that
-    is begun or outdated, several at a time: for 1,000 cells that is seconds.
+    is outdated, several at a time: for 1,000 cells that is seconds.
 
     Parameters
     ----------
@@ -212,7 +218,7 @@ def factor(expected: float, pairs: Iterable[tuple[float, float]]) -> float:
 
 
 class _Left:
-    """What is left of a cell, of which a checkpoint or a finished training may be there."""
+    """What is left of a cell, whose training may be there. What a checkpoint saves is not known."""
 
     def __init__(self, study: Study, store: Store, files: set[str]):
         from motifk8s.data import data_hash
@@ -222,13 +228,11 @@ class _Left:
 
     def of(self, state: State, whole: Cost) -> Cost:
         """What is left of one cell."""
-        from motifk8s import cell, progress
+        from motifk8s import cell
 
         cost, place = whole._replace(cell=state.cell), cell.folder(self.study, state.cell)
         if state.state != "damaged" and self._is_trained(state.cell, place):
             return cost._replace(epochs=0, at_most=False)
-        if f"{place}/checkpoint" in self.files and (told := progress.read(self.store, place)):
-            return cost._replace(epochs=max(1, cost.epochs - told["epoch"]))
         return cost
 
     def _is_trained(self, of: Cell, place: str) -> bool:
@@ -285,9 +289,9 @@ def print_estimate(found: Estimate, price: float | None = None, cap: float | Non
     from rich import box
     from rich.table import Table
 
-    from motifk8s.terminal import _console
+    from motifk8s.terminal import new_console
 
-    console = _console()
+    console = new_console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for header in ("data set", "model"):
         table.add_column(header)
@@ -305,7 +309,8 @@ def print_estimate(found: Estimate, price: float | None = None, cap: float | Non
             dataset if dataset != above else "",
             model,
             str(len(costs)),
-            ("≤ " if costs[0].at_most else "") + f"{sum(cost.epochs for cost in costs):.0f}",
+            f"{'≤ ' if any(cost.at_most for cost in costs) else ''}"
+            f"{sum(cost.epochs for cost in costs):.0f}",
             f"{costs[0].seconds:.3g}",
             f"{sum(cost.total for cost in costs) / 3600:.2f}",
             costs[0].basis,

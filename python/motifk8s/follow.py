@@ -118,7 +118,7 @@ def follow(
             f"stopped waiting; workflow {name} goes on: motifk8s status tells how, motifk8s cancel "
             "stops it"
         ) from None
-    _end(workflow, study)
+    _end(workflow)
 
 
 def _tell(workflow: Workflow, study: Study, lines: Lines) -> None:
@@ -146,17 +146,12 @@ def count(study: Study, workflow: Workflow, cells: dict[str, CellNode]) -> dict[
     return {state: seen[state] for state in ("done", "running", "waiting", "failed", "missing")}
 
 
-def _end(workflow: Workflow, study: Study) -> None:
+def _end(workflow: Workflow) -> None:
     """Raise unless it succeeded."""
     if workflow.phase == "Succeeded":
         return
     if workflow.incomplete:
-        counts = count(study, workflow, workflow.cells(study))
-        missing = len(study.cells()) - counts["done"]
-        raise IncompleteError(
-            f"study {study.name} is incomplete: {missing} of {len(study.cells())} cells are "
-            "missing, and the tables partial; the same submit does only what is missing"
-        )
+        raise IncompleteError(f"{workflow.incomplete}; the same submit does only what is missing")
     why = "; ".join(f"{step}: {reason}" for step, reason in workflow.failures())
     if workflow.stopped:
         why = "it was stopped; the same submit goes on from the checkpoints"

@@ -1,4 +1,4 @@
-"""All cells of a study on one machine: what is done and what is missing, run it, aggregate it."""
+"""All cells of a study: what is done and what is missing; run it on one machine; aggregate it."""
 
 from __future__ import annotations
 

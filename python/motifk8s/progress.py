@@ -38,7 +38,7 @@ class Progress:
     """
 
     def __init__(self, store: Store, place: str):
-        self.store, self.path = store, f"{place}/progress.json"
+        self.store, self.path = store.hasty(), f"{place}/progress.json"
         self.seconds: deque[float] = deque(maxlen=10)
         self.written = -SECONDS_BETWEEN_WRITES
 
@@ -51,7 +51,6 @@ class Progress:
                 Path(argo).write_text(f"{epoch}/{epochs}\n")
         if time.monotonic() - self.written < SECONDS_BETWEEN_WRITES:
             return
-        self.written = time.monotonic()
         where = deployment()
         state = {
             "format": FORMAT,
@@ -64,6 +63,7 @@ class Progress:
         }
         with suppress(Problem):
             self.store.write(self.path, (json.dumps(state, indent=1) + "\n").encode())
+        self.written = time.monotonic()  # after it: a store that hangs is not asked at every epoch
 
     def clear(self) -> None:
         """Forget it: the cell is done."""
@@ -74,7 +74,11 @@ def read(store: Store, place: str) -> dict[str, Any] | None:
     """Read how far the training of a cell is; None if nothing (readable) tells."""
     try:
         state = json.loads(store.read(f"{place}/progress.json"))
-        return dict(state) if state["format"] == FORMAT else None
+        if state["format"] != FORMAT:
+            return None
+        datetime.fromisoformat(state["at"])
+        numbers = {"epoch": int, "epochs": int, "seconds_per_epoch": float}
+        return {**state, **{name: kind(state[name]) for name, kind in numbers.items()}}
     except (MissingError, ValueError, KeyError, TypeError):
         return None
 

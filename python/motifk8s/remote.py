@@ -59,10 +59,11 @@ def _submit(args: argparse.Namespace) -> int:
     _say_others(study, args.study, cluster)
     _upload(study, args.store)
     name = cluster.create(workflow(study, value, args.max_gpu_hours))["metadata"]["name"]
-    rest = _rest(study, args)
+    rest = [args.study, *(["--namespace", args.namespace] if args.namespace else [])]
+    store = ["--store", args.store] if args.store.startswith("s3://") else []
     print(f"workflow {name} in namespace {cluster.namespace} of {cluster.url}")
-    print(f"how it stands: motifk8s status {rest}")
-    print(f"stop it:       motifk8s cancel {rest}")
+    print(f"how it stands: motifk8s status {shlex.join([*rest, *store])}")
+    print(f"stop it:       motifk8s cancel {shlex.join(rest)}")
     if args.wait:
         from motifk8s.follow import Lines, follow
 
@@ -152,14 +153,6 @@ def _upload(study: Study, url: str) -> None:
             print(f"uploading data set {name}, {path}, to {store.url}")
             sys.stdout.flush()
             data.prepare(study, name, store)
-
-
-def _rest(study: Study, args: argparse.Namespace) -> str:
-    text = "\n" in args.study or args.study.lstrip().startswith("{")
-    words = [study.name if text else args.study]
-    if args.namespace:
-        words += ["--namespace", args.namespace]
-    return shlex.join(words)
 
 
 def _status(args: argparse.Namespace) -> int:

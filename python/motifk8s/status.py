@@ -17,6 +17,7 @@ from motifk8s.cluster import Cluster
 from motifk8s.grid import State, plan
 from motifk8s.store import MissingError, Store
 from motifk8s.study import Study
+from motifk8s.terminal import last_line
 from motifk8s.workflows import CellNode, Workflow
 
 Json = dict[str, Any]
@@ -224,8 +225,8 @@ def _running(cell: CellStatus, told: Json | None, now: datetime, attempt: int | 
     cell = cell._replace(state="running", reason="", attempt=attempt or cell.attempt)
     if told is None:
         return cell
-    epoch, epochs = int(told["epoch"]), int(told["epochs"])
-    left = float(told["seconds_per_epoch"]) * (epochs - epoch) - max(0.0, _age(told, now))
+    epoch, epochs = told["epoch"], told["epochs"]
+    left = told["seconds_per_epoch"] * (epochs - epoch) - max(0.0, _age(told, now))
     return cell._replace(
         epoch=epoch,
         epochs=epochs,
@@ -241,7 +242,7 @@ def _age(told: Json, now: datetime) -> float:
 
 
 def _is_fresh(told: Json, now: datetime) -> bool:
-    return _age(told, now) < max(SECONDS_STALE, 3 * float(told["seconds_per_epoch"]))
+    return _age(told, now) < max(SECONDS_STALE, 3 * told["seconds_per_epoch"])
 
 
 def _ended_since(node: CellNode | None, told: Json) -> bool:
@@ -251,11 +252,6 @@ def _ended_since(node: CellNode | None, told: Json) -> bool:
     return datetime.fromisoformat(node.finished) >= datetime.fromisoformat(told["at"])
 
 
-def last_line(text: str) -> str:
-    """The last line, which is what a traceback comes to."""
-    return " ".join(text.strip().splitlines()[-1:])
-
-
 def _log(store: Store, place: str) -> tuple[str, ...]:
     try:
         return tuple(map(str, json.loads(store.read(f"{place}/failed.json")).get("log", ())))
@@ -263,7 +259,7 @@ def _log(store: Store, place: str) -> tuple[str, ...]:
         return ()
 
 
-def to_json(status: Status, now: datetime | None = None) -> Json:
+def to_json(status: Status) -> Json:
     """A status as plain JSON, for machines."""
     return {
         "format": FORMAT,

@@ -6,10 +6,10 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from motifk8s.status import STATES, CellStatus, Status, last_line
+from motifk8s.status import STATES, CellStatus, Status
+from motifk8s.terminal import last_line, new_console
 
 ALWAYS = ("done", "running", "waiting", "failed", "missing")
 LINES = 5  # of the log of a failed cell
@@ -18,9 +18,7 @@ MOST = 50  # running or failed cells, one by one; the JSON has all
 
 def print_status(status: Status, now: datetime | None = None) -> None:
     """Print how a study stands."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = 100
+    console = new_console()
     console.print(_table(status))
 
     def say(text: str, style: str = "") -> None:

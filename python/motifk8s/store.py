@@ -96,6 +96,10 @@ class Store(ABC):
 
     url: str
 
+    def hasty(self) -> Store:
+        """The same store for what is not worth waiting for: it tries little before it gives up."""
+        return self
+
     @abstractmethod
     def read(self, path: str) -> bytes:
         """Return the content of `path`; `MissingError` if there is none."""

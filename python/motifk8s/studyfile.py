@@ -208,10 +208,10 @@ def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
     """Make the paths in a study file, which are relative to its folder, absolute."""
 
     def absolute(path: str) -> str:
+        if isinstance(folder, str):
+            return path if "://" in path or path.startswith("/") else f"{folder}/{path}"
         if "://" in path:
             return path
-        if isinstance(folder, str):
-            return f"{folder}/{path}"
         return str((folder / Path(path).expanduser()).absolute())
 
     matches = data.get("matches")

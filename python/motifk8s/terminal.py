@@ -23,7 +23,8 @@ SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
 
 
-def _console() -> Console:
+def new_console() -> Console:
+    """What tables are printed with: 100 columns where there is no terminal."""
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = 100
@@ -112,7 +113,7 @@ def last_line(text: str) -> str:
 
 def print_plan(study: Study, store: Store, states: list[State]) -> None:
     """Print the grid: for each model how many of its trials stand where, and why."""
-    console = _console()
+    console = new_console()
     seen = Counter(s.state for s in states)
     shown = [k for k in STATES if seen[k] or k in ("done", "missing")]
     table = Table(
@@ -150,7 +151,7 @@ def print_plan(study: Study, store: Store, states: list[State]) -> None:
 
 def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
     """Print what a data set holds."""
-    console = _console()
+    console = new_console()
     counts = facts["sequences"]
     console.print(
         f"{name}: {counts['train']} training, {counts['valid']} validation, {counts['test']} test "
@@ -168,7 +169,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
 
 def print_layers(layers: dict[str, Any], out: Path) -> None:
     """Print what the filters of each layer match."""
-    console = _console()
+    console = new_console()
     for name, layer in layers.items():
         console.print(
             f"{name}: {layer['n_filters']} filters, {layer['match_any']:.3f} match a known motif, "
@@ -181,7 +182,7 @@ def print_layers(layers: dict[str, Any], out: Path) -> None:
 
 def print_results(study: Study, made: Aggregate) -> None:
     """Print the study's table, as far as it goes, then where its results and its report are."""
-    console = _console()
+    console = new_console()
     finished = made.table[made.table.trials > 0]
     for dataset in dict.fromkeys(finished.dataset):
         rows = finished[finished.dataset == dataset].to_dict("records")

@@ -36,7 +36,7 @@ class Checkpoint(NamedTuple):
     save : callable
         Keeps bytes; must be atomic.
     every : float
-        Seconds between two, at least.
+        Seconds of work that may be lost; of an epoch that is longer, all of it.
     """
 
     key: str
@@ -242,9 +242,10 @@ def train(
         improved = row[measure] < min((r[measure] for r in last.rows), default=np.inf)
         best = state if improved else last.best
         last = _Snapshot(state, best, rows, last.resumed_at, code_version())
-        progress(epoch, settings.epochs, row)
-        if checkpoint and time.monotonic() - saved_at >= checkpoint.every:
+        # Saved in time: one more epoch like this one would put more than `every` seconds at risk.
+        if checkpoint and time.monotonic() - saved_at + row["seconds"] > checkpoint.every:
             save()
+        progress(epoch, settings.epochs, row)
     save()
     device.restore(last.best)
     return Trained(pd.DataFrame(last.rows), best_epoch(), last.resumed_at, last.trained_by)

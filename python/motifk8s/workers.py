@@ -77,8 +77,9 @@ def run_cell(
                 note=lambda text: watcher.note(cell.id, text),
                 stop=stop,
             )
-            store.delete(failed)
-            told.clear()
+            with suppress(Problem):  # the cell is done, whatever is left beside it
+                store.delete(failed)
+                told.clear()
             return metrics
         except Interrupted as error:
             raise Interrupted(f"{cell.id}: {error}; the same command goes on from there") from None
@@ -87,6 +88,7 @@ def run_cell(
             marker = {"format": FAILED_FORMAT, "reason": reason, "log": list(log.lines)}
             with suppress(Problem):  # a store that cannot be written may be the failure itself
                 store.write(failed, (json.dumps(marker, indent=1) + "\n").encode())
+                told.clear()
             raise
 
 

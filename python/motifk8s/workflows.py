@@ -74,8 +74,13 @@ class Workflow:
         The phase is Argo's, "Pending" if no controller has looked at it yet.
     created, finished : str, optional
         ISO time.
+    labels : dict
+    nodes : dict
+        Argo's nodes by id.
     argument : str
         The study, as it was submitted.
+    untouched : bool
+        Whether no controller has looked at it yet.
     active, stopped : bool
         Whether it has not come to its end; whether it was made to.
     offloaded : bool
@@ -125,9 +130,10 @@ class Workflow:
         return any(n["phase"] == "Succeeded" for n in self._steps("plan"))
 
     @property
-    def incomplete(self) -> bool:
-        """Whether the tables were written, but some cells are missing."""
-        return any(self._exit_code(node) == "3" for node in self._steps("aggregate"))
+    def incomplete(self) -> str:
+        """Which cells are missing, if the tables were written all the same; else empty."""
+        of = [node for node in self._steps("aggregate") if self._exit_code(node) == "3"]
+        return self._place(of[0]).reason.removesuffix(" (exit code 3)") if of else ""
 
     def failures(self) -> list[tuple[str, str]]:
         """Each step other than a cell that failed, such as "prepare synthetic", and why."""
@@ -194,7 +200,8 @@ class Workflow:
         return f"the plan ({_line(self.message)})" if self.message else "the plan"
 
     def _waiting(self, cells: list[str], what: str) -> dict[str, CellNode]:
-        return dict.fromkeys(cells, CellNode("waiting", f"for {what}")) if self.active else {}
+        ended = CellNode("stopped", "stopped with its workflow")
+        return dict.fromkeys(cells, CellNode("waiting", f"for {what}") if self.active else ended)
 
     def _why(self, step: Json, what: str) -> str:
         state = self._place(step)

@@ -2,7 +2,7 @@
 {{- define "motifk8s.validate" -}}
 {{- with .Values -}}
 {{- if not .store.url }}{{ fail "store.url is not set: say where results go, --set store.url=s3://BUCKET/PREFIX" }}{{ end -}}
-{{- if and .store.sseKmsKey (ne .store.sse "aws:kms") }}{{ fail "store.sseKmsKey is for store.sse=aws:kms; set that too, or leave the key out" }}{{ end -}}
+{{- if and .store.sseKmsKey (not (hasPrefix "aws:kms" .store.sse)) }}{{ fail "store.sseKmsKey is for store.sse=aws:kms or aws:kms:dsse; set one too, or leave the key out" }}{{ end -}}
 {{- if and .s3.enabled (not .store.secretName) }}{{ fail "store.secretName is not set: s3.enabled needs a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; make it first, and name it" }}{{ end -}}
 {{- if and .s3.enabled .store.endpoint }}{{ fail "store.endpoint is set, and s3.enabled brings its own; drop one of them" }}{{ end -}}
 {{- end -}}
@@ -169,8 +169,9 @@ volumeMounts:
 
 {{- /*
 Try again after a preemption, and only then. It has many faces: our own exit code 75, the exit codes
-of SIGTERM and SIGKILL, and the messages of Argo and of the kubelet. Out of memory, out of disk and
-out of time end with the same codes, but would end so again.
+of SIGTERM and SIGKILL, and the messages of Argo and of the kubelet. Argo's own containers (init,
+wait) may be what was killed, and after a hard reboot of the node nothing is known of ours. Out of
+memory, out of disk and out of time end with the same codes, but would end so again.
 */ -}}
 {{- define "motifk8s.retry" -}}
 limit: {{ .Values.retry.limit | int }}
@@ -182,6 +183,8 @@ expression: >-
   "^(main: OOMKilled|Pod was active|Pod ephemeral|Container .* exceeded|Usage of EmptyDir)"))
   || lastRetry.message matches "^(pod deleted|Pod was terminated|Pod was rejected|Preempted|The node
   was low|The node had condition|Pod failed before|pod failed:|can't find failed message)"
+  || lastRetry.message matches "^((init|wait): (Error|ContainerStatusUnknown) [(]exit code
+  (137|143)[)]|main: Unknown [(]exit code 255[)])"
   || lastRetry.message contains "node is draining"
 {{- end -}}
 
