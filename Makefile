@@ -21,7 +21,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study install local image image-gpu docker test test-cluster lint format requirements clean
+.PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
+.PHONY: requirements clean
 # One after the other: two installations into one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -67,6 +68,11 @@ test: .venv/dev.stamp ## Run the tests
 test-cluster: .venv/dev.stamp ## Run the tests of Docker and of a cluster that holds TEST_IMAGE
 	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
 	  $(BIN)/python -m pytest tests/test_images.py tests/test_chart.py tests/test_e2e.py $(ARGS)
+
+test-image: docker ## Run the tests in the image, as any user and with a read-only root
+	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .
+	docker run --rm --init --read-only --tmpfs /tmp:exec --user 12345:6789 $(IMAGE):$(TAG)-test \
+	  -m "not slow" $(ARGS)
 
 lint: .venv/dev.stamp ## Check style and types
 	@$(BIN)/ruff check
