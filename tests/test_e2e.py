@@ -527,18 +527,15 @@ def test_a_cell_that_fails_stops_no_other_and_is_all_that_runs_when_mended(store
     assert list(table(store, "mixed")["dataset"]) == ["small", "hot"]
 
 
-def test_data_that_cannot_be_made_stop_no_other_data_set(store, tmp_path):
+@pytest.fixture(scope="module")
+def half(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A workflow of which one data set cannot be made; it runs while others are refused."""
     bundle = {"kind": "deepsea", "length": 1000, "classes": {"SRF": {"column": 361, "motifs": []}}}
     text = study_file(
-        tmp_path / "half.yaml",
+        tmp_path_factory.mktemp("half") / "half.yaml",
         {"name": "half", "datasets": {"genome": bundle}, "models": {"b": None}},
     ).read_text()
-    found = finished(submit("smoke-study.yaml", "-p", f"study={text}"))
-    assert found["status"]["phase"] == "Failed"
-    assert [cell_of(node) for node in nodes(found, "cell")] == ["small/a/1"]
-    assert list(table(store, "half")["dataset"]) == ["small"]
-    [failed] = [n for n in nodes(found, "prepare") if n["phase"] == "Failed"]
-    assert "motifk8s import deepsea" in failed["message"]
+    return submit("smoke-study.yaml", "-p", f"study={text}")
 
 
 # Each ends with the plan, so they run side by side: template, study, cap, and what is said.
@@ -553,7 +550,7 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def refused(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def refused(half: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Workflows that must end before a GPU is asked for."""
     wrong = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "wrong"}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong"}}
@@ -585,6 +582,15 @@ def test_what_cannot_be_run_is_told_before_any_gpu_is_asked_for(refused, case):
     assert nodes(found, "prepare") == nodes(found, "cell") == []
     begun, ended = (pd.Timestamp(found["status"][key]) for key in ("startedAt", "finishedAt"))
     assert (ended - begun).total_seconds() < 60
+
+
+def test_data_that_cannot_be_made_stop_no_other_data_set(half, store):
+    found = finished(half)
+    assert found["status"]["phase"] == "Failed"
+    assert [cell_of(node) for node in nodes(found, "cell")] == ["small/a/1"]
+    assert list(table(store, "half")["dataset"]) == ["small"]
+    [failed] = [n for n in nodes(found, "prepare") if n["phase"] == "Failed"]
+    assert "motifk8s import deepsea" in failed["message"]
 
 
 # --- several at a time

@@ -180,7 +180,7 @@ def train(
         Codes (N, L) uint8 and labels (N, C) int8.
     seed : int
     checkpoint : Checkpoint, optional
-        Saved at the end of an epoch, if the last one is old enough, and at the end of training.
+        Saved at the end of an epoch, before too much work is at risk, and at the end of training.
     progress : callable
         Called after each epoch with its number, the most there can be, and its history row.
     stop : callable
