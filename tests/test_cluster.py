@@ -514,8 +514,10 @@ def test_ctrl_c_stops_waiting_alone(reached):
     command = [sys.executable, "-m", "motifk8s", "submit", "smoke", "--wait"]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     process = subprocess.Popen(
-        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # What runs in the background ignores Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     threading.Timer(120, process.kill).start()
     assert "workflow smoke-x0zzz" in process.stdout.readline()
     while not [1 for method, path, _ in reached.asked if path.endswith("smoke-x0zzz")]:

@@ -29,7 +29,8 @@ def run(*command: object, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def make(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    return run("make", *words, f"IMAGE={NAME}", f"TAG={TAG}", **more)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}  # of a make above
+    return run("make", *words, f"IMAGE={NAME}", f"TAG={TAG}", **{"env": env, **more})
 
 
 def docker(*words: object) -> str:

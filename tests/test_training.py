@@ -160,16 +160,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     yield clock
 
 
-def test_it_saves_at_most_once_a_minute_and_at_the_end(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "saves"),
+    [(10.0, [6, 8]), (20.0, [3, 6, 8]), (25.0, [2, 4, 6, 8]), (45.0, [*range(1, 9)]),
+     (90.0, [*range(1, 9)])],
+)  # fmt: skip
+def test_no_more_than_a_minute_or_an_epoch_is_at_risk(
+    clock: Clock, seconds: float, saves: list[int]
+) -> None:
+    clock.epoch_seconds = seconds
     kept = toy.Kept()
     trained = scripted_train(Scripted([0.5] * 8, clock=clock), kept, epochs=8)
-    assert [len(rows(data)) for data in kept.saves] == [3, 6, 8]
-    assert list(trained.history["seconds"]) == [25.0] * 8
-
-    clock.epoch_seconds = 61.0
-    kept = toy.Kept()
-    scripted_train(Scripted([0.5] * 3, clock=clock), kept, epochs=3)
-    assert [len(rows(data)) for data in kept.saves] == [1, 2, 3]
+    assert [len(rows(data)) for data in kept.saves] == saves
+    assert list(trained.history["seconds"]) == [seconds] * 8
+    assert np.diff([0, *saves]).max() * seconds <= max(60, seconds)
 
 
 def test_without_a_checkpoint_it_trains_as_well() -> None:
@@ -366,25 +370,6 @@ def test_an_interrupted_run_ends_as_one_that_was_not(run: Run, how: str) -> None
         assert run.trained.resumed_at == [epoch]
         assert toy.same(final, run.final)
         pd.testing.assert_frame_equal(history[EXACT], run.history[EXACT], check_exact=True)
-
-
-@pytest.mark.parametrize("seconds", [10, 20, 45, 90])
-def test_no_more_than_a_minute_or_an_epoch_is_at_risk(
-    run: Run, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    clock, saved = [0.0], [0.0]
-    predict = run.device.predict
-
-    def slow(codes: np.ndarray) -> np.ndarray:  # once an epoch, to validate
-        clock[0] += seconds
-        return predict(codes)
-
-    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(run.device, "predict", slow)
-    run(checkpoint=training.Checkpoint("key", lambda: None, lambda _: saved.append(clock[0]), 60))
-    assert np.diff(saved).max() <= max(60, seconds)
-    at_a_time = max(1, 60 // seconds)  # epochs
-    assert len(saved) - 1 == -(-len(run.history) // at_a_time)
 
 
 def test_it_may_be_interrupted_again_and_again(run: Run) -> None:
