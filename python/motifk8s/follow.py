@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from motifk8s.cluster import Cluster, GoneError, NoAnswerError
 from motifk8s.errors import IncompleteError, Interrupted, Problem
 from motifk8s.study import Study
+from motifk8s.terminal import new_bars
 from motifk8s.workflows import STARTING, CellNode, Workflow
 
 SECONDS = 5.0  # between looks; Argo itself looks every 10
@@ -32,17 +30,8 @@ class Lines:
     """
 
     def __init__(self, cells: int, between: float = SECONDS_BETWEEN_LINES):
-        self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[info]}", markup=False),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self.bar = new_bars()
+        self.console = self.bar.console
         self.between = between
         self.task = self.bar.add_task("cells", total=cells, info="")
         self.counts: dict[str, int] = {}

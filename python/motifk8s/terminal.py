@@ -31,21 +31,27 @@ def new_console() -> Console:
     return console
 
 
+def new_bars() -> Bars:
+    """Bars on standard error, each with a field `info`; disabled where there is no terminal."""
+    console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[info]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Progress:
     """A bar for the study and one for each running cell; plain lines where there is no terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[info]}", markup=False),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self.bars = new_bars()
+        self.console = self.bars.console
         self.tasks: dict[str, Any] = {}
         self.said: dict[str, float] = {}
         self.all: Any = None
