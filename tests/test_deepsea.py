@@ -14,10 +14,10 @@ from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
-import h5py
 import numpy as np
 import pytest
 import scipy.io
+from bundles import LENGTH, SIZES, make, pack, write, write_5, write_73
 
 from motifk8s import bundle, data, deepsea, matlab
 from motifk8s.datasets import PARTS, read
@@ -26,63 +26,12 @@ from motifk8s.errors import InputError, Problem
 from motifk8s.store import FolderStore
 from motifk8s.study import DeepSea, load, loads
 
-LENGTH = 23
-SIZES = {"train": 61, "valid": 20, "test": 30}
 CLASSES = {"SRF": 361, "Arid3a": 592, "MAX": 636}
 
 
 def spec_of(classes=CLASSES, length=LENGTH):
     wanted = {name: {"column": column, "motifs": ["MA0083.3"]} for name, column in classes.items()}
     return DeepSea.model_validate({"kind": "deepsea", "length": length, "classes": wanted})
-
-
-def make(seed=0, sizes=SIZES, length=LENGTH):
-    """Arrays as MATLAB names and shapes them: labels (N, 919), sequences (N, 4, L) as A G C T."""
-    rng = np.random.default_rng(seed)
-    arrays = {}
-    for part, n in sizes.items():
-        y = (rng.random((n, 919)) < 0.15).astype(np.uint8)
-        base = rng.integers(0, 5, (n, length))  # 4: unknown, no channel
-        x = (base[:, None, :] == np.arange(4)[None, :, None]).astype(np.uint8)
-        arrays[part] = {f"{part}data": y, f"{part}xdata": x}
-    return arrays
-
-
-def write_73(path, arrays, chunks=(7, 4, 16), **options):
-    """As MATLAB writes version 7.3: a block of 512 bytes, then HDF5 with the axes reversed."""
-    options = {"compression": "gzip", "compression_opts": 3} | options
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, array in arrays.items():
-            turned = array.T
-            if chunks is None:
-                item = file.create_dataset(name, data=turned)
-            else:
-                size = chunks if array.ndim == 3 else (100, chunks[-1])
-                size = tuple(min(pair) for pair in zip(size, turned.shape, strict=True))
-                item = file.create_dataset(name, data=turned, chunks=size, **options)
-            item.attrs["MATLAB_class"] = np.bytes_("uint8")
-    text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Wed Mar 18 2015".ljust(116)
-    with open(path, "r+b") as file:
-        file.write(text + bytes(8) + b"\x00\x02IM")
-
-
-def write_5(path, arrays, **options):
-    scipy.io.savemat(path, arrays, **({"do_compression": True} | options))
-
-
-def write(folder, arrays, **options):
-    folder.mkdir(exist_ok=True)
-    write_73(folder / "train.mat", arrays["train"], **options)
-    for part in ("valid", "test"):
-        write_5(folder / f"{part}.mat", arrays[part])
-    return folder
-
-
-def pack(folder, archive, mode="w:gz", inside="deepsea_train/"):
-    with tarfile.open(archive, mode) as tar:
-        for path in sorted(folder.iterdir()):
-            tar.add(path, inside + path.name)
-    return archive
 
 
 def expected(arrays, spec):

@@ -57,7 +57,8 @@ def read_bed(path: Path) -> pd.DataFrame:
         where = f"{path}, line {number}"
         if len(words) < 3:
             raise InputError(
-                f"{where}: {len(words)} columns; BED has at least three: chromosome, start, end"
+                f"{where}: {len(words)} column{'s' * (len(words) > 1)}; BED has at least three: "
+                "chromosome, start, end"
             )
         for what, word in zip(("start", "end"), words[1:3], strict=True):
             if not re.fullmatch("-?[0-9]{1,15}", word.strip(), re.ASCII):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,9 @@ def open_genome(path: Path) -> Iterator[Genome]:
                 "(gunzip), or compress it with bgzip"
             ) from None
         except Exception as error:  # pyfaidx and its readers raise all kinds of them
+            if not fresh:  # then what is there was made just now, of a file that is no good
+                with suppress(OSError):
+                    place.unlink(missing_ok=True)
             old = f"; if it is sound, delete its index {place}" if fresh else ""
             raise InputError(
                 f"{path}: not a genome in FASTA, or damaged or cut short ({_one_line(error)}){old}"

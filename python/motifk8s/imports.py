@@ -17,6 +17,8 @@ from motifk8s.errors import InputError
 from motifk8s.starter import assignments, class_motifs, names_in, starter_study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from motifk8s.datasets import Dataset
 
 COMPARED = ["here", "paper", "difference"]
@@ -280,16 +282,7 @@ def _bed(args: argparse.Namespace) -> int:
     with Console(stderr=True).status("peaks") as status:
         dataset, notes, bins = import_bed(peaks, args.genome, **options, progress=status.update)
     spec = {"import": "bed", "peaks": peaks, "genome": args.genome.name, **options}
-    if args.bins_out:
-        from motifk8s.datasets import PARTS
-        from motifk8s.store import replacing
-
-        bins["part"] = [PARTS[part] for part in bins["part"]]
-        for i, name in enumerate(dataset.classes):
-            bins[name] = dataset.labels[:, i]
-        with replacing(args.bins_out) as file:
-            bins.to_csv(file, sep="\t", index=False, lineterminator="\n")
-    _finish(args, dataset, spec, notes)
+    _finish(args, dataset, spec, notes, bins if args.bins_out else None)
     return 0
 
 
@@ -326,9 +319,13 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _finish(
-    args: argparse.Namespace, dataset: Dataset, spec: Mapping[str, Any], notes: Mapping[str, int]
+    args: argparse.Namespace,
+    dataset: Dataset,
+    spec: Mapping[str, Any],
+    notes: Mapping[str, int],
+    bins: pd.DataFrame | None = None,
 ) -> None:
-    """Look up motifs, write data set and study, and print what they hold."""
+    """Look up motifs, write data set, study and bins, and print what they hold."""
     from motifk8s import datasets, terminal
     from motifk8s.store import replacing
 
@@ -342,6 +339,12 @@ def _finish(
     if study:
         with replacing(args.study_out) as file:
             file.write(study.encode())
+    if bins is not None:
+        bins["part"] = [datasets.PARTS[part] for part in bins["part"]]
+        for i, name in enumerate(dataset.classes):
+            bins[name] = dataset.labels[:, i]
+        with replacing(args.bins_out) as file:
+            bins.to_csv(file, sep="\t", index=False, lineterminator="\n")
 
     facts = datasets.describe(dataset)
     terminal.print_dataset(args.out.stem, str(args.out), facts)
