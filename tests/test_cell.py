@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import FILES, command, one_line, provenance, results, run_folder, study_file
 
-from motifk8s import cell, datasets, marker, motifs, readout, training
-from motifk8s.errors import InputError, Problem
+from motifk8s import analysis, cell, datasets, grid, marker, motifs, readout, training
+from motifk8s.errors import InputError, Interrupted, Problem
 from motifk8s.specs import Motifs
 from motifk8s.store import FolderStore
 from motifk8s.study import load, parse_cell
@@ -31,7 +31,7 @@ def place(store: Path, which=A) -> Path:
 def test_all_files_are_there_and_are_what_the_marker_says(finished):
     for which, more in ((A, set()), (B, {f"{n}-conv2{s}" for n, s in LAYER_FILES})):
         done = json.loads((place(finished, which) / "done.json").read_text())
-        assert done["format"] == 1 and set(done["keys"]) == {"training", "filters", "matches"}
+        assert done["format"] == 1 and set(done["keys"]) == set(cell.STAGES)
         folder = place(finished, which) / done["run"]
         assert set(done["files"]) == {path.name for path in folder.iterdir()} == FILES | more
         for name, digest in done["files"].items():
@@ -78,7 +78,7 @@ def test_provenance_is_complete(finished):
     assert set(of["deployment"].values()) == {None}  # no cluster
     assert of["peak_memory_bytes"] > 100 * 2**20
     stages = of["stages"]
-    assert set(stages) == {"start", "data", "setup", "training", "filters", "matches", "logos"}
+    assert set(stages) == {"start", "data", "setup", "logos", *cell.STAGES}
     metrics = json.loads((run_folder(finished, A.id) / "metrics.json").read_text())
     assert metrics["seconds"] == pytest.approx(sum(stages.values()))
 
@@ -168,6 +168,67 @@ def test_a_changed_filter_rule_trains_nothing_again(again, finished, tmp_path, m
     assert was["keys"]["filters"] != now["keys"]["filters"]
     found = readout.read_filters(new / "filters.h5")["conv1"]
     assert found.maximum_kind == "achievable" and found.ppm.shape[1] == 9
+
+
+def without_analysis(store: Path) -> None:
+    """Make cell A one of a version that had no analysis."""
+    path = place(store) / "done.json"
+    done = json.loads(path.read_text())
+    del done["keys"]["analysis"]
+    for table in analysis.TABLES:
+        del done["files"][f"{table}.csv"]
+        (place(store) / done["run"] / f"{table}.csv").unlink()
+    path.write_text(json.dumps(done))
+
+
+@pytest.mark.parametrize("how", ["earlier version", "other settings"])
+def test_analysing_again_repeats_nothing_else(again, finished, tmp_path, monkeypatch, how):
+    untrained(monkeypatch)
+    for name in ("extract", "write_filters", "match", "draw"):
+        monkeypatch.setattr(readout, name, lambda *_: pytest.fail("it did more than the analysis"))
+    store, change = tmp_path / "store", {}
+    if how == "earlier version":
+        without_analysis(store)
+    else:
+        change = {"analysis": {"thresholds": [0.3, 0.9]}}
+    study = load(str(study_file(tmp_path / "changed.yaml", change)))
+    [state] = [s for s in grid.plan(study, FolderStore(store)) if s.cell == A]
+    assert state[1:] == ("outdated", "its analysis settings or data have changed")
+    assert again(change) == ([], 0)
+    old, new = run_folder(finished, A.id), run_folder(store, A.id)
+    assert old.name != new.name and {path.name for path in new.iterdir()} == FILES
+    for name in FILES - {"log.txt", "metrics.json", "provenance.json", "sensitivity.csv"}:
+        assert (old / name).read_bytes() == (new / name).read_bytes(), name
+    same = (old / "sensitivity.csv").read_bytes() == (new / "sensitivity.csv").read_bytes()
+    assert same == (how == "earlier version")
+    assert results(finished, A.id)["metrics"] == results(store, A.id)["metrics"]
+    was, now = provenance(finished, A.id), provenance(store, A.id)
+    for key in ("trained_by", "device", "threads", "resumed_at_epochs"):
+        assert was[key] == now[key]
+    for stage in ("training", "filters", "matches", "logos"):
+        assert was["stages"][stage] == now["stages"][stage]
+    assert was["stages"]["analysis"] != now["stages"]["analysis"]
+    assert again(change) == ([], 0) and run_folder(store, A.id) == new
+
+
+def test_stopped_before_its_analysis(tiny, tmp_path, one_thread):
+    store = tmp_path / "store"
+    without_analysis(store)
+    before = run_folder(store, A.id)
+    with pytest.raises(Interrupted, match="stopped before its analysis; training is saved"):
+        cell.run(load(str(tiny)), A, FolderStore(store), threads=1, stop=lambda: True)
+    assert run_folder(store, A.id) == before
+
+
+def test_an_unknown_release_is_refused_before_training(again, here, tmp_path, monkeypatch):
+    untrained(monkeypatch)
+    change = {"analysis": {"databases": ["JASPAR1999"]}, "training": {"epochs": 3}}
+    with pytest.raises(
+        InputError, match=r"JASPAR1999: neither .* nor a JASPAR release \(JASPAR2014"
+    ):
+        again(change)
+    study = study_file(tmp_path / "s.yaml", change)
+    assert here("plan", study, "--store", tmp_path / "store")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -446,6 +507,7 @@ def test_keys_follow_each_stage_and_its_forerunners(finished, tmp_path):
 
     base = keys({})
     for change, first in [
+        ({"analysis": {"sequences": 9}}, "analysis"),
         ({"matches": {"evalue": 1}}, "matches"),
         ({"motifs": {"threshold": 0.6}}, "filters"),
         ({"training": {"l2": 1e-5}}, "training"),

@@ -236,6 +236,18 @@ def test_jax_reads_filters_as_tensorflow_does(
             np.testing.assert_allclose(jax[name], ours[name], rtol=0.01, atol=1e-3, err_msg=name)
 
 
+def test_jax_questions_filters_as_tensorflow_does(
+    on_both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+) -> None:
+    ours, jax = on_both
+    for name in ("importance/conv1", "importance/conv2"):
+        np.testing.assert_allclose(jax[name], ours[name], rtol=0.01, atol=1e-3, err_msg=name)
+    assert not jax["importance/conv1"][0].any()  # a dead filter
+    assert np.abs(ours["importance/conv1"]).max() > 0.01
+    np.testing.assert_array_equal(jax["firing"], ours["firing"])
+    assert ours["firing"][:, :3].any()
+
+
 def test_jax_resumes_exactly(
     on_both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
 ) -> None:

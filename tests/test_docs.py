@@ -16,15 +16,18 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from motifk8s import cli, errors, grid, matches, published, tables
+from motifk8s import analysis, cli, errors, grid, matches, published, tables
 from motifk8s.cell import STAGES
 from motifk8s.datasets import describe, read
 from motifk8s.study import builtin_names, json_schema, load, loads
 
 ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
-PAGES = ["README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md", *CLUSTER_PAGES]
-FOLDERS = r"docs|examples|python|tests|requirements|helm|argo|images|\.ci"
+DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
+PAGES = [
+    "README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md", *DATA_PAGES, *CLUSTER_PAGES
+]  # fmt: skip
+FOLDERS = r"bench|docs|examples|python|tests|requirements|helm|argo|images|\.ci"
 PACKAGE = ROOT / "python" / "motifk8s"
 CHART = ROOT / "helm" / "motifk8s"
 pytestmark = pytest.mark.skipif(
@@ -55,7 +58,12 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
-    return {flag for action in parser._actions for flag in action.option_strings}
+    """Of a command and of what is under it, as the kinds of import are."""
+    found = {flag for action in parser._actions for flag in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= set().union(*map(flags, action.choices.values()))
+    return found
 
 
 def words(cell: str) -> list[str]:
@@ -276,9 +284,27 @@ def test_tree_names_every_file() -> None:
 
 # --- the study file
 
+
+def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
+    ours, paper = load(str(ROOT / "bench" / "invivo.yaml")), load("koo2019")
+    [(name, spec)] = ours.datasets.items()
+    assert name not in paper.datasets  # so that it has a place of its own in every store
+    assert spec.model_dump(exclude={"classes"}) == (
+        paper.datasets["invivo"].model_dump(exclude={"classes"})
+    )
+    classes = [
+        {key: label.model_dump(exclude={"track"}) for key, label in some.classes.items()}
+        for some in (spec, paper.datasets["invivo"])
+    ]
+    assert classes[0] == classes[1]
+    assert ours.training_for(name).model_dump(exclude={"epochs"}) == (
+        paper.training_for("invivo").model_dump(exclude={"epochs"})
+    )
+
+
 KEYS_TABLES = [
     "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv", "Training",
-    "Motifs", "Trim", "Matches", "Expected",
+    "Motifs", "Trim", "Matches", "Analysis", "FigureSpec", "Expected",
 ]  # fmt: skip
 
 
@@ -301,18 +327,18 @@ def test_every_key_is_told_with_its_default() -> None:
 
 
 def test_presets_are_told() -> None:
-    from motifk8s.specs import Motifs, Training
+    from motifk8s.specs import Analysis, Motifs, Training
 
     found = dict(zip(KEYS_TABLES, rows("docs/studies.md", "key"), strict=True))
-    for spec in (Training, Motifs):
+    for spec, preset in ((Training, "as-written"), (Motifs, "as-written"), (Analysis, "none")):
         table = found[spec.__name__]
-        column = table[0].index("`as-written`")
+        column = table[0].index(f"`{preset}`")
         told = {
             words(row[0])[0]: YAML(typ="safe").load(words(row[column])[0])
             for row in table[1:]
             if words(row[column])
         }
-        assert told == spec.presets["as-written"]
+        assert told == spec.presets[preset]
 
 
 def test_the_readme_names_every_builtin_study() -> None:
@@ -379,6 +405,8 @@ def test_columns_are_told() -> None:
     assert sorted(columns("## comparison.csv")) == sorted(published.COLUMNS)
     part = text("docs/store.md")
     assert all(f"`{column}`" in part for column in matches.COLUMNS)
+    for name, told in analysis.TABLES.items():
+        assert columns(f"**{name}.csv**") == list(told)
     row = next(r for r in rows("docs/store.md", "column")[1] if r[0].startswith("`X_mean`"))
     assert words(row[1]) == list(tables.MEASURES)
     row = next(r for r in rows("docs/store.md", "column")[1] if r[0].startswith("`published_X"))

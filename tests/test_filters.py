@@ -168,6 +168,32 @@ def test_the_presets_when_compiled(
     check(model, readable_layers(model)[name], y, codes, rule, rule.window or field)
 
 
+@pytest.mark.parametrize("preset", ["as-run", "as-written"])
+@pytest.mark.parametrize("name", ["conv1", "conv3"])
+def test_several_thresholds_at_once_give_what_each_gives_alone(
+    keras: ModuleType,
+    shaken: tuple[Any, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    preset: str,
+    name: str,
+) -> None:
+    monkeypatch.setattr(filters, "BASES_PER_BATCH", 12 * LENGTH + 7)  # batches of 12 and 5
+    model, codes = shaken
+    layer, rule = readable_layers(model)[name], Motifs.model_validate(preset)
+    shares = [0.0, 0.3, 0.5, 0.7, 0.9]
+    alone = [
+        extract(model, layer, codes, rule.model_copy(update={"threshold": share}))
+        for share in shares
+    ]
+    for known in (None, alone[2]):
+        together = filters.extract_at(model, layer, codes, rule, shares, known)
+        for one, other in zip(alone, together, strict=True):
+            for field in filters.Filters._fields:
+                np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    if preset == "as-run":  # every position counts, so that fewer do with each threshold
+        assert len({found.windows.sum() for found in alone}) == len(shares)
+
+
 def test_activations_are_those_of_the_definition(
     keras: ModuleType, shaken: tuple[Any, np.ndarray]
 ) -> None:

@@ -53,6 +53,7 @@ def test_missing_and_started(tiny):
 @pytest.mark.parametrize(
     "change, stage",
     [
+        ({"analysis": "none"}, "analysis"),
         ({"matches": {"evalue": 1}}, "matches"),
         ({"motifs": "as-written"}, "filters"),
         ({"training": {"epochs": 6}}, "training"),

@@ -11,7 +11,6 @@ import pytest
 import toy
 
 from motifk8s import models
-from motifk8s.prediction import Reading, predict
 from motifk8s.specs import Conv, Model, Training
 from motifk8s.study import load
 
@@ -184,30 +183,3 @@ def test_pooling_pads_like_same(
         # Padding never wins, not even over activations that are all negative.
         window = activations[:, max(start, 0) : start + pool]
         np.testing.assert_array_equal(pooled[:, i], window.max(axis=1))
-
-
-def test_the_rule_reads_the_papers_architectures_as_the_paper_found_them() -> None:
-    # Koo & Eddy 2019, Results: which layers match the ground truth with most of their filters.
-    whole = {
-        (name, reading.layer)
-        for name, spec in KOO.models.items()
-        for reading in predict(spec)
-        if reading.whole
-    }
-    first = "cnn-10 cnn-25 cnn-50 cnn-100 cnn-25-f60 cnn-25-f90 cnn-25-f120 cnn9-25 cnn-50-s2"
-    expected = {(name, "conv1") for name in [*first.split(), "cnn19-1-2"]}
-    assert whole == expected | {("cnn-1", "conv2"), ("cnn-1-1-100", "conv3")}
-
-
-def test_the_rule_adds_up_what_poolings_blur() -> None:
-    def first(*layers: tuple[int, int, int]) -> Reading:
-        conv = [Conv(filters=2, width=w, pool=p, stride=s) for w, p, s in layers]
-        return predict(Model(conv=conv))[0]
-
-    # Position of a base known to within 4; then 5 of these, which begin 4 apart: 1 + 3 + 4 * 4.
-    assert first((19, 4, 4), (1, 5, 5), (5, 5, 5)) == ("conv1", 19, 20, True)
-    assert first((19, 4, 4), (5, 5, 5)) == ("conv1", 19, 4, False)
-    assert first((19, 50, 2), (5, 50, 50)) == ("conv1", 19, 50, True)
-    assert first((19, 2, 2), (1, 50, 50)) == ("conv1", 19, None, True)
-    assert first((8, 25, 25), (5, 4, 4)) == ("conv1", 8, 25, False)
-    assert first((9, 9, 9), (2, 4, 4)).whole and not first((9, 8, 8), (2, 4, 4)).whole

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from test_tables import HOSTILE, Balanced, frame, metrics, study
 
-from motifk8s import published, report, tables
+from motifk8s import analysis, published, report, tables
 from motifk8s.answer import answer, pooling_family
 from motifk8s.filters import Filters
 from motifk8s.study import Study, load
@@ -38,7 +38,31 @@ def cell_files(model, trial, share, n=6):
         "peak_memory_bytes": 2**30, "resumed_at_epochs": [],
     }  # fmt: skip
     layers = {"conv1": Filters(ppm, ones.astype(int), ones, "observed", dead)}
-    return report.CellFiles(values, history, layers, provenance)
+    return report.CellFiles(values, history, layers, provenance, asked(labels, share, n))
+
+
+def asked(labels, share, n):
+    """What a cell's analysis writes, for the labels of `cell_files`."""
+    sensitivity = [
+        ("conv1", setting, value, n, min(1, share + 0.1), share * size, 0.0, 1)
+        for setting, values in {
+            "threshold": ["0.3", "0.5"], "trim_bits": ["none", "0.5"], "evalue": ["0.1"],
+            "database": ["JASPAR2016", "JASPAR2020"],
+        }.items()
+        for value, size in zip(values, (0.4, 1.0), strict=False)
+    ]  # fmt: skip
+    importance, firing = [], []
+    for i in range(n):
+        label = labels.get(f"filter{i}", {"target": "", "class": ""})
+        what = "conv1", f"filter{i}", label["target"], label["class"]
+        importance.append((*what, 0.02 if label["class"] else 0.001 * i, 0.01, "SRF", 0.1))
+        if label["class"]:
+            firing.append((*what, 100, 80 + i, 0.8 + i / 100, 0.05, 60, 24, 0.4, -1.5, 0.5))
+    rows = {"sensitivity": sensitivity, "importance": importance, "firing": firing}
+    return {
+        name: pd.DataFrame(rows[name], columns=list(columns))
+        for name, columns in analysis.TABLES.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +100,30 @@ def parsed(page):
 
 def test_every_file_is_written_and_named(made):
     _, folder, paths = made
-    charts = [f"figures/synthetic-{n}.{s}" for n in ("auroc", "fractions", "logos", "loss")
-              for s in ("png", "svg")]  # fmt: skip
-    names = ["comparison.csv", "results.csv", "table1.csv", "table1.html", "table1.md"]
-    assert sorted(paths) == [*charts, "report.html", *(f"tables/{name}" for name in names)]
+    charts = [
+        "auroc",
+        "coverage",
+        "firing",
+        "fractions",
+        "importance",
+        "logos",
+        "loss",
+        *(f"sensitivity-{setting}" for setting in ("database", "threshold", "trim_bits")),
+    ]
+    figures = [f"figures/synthetic-{n}.{s}" for n in charts for s in ("png", "svg")]
+    names = ["comparison.csv", "coverage.csv", "firing.csv", "importance.csv", "paired.csv",
+             "prediction.csv", "results.csv", "sensitivity.csv", "table1.csv", "table1.html",
+             "table1.md"]  # fmt: skip
+    assert sorted(paths) == [*figures, "report.html", *(f"tables/{name}" for name in names)]
     for name, path in paths.items():
-        assert path == folder / name and path.stat().st_size > 200
+        assert path == folder / name and path.stat().st_size > 90
     rows = pd.read_csv(paths["tables/results.csv"])
     assert list(rows.columns) == tables.RESULTS and len(rows) == 3
+    for name, columns in analysis.TABLES.items():
+        rows = pd.read_csv(paths[f"tables/{name}.csv"])
+        assert list(rows.columns) == ["dataset", "model", "trial", *columns]
+        pairs = list(dict.fromkeys(zip(rows.model, rows.trial, strict=True)))
+        assert pairs == [("cnn-4", 1), ("cnn-25", 1), ("cnn-25", 2)]  # the order of the study
 
 
 def test_the_page_needs_nothing_else(page, parsed):
@@ -106,7 +146,8 @@ def test_links_inside_the_page_lead_somewhere(parsed):
 
 def test_every_image_has_words_and_can_be_read(parsed):
     images = [a for tag, a in parsed.seen if tag == "img"]
-    assert len(images) == 4 + 2  # the study's figures, the logos of two architectures
+    # The study's figures, the logos of two architectures, the charts beyond the paper.
+    assert len(images) == 4 + 2 + 6
     for image in images:
         assert image["alt"]
         data = base64.b64decode(image["src"].partition(",")[2])
@@ -159,6 +200,19 @@ def test_nothing_finished_still_makes_a_report(tmp_path):
     text = paths["report.html"].read_text()
     assert "Nothing can be said yet" in text and "0 of 3 cells" in text
     assert not list((tmp_path / "figures").iterdir())
+    for name in analysis.TABLES:  # a header, for whoever reads them
+        assert pd.read_csv(paths[f"tables/{name}.csv"]).empty
+    # What the rule says needs no training.
+    assert "Nothing to set the rule beside yet" in text and text.count("no result yet") == 4
+
+
+def test_what_is_beyond_the_paper_is_told(parsed):
+    text = " ".join(parsed.text.split())
+    assert "3 trials of two architectures, and the study has 2." in text
+    assert "framed: the value of the study" in text
+    assert "Threshold (0.3, 0.5): averaged over layers" in text
+    assert "Largest E-value (" not in text  # one value is no comparison
+    assert "parts" in text and "no later convolution" in text
 
 
 def test_real_motifs_of_the_classes():

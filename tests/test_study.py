@@ -449,6 +449,26 @@ REFUSED = {
     "grid: {sym: [cnn-4]}": 'grid.sym: no data set "sym"; did you mean "syn"?',
     "grid: {syn: [cnn-44]}": 'grid.syn[0]: no model "cnn-44"; did you mean "cnn-4"?',
     "grid: {syn: [cnn-4, cnn-4]}": "grid.syn[1]: cnn-4 is there twice",
+    # figures
+    "figures: []": "figures: a mapping is needed, not a list",
+    "figures: {Fig: {dataset: syn, panels: [cnn-4]}}": 'figures.Fig: "Fig" is no name',
+    "figures: {f: {dataset: syn}}": "figures.f.panels: missing",
+    "figures: {f: {dataset: syn, panels: []}}": "figures.f.panels: empty",
+    "figures: {f: {dataset: syn, panels: [cnn-4/2]}}": (
+        'figures.f.panels[0]: "cnn-4/2" does not match'
+    ),
+    "figures: {f: {dataset: sym, panels: [cnn-4]}}": 'figures.f.dataset: no data set "sym"',
+    "figures: {f: {dataset: syn, panels: [cnn-4, cnn-5]}}": (
+        'figures.f.panels[1]: no model "cnn-5"; did you mean "cnn-4"?'
+    ),
+    "figures: {f: {dataset: syn, panels: [cnn-4/conv2]}}": (
+        "figures.f.panels[0]: conv2 of cnn-4 gives no motifs; known: conv1"
+    ),
+    "figures: {fig1: {dataset: syn, panels: [cnn-4]}}": "figures.fig1: that name is taken",
+    "figures: {syn-loss: {dataset: syn, panels: [cnn-4]}}": (
+        "figures.syn-loss: other figures begin with the name of a data set"
+    ),
+    "figures: {f: {panel: [cnn-4]}}": 'figures.f.panel: unknown key; did you mean "panels"?',
     # published numbers
     "expected: [{dataset: syn, models: [x], measure: auroc, kind: value, mean: 1}]": (
         'expected[0].models[0]: no model "x"; known: cnn-4, cnn-1'
@@ -781,6 +801,43 @@ def test_what_is_expected_of_the_deleted_goes_too() -> None:
     )
 
 
+def test_figures_of_the_paper() -> None:
+    figures = load("koo2019").figures
+    assert list(figures) == ["fig2", "fig3", "fig4", "s1-fig", "s2-fig", "deeper-layers"]
+    assert figures["fig2"].layers() == [(name, "conv1") for name in ("cnn-2", "cnn-4", "cnn-25")]
+    assert figures["s1-fig"].layers() == [("cnn-1", "conv1"), ("cnn-1", "conv2")]
+    assert list(load("koo2019-synthetic").figures) == ["fig2", "fig3", "s1-fig", "deeper-layers"]
+    assert list(load("demo").figures_of("synthetic")) == ["fig2"]
+    assert load("smoke").figures == {}
+
+
+def test_figures_of_the_deleted_go_too() -> None:
+    text = "name: x\nextends: koo2019\n"
+    study = loads(text + "models: {cnn9-4: null, cnn-1: null}", "x")
+    assert list(study.figures) == ["fig2", "fig4", "deeper-layers"]
+    mine = "figures: {fig2: {panels: [cnn-100]}, fig3: null}\n"
+    study = loads(text + mine, "x")
+    assert study.figures["fig2"].panels == ["cnn-100"] and study.figures["fig2"].title
+    assert "fig3" not in study.figures
+    # But a slip in a figure of one's own is an error.
+    assert "no model" in refusal(text + mine + "models: {cnn-100: null}")
+
+
+def test_figures_and_tracks_decide_no_number() -> None:
+    from motifk8s import cell, data
+
+    before = load("koo2019")
+    plain = before.resolved()
+    plain["figures"] = {}
+    for label in plain["datasets"]["invivo"]["classes"].values():
+        label["track"] = ""
+    after = Study.model_validate(plain)
+    assert after != before
+    for one in (Cell("synthetic", "cnn-2", 1), Cell("invivo", "cnn-2", 1)):
+        assert cell.stage_keys(before, one, "h") == cell.stage_keys(after, one, "h")
+        assert data.place(before, one.dataset) == data.place(after, one.dataset)
+
+
 def test_errors_of_an_extended_study_name_the_given_file(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", changed("pool: 5", "pool: 26"))
     path = write(tmp_path, "mine.yaml", "name: mine\nextends: base.yaml\n")
@@ -827,11 +884,16 @@ def test_schema_takes_the_builtins(name: str, validator: jsonschema.Draft202012V
         SMALL,
         SMALL + "training: {preset: as-written, epochs: 3}\nmotifs: {trim: null, window: null}",
         SMALL + "training: {l2: 0, patience: null}\ngrid: null",
+        SMALL + "analysis: none",
+        SMALL + "analysis: {preset: none, trim_bits: [null, 0.5], evalues: [1]}",
+        "name: x\nextends: koo2019\nanalysis: {importance: false, databases: []}",
         changed("length: 80", "length: 80, training: {preset: as-run, epochs: 3}"),
         "name: x\nextends: koo2019",
         "name: x\nextends: koo2019\nmodels: {cnn-1: null, cnn-2: {label: two}}\ngrid: null",
         "name: x\nextends: koo2019\ndatasets: {synthetic: {classes: {SRF: null}}}",
         "name: x\nextends: koo2019\ndatasets: {invivo: {classes: {SRF: {column: 3}}}}",
+        "name: x\nextends: koo2019\nfigures: {fig2: {title: mine}, fig3: null}",
+        SMALL + "figures: {f: {dataset: syn, panels: [cnn-1/conv1, cnn-4]}}",
     ],
 )
 def test_schema_and_loader_take(text: str, validator: jsonschema.Draft202012Validator) -> None:
@@ -859,7 +921,15 @@ def test_schema_and_loader_take(text: str, validator: jsonschema.Draft202012Vali
         SMALL + "training: as-runn",
         SMALL + "training: {preset: as-runn}",
         SMALL + "motifs: {trim: {bit: 1}}",
+        SMALL + "analysis: nun",
+        SMALL + "analysis: {threshold: 0.5}",
+        SMALL + "analysis: {thresholds: [1.5]}",
+        SMALL + "analysis: {trim_bits: [2]}",
+        SMALL + "analysis: {databases: [mine.meme]}",
         SMALL + "grid: {}",
+        SMALL + "figures: {f: {dataset: syn}}",
+        SMALL + "figures: {f: {dataset: syn, panels: [cnn-4/2]}}",
+        SMALL + "figures: {F: {dataset: syn, panels: [cnn-4]}}",
         changed("filters: 6", "filters: 0"),
         changed("pool: 5", "activation: relo"),
         changed("pool: 5", "pool: 5, dropout: 1"),

@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from motifk8s.analysis import TABLES
+
 ROOT = Path(__file__).parents[1]
 CORES = str(len(os.sched_getaffinity(0)))
 
@@ -54,10 +56,18 @@ TINY: dict[str, Any] = {
         "learning_rate": 3e-3,
         "batch_norm_momentum": 0.8,
     },
+    # One release and a few values: a second rather than ten.
+    "analysis": {
+        "thresholds": [0.3],
+        "trim_bits": [None],
+        "evalues": [0.01, 200],
+        "databases": ["JASPAR2016"],
+    },
 }
 FILES = {
-    "filters.h5", "history.csv", "hits-conv1.tsv", "log.txt", "logos-conv1.png", "metrics.json",
-    "model.keras", "motifs-conv1.meme", "provenance.json",
+    "filters.h5", "firing.csv", "history.csv", "hits-conv1.tsv", "importance.csv", "log.txt",
+    "logos-conv1.png", "metrics.json", "model.keras", "motifs-conv1.meme", "provenance.json",
+    "sensitivity.csv",
 }  # fmt: skip
 
 
@@ -141,6 +151,7 @@ def results(store: Path, cell: str, study: str = "tiny") -> dict[str, Any]:
             for name, item in group.items()
         }
     texts = [p for p in folder.iterdir() if p.suffix in (".meme", ".tsv")]
+    texts += [folder / f"{name}.csv" for name in TABLES]
     return {
         "metrics": metrics,
         "history": history.drop(columns="seconds").to_dict("list"),

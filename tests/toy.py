@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from motifk8s import devices, filters, models, training
+from motifk8s import datasets, devices, filters, firing, importance, models, training
 from motifk8s.errors import Interrupted
 from motifk8s.specs import Conv, Model, Motifs, Training
 
@@ -92,7 +92,7 @@ def shake_norms(model: Any, seed: int = 0) -> None:
 
 
 def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Train an epoch without dropout from given weights, predict, and read filters."""
+    """Train an epoch without dropout from given weights, predict, read and question filters."""
     out: dict[str, np.ndarray] = {}
     one = device(without_dropout(SPEC))
     one.model.set_weights(weights)
@@ -107,6 +107,15 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     for name, preset in (("conv1", "as-written"), ("conv2", "as-run")):
         found = filters.extract(one.model, layers[name], codes, Motifs.model_validate(preset))
         out |= {f"{name}/{field}": np.asarray(value) for field, value in found._asdict().items()}
+        table = importance.ablate(one.model, name, codes, labels, {}, "abc")
+        out[f"importance/{name}"] = table[["loss_increase", "auroc_drop"]].to_numpy()
+    # Of the last layer, with motifs of 6 bp at the start of each sequence.
+    at = np.zeros(60, datasets.EMBEDDED)
+    at["sequence"], at["strand"] = np.arange(60), 1
+    of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
+    rule = Motifs.model_validate("as-run")
+    table = firing.measure(one.model, "conv2", codes, at, "abc", {"a": 6}, found, rule, of)
+    out["firing"] = table[["firings", "on_motif", "found", "expected"]].to_numpy(float)
     return out
 
 

@@ -1,8 +1,8 @@
 """The whole life of a cell: one model trained on one data set, its filters read and matched.
 
-Start here. `run` is a straight line: data, training, filters, matches, results, marker. Each stage
-has a key, a hash of what determines its numbers; a stage whose key is that of the last finished run
-is taken over from it, so a new database repeats no training.
+Start here. `run` is a straight line: data, training, filters, matches, analysis, results, marker.
+Each stage has a key, a hash of what determines its numbers; a stage whose key is that of the last
+finished run is taken over from it, so a new database repeats no training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from motifk8s import datasets, devices, marker, models, motifs, readout, training
+from motifk8s import analysis, datasets, devices, marker, models, motifs, readout, training
 from motifk8s.data import load_dataset
 from motifk8s.deployment import deployment, gpu
 from motifk8s.errors import InputError, Interrupted, Problem
@@ -33,8 +33,14 @@ from motifk8s.version import code_version, library_versions
 
 FORMAT = 1
 # Raised when the code's meaning changes, so that what was computed before is computed again.
-RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1}
+RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1, "analysis": 1}
 STAGES = tuple(RESULTS_VERSION)
+# How the names of a stage's files begin.
+FILES = {
+    "training": ("model.keras", "history.csv"),
+    "filters": ("filters.h5",),
+    "matches": ("motifs-", "hits-", "logos-"),
+}
 # Of a run that trained, kept when a later run takes its training over.
 OF_TRAINING = ("trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment")
 
@@ -69,6 +75,7 @@ def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
             "database": motifs.database_version(study.matches.database),
             "classes": study.datasets[cell.dataset].motif_ids,
         },
+        "analysis": study.analysis.model_dump(mode="json"),
     }
     keys: dict[str, str] = {}
     before = ""
@@ -133,7 +140,9 @@ def run(
         if done and done.keys == keys:
             _forget_checkpoint(store, place)
             return json.loads(fetch(store, place, done, "metrics.json"))
-        motifs.database(study.matches.database)  # refused now rather than after training
+        # What cannot be read is refused now rather than after training.
+        motifs.database(study.matches.database)
+        analysis.check(study)
         old = _take_over(store, place, done, keys, here)
         with clock("setup"):
             device = devices.setup(threads)
@@ -159,18 +168,26 @@ def run(
                 found = readout.extract(model, dataset.part("test")[0], study.motifs)
                 readout.write_filters(here / "filters.h5", found)
         found = readout.read_filters(here / "filters.h5")
-        with clock("matches"):
-            metrics["layers"] = readout.match(
-                found,
-                study.motifs,
-                study.matches.database,
-                study.matches.evalue,
-                study.datasets[cell.dataset].motif_ids,
-                here,
-            )
-        with clock("logos"):
-            title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
-            readout.draw(found, metrics["layers"], title, here)
+        if "layers" not in metrics:
+            with clock("matches"):
+                metrics["layers"] = readout.match(
+                    found,
+                    study.motifs,
+                    study.matches.database,
+                    study.matches.evalue,
+                    study.datasets[cell.dataset].motif_ids,
+                    here,
+                )
+            with clock("logos"):
+                title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
+                readout.draw(found, metrics["layers"], title, here)
+        if stop():
+            raise Interrupted("stopped before its analysis; training is saved")
+        with clock("analysis"):
+            labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
+            tables = analysis.run(study, cell.dataset, dataset, model, found, labels)
+            for name, table in tables.items():
+                table.to_csv(here / f"{name}.csv", index=False)
         stages = provenance["stages"]
         stages |= {k: v for k, v in clock.seconds.items() if k != "training"}
         metrics["seconds"] = sum(stages.values())
@@ -304,15 +321,20 @@ def _train(
 def _take_over(
     store: Store, place: str, done: Done | None, keys: dict[str, str], here: Path
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Fetch what an earlier finished run shares with this one; None if training is not shared."""
+    """Fetch what an earlier finished run shares with this one; None if training is not shared.
+
+    The metrics have ``layers`` only where the matches are shared too.
+    """
     if done is None or done.keys.get("training") != keys["training"]:
         return None
-    names = ["model.keras", "history.csv"]
-    if done.keys.get("filters") == keys["filters"]:
-        names.append("filters.h5")
-    for name in names:
-        (here / name).write_bytes(fetch(store, place, done, name))
+    shared = [stage for stage in FILES if done.keys.get(stage) == keys[stage]]
+    starts = tuple(start for stage in shared for start in FILES[stage])
+    for name in done.files:
+        if name.startswith(starts):
+            (here / name).write_bytes(fetch(store, place, done, name))
     metrics = json.loads(fetch(store, place, done, "metrics.json"))
+    if "matches" not in shared:
+        del metrics["layers"]
     provenance = json.loads(fetch(store, place, done, "provenance.json"))
     kept = (*OF_TRAINING, "stages", "peak_memory_bytes")
     # What a run of an earlier version did not record stays unknown.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,13 +14,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motifk8s.arguments import EPILOG, add, add_store, add_study, count, optional, positive
+from motifk8s.arguments import (
+    EPILOG,
+    STUDIES,
+    add,
+    add_store,
+    add_study,
+    count,
+    optional,
+    positive,
+)
 from motifk8s.errors import IncompleteError, InputError, Problem
 
 if TYPE_CHECKING:
     from motifk8s.grid import Aggregate
     from motifk8s.store import Store
     from motifk8s.study import Study
+
+PAPER = "koo2019"  # the study of the paper
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +136,21 @@ def _parser() -> argparse.ArgumentParser:
     add_study(sub)
     sub.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("report"), help="(%(default)s)"
+    )
+
+    sub = command("paper", _paper, "make the paper's tables and figures, by name")
+    sub.add_argument(
+        "study", metavar="STUDY", nargs="?", default=PAPER, help="as elsewhere (%(default)s)"
+    )
+    sub.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="table1 table2 s1-table fig1 and the study's figures (fig2 ...); default: all it has",
+    )
+    add_store(sub)
+    sub.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("paper"), help="(%(default)s)"
     )
 
     remote.register(commands)
@@ -301,6 +328,23 @@ def _make(args: argparse.Namespace, out: Path | None) -> int:
     for path in made.outputs.values():
         print(path)
     return _complete(made)
+
+
+def _paper(args: argparse.Namespace) -> int:
+    from motifk8s import paper
+    from motifk8s.store import open_store
+    from motifk8s.study import load
+
+    study, wanted = args.study, args.names
+    if study not in STUDIES and re.fullmatch("[-a-z0-9]+", study):  # no study, so a NAME
+        study, wanted = PAPER, [study, *wanted]
+    made = paper.make(load(study), open_store(args.store), wanted, args.out)
+    for path in made.files:
+        print(path)
+    sys.stdout.flush()
+    for why in made.lacking:
+        _tell(why, IncompleteError.exit_code)
+    return IncompleteError.exit_code if made.lacking else 0
 
 
 def _filters(args: argparse.Namespace) -> int:

@@ -25,6 +25,9 @@ __all__ = ["Panel", "fractions_plot", "history_plot", "logo_grid", "paper_figure
 TRUTH, ANY, PAPER, LIGHT = "#0072B2", "#E69F00", "#222222", "#DDDDDD"
 # Of the two fractions: colour, marker, and how far below the middle of its row.
 MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
+GAP, HEAD = 0.14, 0.26  # in, between panels, and for a panel's title
+BESIDE, MANY = 3, 200  # panels of a line, and their logos
+FEW = 90  # logos of a line that are drawn larger
 
 
 def logo_grid(
@@ -70,37 +73,45 @@ def paper_figure(
     truth: Mapping[str, Motif],
     paths: Paths,
     title: str = "",
-    columns: int = 2,
     dpi: int = 200,
 ) -> None:
-    """Logos of several models side by side and the classes' motifs below (paper, Fig 2).
+    """Logos of several layers side by side and the classes' motifs below (paper, Fig 2).
+
+    One page wide, and as high as it takes: `arranged` says which panels share a line.
 
     Parameters
     ----------
     panels : sequence of Panel
-        One column each.
     truth : dict of class to Motif
         Drawn forward and, below, as reverse complement.
     paths, title, dpi
         As `logo_grid`.
-    columns : int
-        Logos in a row of each panel.
     """
-    gap = 0.14
-    width = (PAGE - 0.08 - gap * (len(panels) - 1)) / len(panels)
-    rows = max(-(-len(panel.ppms) // columns) for panel in panels)
-    per_row = 6
-    top = 0.58 if title else 0.32
-    height = top + rows * ROW + 0.12
+    per_row = 6  # motifs of the classes
+    lines = arranged([len(panel.ppms) for panel in panels])
+    rows = [max(-(-len(panels[i].ppms) // n) for i, n in line.items()) for line in lines]
+    top = 0.32 if title else 0.06
+    height = top + sum(HEAD + n * ROW + GAP for n in rows)
     truth_height = 0.36 + -(-len(truth) // per_row) * (2 * ROW + 0.12) if truth else 0
     sheet = Sheet(PAGE, height + truth_height)
     if title:
         sheet.text(GUTTER, 0.16, title, size=10, weight="bold")
         sheet.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
-    for i, panel in enumerate(panels):
-        x = i * (width + gap)
-        sheet.text(x + (width + GUTTER) / 2, top - 0.16, panel.title, ha="center", size=9)
-        sheet.grid(panel, x, top, width, columns)
+    y = top
+    for line, n_rows in zip(lines, rows, strict=True):
+        column = (PAGE - 0.08 - GAP * (len(line) - 1)) / sum(line.values())
+        x = 0.0
+        for i, columns in line.items():
+            width = columns * column
+            middle = x + (width + GUTTER) / 2
+            sheet.text(middle, y + 0.11, panels[i].title, ha="center", size=9)
+            if panels[i].note:
+                below = y + HEAD + n_rows * ROW / 2
+                sheet.text(middle, below, panels[i].note, ha="center", color=GREY, size=9)
+            else:
+                sheet.grid(panels[i], x, y + HEAD, width, columns)
+            x += width + GAP
+        y += HEAD + n_rows * ROW + GAP
     if truth:
         sheet.lines.append([(GUTTER, height), (PAGE - 0.08, height)])
         words = "Motifs of the classes: forward, and reverse complement below"
@@ -115,6 +126,39 @@ def paper_figure(
         sheet.logo(reverse_complement(motif.ppm), x, y + ROW, share)
         sheet.side(x, y + ROW / 2, name)
     sheet.save(paths, dpi)
+
+
+def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
+    """Which panels share a line of the page, and how many columns of logos each of them has.
+
+    Side by side as long as they are few and small: at most `BESIDE` panels and `MANY` logos. The
+    panel with most rows is given the next column, so that the panels of a line end together.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Logos of each panel.
+
+    Returns
+    -------
+    list of dict of panel to columns
+    """
+    n_lines = 0
+    parts: list[np.ndarray] = []
+    while not parts or any(len(p) > 1 and sum(sizes[i] for i in p) > MANY for p in parts):
+        n_lines += 1
+        if -(-len(sizes) // n_lines) <= BESIDE:
+            parts = np.array_split(np.arange(len(sizes)), n_lines)
+    wide = max(sum(sizes[i] for i in part) for part in parts) <= FEW
+    lines = []
+    for part in parts:
+        columns = {int(i): 1 for i in part}
+        while sum(columns.values()) < (6 if wide else 8):
+            tallest = max(columns, key=lambda i: -(-sizes[i] // columns[i]))
+            columns[tallest] += 1
+        rows = max(-(-sizes[i] // n) for i, n in columns.items())
+        lines.append({i: -(-sizes[i] // rows) for i in columns})  # no more than they need
+    return lines
 
 
 # -------------------------------------------------------------------------------------- charts

@@ -6,6 +6,7 @@ Any convolution before the first pooling can be read this way, by its receptive 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -160,8 +161,25 @@ def achievable_maximum(layer: Layer) -> np.ndarray | None:
 def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -> Filters:
     """Turn each filter of a layer into a motif by aligning the windows that excite it.
 
+    As `extract_at`, at the threshold of the rule.
+    """
+    [found] = extract_at(model, layer, codes, rule, [rule.threshold])
+    return found
+
+
+def extract_at(
+    model: keras.Model,
+    layer: Layer,
+    codes: np.ndarray,
+    rule: Motifs,
+    shares: Sequence[float],
+    known: Filters | None = None,
+) -> list[Filters]:
+    """Turn each filter of a layer into a motif at each of several thresholds.
+
     The data set is streamed twice at the most (once for the observed maximum, once for the
-    alignment); what is kept is O(F W), whatever the number of sequences.
+    alignments); what is kept is O(F W), whatever the number of sequences. Each result is what a
+    call for its threshold alone gives.
 
     Parameters
     ----------
@@ -171,7 +189,16 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
     codes : numpy.ndarray (N, L) uint8
         The test set.
     rule : Motifs
-        Threshold, windows, weights, ends and window length.
+        Maximum, windows, weights, ends and window length.
+    shares : sequence of float
+        Thresholds, as shares of the maximum; they stand in for that of the rule.
+    known : Filters, optional
+        Of the same layer, sequences and kind of maximum: saves the search for the maximum.
+
+    Returns
+    -------
+    list of Filters
+        One for each of `shares`.
     """
     import keras
     from keras import ops
@@ -181,13 +208,17 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
     batch = max(1, BASES_PER_BATCH // length)
     kind = "observed"
     maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
-    if maximum is None:
+    if maximum is not None:
+        kind = "achievable"
+    elif known is not None:
+        maximum = known.maximum
+    else:
         maxima = device.map(codes, batch, reduce=lambda x, y: ops.max(y, axis=(0, 1)))
         maximum = np.max(list(maxima), axis=0)
-    else:
-        kind = "achievable"
     # Beyond reach where nothing excites the filter, so that it has no window.
-    threshold = np.where(maximum > 0, rule.threshold * maximum, np.inf).astype(np.float32)
+    thresholds = [
+        np.where(maximum > 0, share * maximum, np.inf).astype(np.float32) for share in shares
+    ]
     width = rule.window or layer.receptive_field
     # The middle of the window is that of the receptive field.
     offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
@@ -195,28 +226,39 @@ def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -
     starts = np.arange(positions) - offset
     inside = ((starts >= 0) & (starts + width <= length)).astype(np.float32)
 
-    def align(x: Any, y: Any) -> tuple[Any, Any]:
-        weights = ops.cast(y > threshold, "float32")  # (n, L, F)
-        if rule.windows == "best":
-            weights *= ops.one_hot(ops.argmax(y, axis=1), positions, axis=1, dtype="float32")
-        if rule.ends == "drop":
-            weights *= inside[None, :, None]
-        windows = ops.sum(weights, axis=(0, 1))
-        if rule.weighted:
-            weights *= y
+    def align(x: Any, y: Any) -> tuple[Any, ...]:
         left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
         padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
         first = range(left - offset, left - offset + width)
         bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
-        counts = ops.tensordot(weights, bases, axes=((0, 1), (0, 1)))  # (F, W * 4)
-        return windows, counts
+        results: list[Any] = []
+        for threshold in thresholds:
+            weights = ops.cast(y > threshold, "float32")  # (n, L, F)
+            if rule.windows == "best":
+                weights *= ops.one_hot(ops.argmax(y, axis=1), positions, axis=1, dtype="float32")
+            if rule.ends == "drop":
+                weights *= inside[None, :, None]
+            results.append(ops.sum(weights, axis=(0, 1)))  # windows
+            if rule.weighted:
+                weights *= y
+            results.append(ops.tensordot(weights, bases, axes=((0, 1), (0, 1))))  # (F, W * 4)
+        return tuple(results)
 
-    windows = np.zeros(n_filters, np.int64)
-    counts = np.zeros((n_filters, width * 4))
-    for batch_windows, batch_counts in device.map(codes, batch, reduce=align):
-        windows += batch_windows.astype(np.int64)
-        counts += batch_counts
-    counts = counts.reshape(n_filters, width, 4)
+    windows = [np.zeros(n_filters, np.int64) for _ in shares]
+    counts = [np.zeros((n_filters, width * 4)) for _ in shares]
+    for results in device.map(codes, batch, reduce=align):
+        for i in range(len(shares)):
+            windows[i] += results[2 * i].astype(np.int64)
+            counts[i] += results[2 * i + 1]
+    return [
+        Filters(_shares(of, width), number, maximum.astype(np.float32), kind, number == 0)
+        for of, number in zip(counts, windows, strict=True)
+    ]
+
+
+def _shares(counts: np.ndarray, width: int) -> np.ndarray:
+    """Counts (F, W * 4) to probabilities (F, W, 4) float32; 0.25 in a column without any."""
+    counts = counts.reshape(len(counts), width, 4)
     totals = counts.sum(axis=2, keepdims=True)
     ppm = np.divide(counts, totals, out=np.full_like(counts, 0.25), where=totals > 0)
-    return Filters(ppm.astype(np.float32), windows, maximum.astype(np.float32), kind, windows == 0)
+    return ppm.astype(np.float32)

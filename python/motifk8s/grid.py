@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from motifk8s.marker import DamagedError
 from motifk8s.store import FolderStore, MissingError, Store, local_problem
 from motifk8s.study import Cell, Study, content_hash
 from motifk8s.workers import Watcher, run_side_by_side
+
+if TYPE_CHECKING:
+    from motifk8s.pictures import CellFiles
 
 
 class State(NamedTuple):
@@ -47,11 +50,14 @@ def plan(study: Study, store: Store) -> list[State]:
     Raises
     ------
     InputError
-        If the database of motifs is neither a release nor a file.
+        If the database of motifs is neither a release nor a file, or a release is not known.
     Problem
         If a marker is of a format that this version does not read.
     """
+    from motifk8s import analysis
+
     motifs.database_version(study.matches.database)
+    analysis.check(study)
     cells = study.cells()
     hashes = {
         name: data.data_hash(study, name, store) for name in dict.fromkeys(c.dataset for c in cells)
@@ -166,6 +172,22 @@ def run(
     run_side_by_side(study, todo, store.url, watcher, jobs, threads)
 
 
+def finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
+    """Read all finished cells, by their ids; say of every other one why it is not among them."""
+    found: dict[str, CellFiles] = {}
+    missing: dict[str, str] = {}
+    for state in plan(study, store):
+        if state.state == "done":
+            try:
+                found[state.cell.id] = _read_cell(study, store, state.cell)
+            except DamagedError as error:
+                state = State(state.cell, "damaged", str(error))
+        if state.state != "done":
+            reason = " ".join(state.reason.strip().splitlines()[-1:])
+            missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+    return found, missing
+
+
 class Aggregate(NamedTuple):
     """What `aggregate` wrote.
 
@@ -196,17 +218,7 @@ def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
     """
     from motifk8s import report, tables
 
-    found: dict[str, report.CellFiles] = {}
-    missing: dict[str, str] = {}
-    for state in plan(study, store):
-        if state.state == "done":
-            try:
-                found[state.cell.id] = _read_cell(study, store, state.cell)
-            except DamagedError as error:
-                state = State(state.cell, "damaged", str(error))
-        if state.state != "done":
-            reason = " ".join(state.reason.strip().splitlines()[-1:])
-            missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+    found, missing = finished(study, store)
     target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")
     outputs: dict[str, str] = {}
     try:
@@ -222,9 +234,9 @@ def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
     return Aggregate(outputs, table, _missing_text(study, missing) if missing else "")
 
 
-def _read_cell(study: Study, store: Store, cell: Cell):  # type: ignore[no-untyped-def]
+def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
+    from motifk8s import analysis, marker, readout, report
     from motifk8s import cell as cells
-    from motifk8s import marker, readout, report
 
     place = cells.folder(study, cell)
     done = marker.read_done(store, place)
@@ -233,11 +245,13 @@ def _read_cell(study: Study, store: Store, cell: Cell):  # type: ignore[no-untyp
         name: marker.fetch(store, place, done, name)
         for name in ("metrics.json", "history.csv", "filters.h5", "provenance.json")
     }
+    tables = {n: marker.fetch(store, place, done, f"{n}.csv") for n in analysis.TABLES}
     return report.CellFiles(
         metrics=json.loads(files["metrics.json"]),
         history=pd.read_csv(BytesIO(files["history.csv"])),
         filters=readout.read_filters(BytesIO(files["filters.h5"])),
         provenance=json.loads(files["provenance.json"]),
+        analysis={name: analysis.read(content) for name, content in tables.items()},
     )
 
 

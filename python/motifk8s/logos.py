@@ -35,12 +35,25 @@ Paths = str | Path | Iterable[str | Path]
 
 
 class Panel(NamedTuple):
-    """The filters of one layer: title, ppms (F of (W, 4)), matched names ("" for none), dead."""
+    """The filters of one layer.
+
+    Attributes
+    ----------
+    title : str
+    ppms : F arrays (W, 4)
+    labels : F str
+        Names of the matched motifs; "" for none.
+    dead : (F,) bool array
+        Filters without an alignment.
+    note : str
+        Written in place of the logos; "" where there are some.
+    """
 
     title: str
     ppms: Sequence[np.ndarray] | np.ndarray
     labels: Sequence[str]
     dead: np.ndarray
+    note: str = ""
 
 
 def letter_heights(ppm: np.ndarray) -> np.ndarray:
@@ -108,7 +121,7 @@ class Sheet:
         floors = stacked(heights)
         pitch = width / len(heights)
         for base, (outline, codes) in enumerate(self.letters):
-            at = np.flatnonzero(heights[:, base] > 0.002)  # in; thinner is not seen
+            at = np.flatnonzero(heights[:, base] > 0.004)  # in; thinner is not seen
             if not at.size:
                 continue
             vertices = np.empty((at.size, len(outline), 2))
@@ -143,14 +156,14 @@ class Sheet:
                 self.dead(left, floor, cell - GUTTER)
             else:
                 self.logo(ppm, left, floor, cell - GUTTER)
-            # Upper right, over the low columns that most logos end with.
+            # Above the end of the logo, where even a column of 2 bits leaves room.
             number: dict[str, Any] = {
                 "ha": "right",
                 "va": "bottom",
                 "color": "#767676",
                 "size": FONT - 0.5,
             }
-            self.text(left + cell - GUTTER, floor - LOGO + 0.03, str(i), **number)
+            self.text(left + cell - GUTTER, floor - LOGO, str(i), **number)
             self.side(left, floor, name)
         return y + -(-len(panel.ppms) // columns) * ROW
 

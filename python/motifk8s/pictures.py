@@ -5,22 +5,24 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from motifk8s import figures, motifs, published
 from motifk8s.answer import pooling_family
 from motifk8s.errors import InputError
+from motifk8s.specs import FigureSpec
 
 if TYPE_CHECKING:
     from motifk8s.filters import Filters
     from motifk8s.study import Study
 
 PANELS = 3  # models side by side, as in the paper's Fig 2
-MOST_FILTERS = 40  # of a model in that figure; more would not fit a page
+MOST_FILTERS = 40  # of a model in that figure
 
 
 class CellFiles(NamedTuple):
@@ -36,12 +38,15 @@ class CellFiles(NamedTuple):
         Of ``filters.h5``.
     provenance : dict
         Of ``provenance.json``.
+    analysis : dict of DataFrame
+        Of ``sensitivity.csv``, ``importance.csv`` and ``firing.csv``, by these names.
     """
 
     metrics: dict[str, Any]
     history: pd.DataFrame
     filters: dict[str, Filters]
     provenance: dict[str, Any]
+    analysis: dict[str, pd.DataFrame]
 
 
 class Picture(NamedTuple):
@@ -65,7 +70,9 @@ def draw(
         As from `tables.table1`.
     cells : dict of cell id to CellFiles
     folder : Path
-        Where they go: ``DATASET-{fractions,logos,loss,auroc}.{png,svg}``.
+        Where they go: ``DATASET-{fractions,loss,auroc}.{png,svg}``, and of filters
+        ``NAME.{png,svg}`` for each of the study's figures, or ``DATASET-logos.{png,svg}`` where
+        it has none.
     """
     datasets = dict.fromkeys(files.metrics["dataset"] for files in cells.values())
     return {name: _draw(study, table, cells, name, folder) for name in datasets}
@@ -77,7 +84,7 @@ def _draw(
     pictures = []
 
     def paths(name: str) -> list[Path]:
-        return [folder / f"{dataset}-{name}.{suffix}" for suffix in ("png", "svg")]
+        return both(folder, f"{dataset}-{name}")
 
     def add(name: str, caption: str, alt: str) -> None:
         pictures.append(Picture(embed(paths(name)[0]), caption, alt, tuple(paths(name))))
@@ -90,17 +97,19 @@ def _draw(
         f"{study.matches.database}: mean and sd over trials, and the published numbers.",
         "Chart of the match fractions of the table, a row for each architecture.",
     )
-    panels = _panels(study, table, cells, dataset)
-    if panels:
-        title = f"First-layer filters, {dataset}"
-        figures.paper_figure(panels, truth_motifs(study, dataset), paths("logos"), title)
-        names = published.listed([panel.title for panel in panels])
-        add(
-            "logos",
-            f"First-layer filters of {names} as sequence logos. Where a filter matches the motif "
-            "of a class, the y axis bears its name. Below, the motifs of the classes.",
-            f"Sequence logos of the first-layer filters of {names}.",
+    named = study.figures_of(dataset) or _chosen(study, table, dataset)
+    for name, figure in named.items():
+        to = both(folder, name)
+        panels = draw_figure(study, figure, cells, to)
+        if all(panel.note for panel in panels):
+            continue
+        names = published.listed([panel.title for panel in panels if not panel.note])
+        caption = (
+            f"{figure.title or 'Filters'}: {names}, as sequence logos. Where a filter matches the "
+            "motif of a class, the y axis bears its name. Below, the motifs of the classes."
         )
+        alt = f"Sequence logos of the filters of {names}."
+        pictures.append(Picture(embed(to[0]), caption, alt, tuple(to)))
     histories: dict[str, dict[int, pd.DataFrame]] = {}
     for files in cells.values():
         if files.metrics["dataset"] == dataset:
@@ -121,10 +130,13 @@ def _draw(
     return pictures
 
 
-def _panels(
-    study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], dataset: str
-) -> list[figures.Panel]:
-    """Models for the figure of logos: lowest, middle and highest share with a match.
+def both(folder: Path, name: str) -> list[Path]:
+    """Where a figure goes, as PNG and as SVG."""
+    return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
+
+
+def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, FigureSpec]:
+    """The figure of a study that names none: lowest, middle and highest share with a match.
 
     Taken from the architectures that differ in pooling alone, if two or more of these have a
     result; from all otherwise.
@@ -138,19 +150,43 @@ def _panels(
         ranked = sorted(models, key=lambda m: share[m])
         chosen = {ranked[0], ranked[len(ranked) // 2], ranked[-1]}
         models = [m for m in models if m in chosen]
-    panels = []
-    for model in models:
-        files = _first_trial(cells, dataset, model)
-        title = f"{published.label(study, model)}, trial {files.metrics['trial']}"
-        panels.append(_panel(files, "conv1", title))
+    title = f"First-layer filters, {dataset}"
+    figure = FigureSpec(title=title, dataset=dataset, panels=models) if models else None
+    return {f"{dataset}-logos": figure} if figure else {}
+
+
+def draw_figure(
+    study: Study, figure: FigureSpec, cells: Mapping[str, CellFiles], paths: Sequence[Path]
+) -> list[figures.Panel]:
+    """Draw a figure of a study, of the first finished trial of each model; return its panels.
+
+    A panel without a finished cell says so in its `note`; where all do, nothing is drawn.
+    """
+    panels = [
+        _first_panel(study, figure.dataset, model, layer, cells) for model, layer in figure.layers()
+    ]
+    if not all(panel.note for panel in panels):
+        truth = truth_motifs(study, figure.dataset)
+        figures.paper_figure(panels, truth, paths, figure.title)
     return panels
 
 
-def _first_trial(cells: Mapping[str, CellFiles], dataset: str, model: str) -> CellFiles:
-    of = [
+def _first_panel(
+    study: Study, dataset: str, model: str, layer: str, cells: Mapping[str, CellFiles]
+) -> figures.Panel:
+    """The filters of a layer, of the first finished trial."""
+    name = published.label(study, model)
+    if len(study.models[model].layers_before_pooling()) > 1:
+        name += f", {layer}"
+    files = [
         c for c in cells.values() if (c.metrics["dataset"], c.metrics["model"]) == (dataset, model)
     ]
-    return min(of, key=lambda files: files.metrics["trial"])
+    if files:
+        first = min(files, key=lambda f: f.metrics["trial"])
+        return _panel(first, layer, f"{name}, trial {first.metrics['trial']}")
+    n = study.models[model].conv[int(layer.removeprefix("conv")) - 1].filters
+    nothing = np.zeros((n, 1, 4))
+    return figures.Panel(name, nothing, [""] * n, np.zeros(n, bool), "no result yet")
 
 
 def _panel(files: CellFiles, layer: str, title: str) -> figures.Panel:

@@ -18,11 +18,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from motifk8s.specs import Model
+    from motifk8s.study import Study
 
 MOTIF = 9
 """Width of a motif in bp: the median over JASPAR 2016 (CORE vertebrates) from the first to the last
 column with more than half a bit."""
+
+COLUMNS = [
+    "dataset", "model", "label", "layer", "receptive_field", "uncertainty", "predicted", "trials",
+    "match_truth_mean", "learned", "right",
+]  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -61,3 +69,47 @@ def predict(model: Model) -> list[Reading]:
         assembled = uncertainty is not None and uncertainty < MOTIF
         readings.append(Reading(layer, field, uncertainty, field >= MOTIF and not assembled))
     return readings
+
+
+def score(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Set what the rule says of each layer beside what was learned.
+
+    Parameters
+    ----------
+    study : Study
+    table : DataFrame
+        As from `tables.table1`.
+
+    Returns
+    -------
+    DataFrame, columns `COLUMNS`
+        A row for each row of `table` whose layer comes before any pooling. ``receptive_field``
+        and ``uncertainty`` as in `Reading` (bp; the latter <NA> where there is none);
+        ``predicted``: "whole" or "parts"; ``learned``: "whole" where the mean share of filters
+        that match one of the classes' motifs is `answer.WHOLE` or more, else "parts", and ""
+        without a finished trial or a known motif; ``right``: "yes", "no" or "".
+    """
+    import pandas as pd
+
+    from motifk8s.answer import WHOLE
+
+    rows = []
+    for row in table.to_dict("records"):
+        known = any(study.datasets[row["dataset"]].motif_ids.values())
+        for reading in predict(study.models[row["model"]]):
+            if reading.layer != row["layer"]:
+                continue
+            predicted = "whole" if reading.whole else "parts"
+            learned = "whole" if row["match_truth_mean"] >= WHOLE else "parts"
+            learned = learned if known and row["trials"] else ""
+            rows.append(
+                {
+                    **row,
+                    "receptive_field": reading.receptive_field,
+                    "uncertainty": reading.uncertainty,
+                    "predicted": predicted,
+                    "learned": learned,
+                    "right": learned and ("yes" if learned == predicted else "no"),
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"uncertainty": "Int64"})

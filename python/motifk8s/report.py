@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from motifk8s import published, tables
+from motifk8s import beyond, published, tables
 from motifk8s.answer import WHOLE, answer
 from motifk8s.pictures import (
     CellFiles,
@@ -50,7 +50,8 @@ def aggregate_outputs(
     -------
     dict of relative path to Path
         Every file written: ``tables/results.csv`` (cell and layer), ``tables/comparison.csv``
-        (published number), ``tables/table1.{csv,md,html}``, ``figures/*``, ``report.html``.
+        (published number), ``tables/table1.{csv,md,html}``, the tables of `beyond.frames`,
+        ``figures/*``, ``report.html``.
     """
     results = tables.results((files.metrics for files in cells.values()), study)
     table = tables.table1(results, study)
@@ -59,17 +60,23 @@ def aggregate_outputs(
     (out_dir / "tables").mkdir(parents=True, exist_ok=True)
     (out_dir / "figures").mkdir(exist_ok=True)
     pictures = draw(study, table, cells, out_dir / "figures")
+    more = beyond.frames(study, cells, results, table)
+    topics = beyond.topics(study, results, more, out_dir / "figures")
     texts = {
         "tables/results.csv": results.to_csv(index=False),
         "tables/comparison.csv": compared.to_csv(index=False),
         "tables/table1.csv": table.to_csv(index=False),
         "tables/table1.md": tables.to_markdown(table, notes, study) + "\n",
         "tables/table1.html": tables.to_html(table, notes, study) + "\n",
-        "report.html": render(study, table, compared, pictures, cells, missing),
+        **{f"tables/{name}.csv": frame.to_csv(index=False) for name, frame in more.items()},
+        "report.html": render(
+            study, table, compared, pictures, topics, more["prediction"], cells, missing
+        ),
     }
     for name, text in texts.items():
         (out_dir / name).write_text(text, encoding="utf-8")
-    written = [path for shown in pictures.values() for one in shown for path in one.files]
+    drawn = [pictures, *(topic.pictures for topic in topics)]
+    written = [path for of in drawn for shown in of.values() for one in shown for path in one.files]
     written += [out_dir / name for name in texts]
     return {path.relative_to(out_dir).as_posix(): path for path in written}
 
@@ -82,6 +89,8 @@ def render(
     table: pd.DataFrame,
     compared: pd.DataFrame,
     pictures: Mapping[str, list[Picture]],
+    topics: Sequence[beyond.Topic],
+    predictions: pd.DataFrame,
     cells: Mapping[str, CellFiles],
     missing: Mapping[str, str],
 ) -> str:
@@ -96,6 +105,10 @@ def render(
         As from `published.comparisons`.
     pictures : dict of data set to list of Picture
         As from `draw`.
+    topics : sequence of Topic
+        As from `beyond.topics`.
+    predictions : DataFrame
+        As from `prediction.score`.
     cells, missing : dict
         As in `aggregate_outputs`.
     """
@@ -120,6 +133,8 @@ def render(
         answers={name: answer(table, compared, study, name) for name in names},
         table=tables.to_html(table, published.footnotes(compared, study), study),
         pictures=pictures,
+        topics=topics,
+        predictions=_predictions(predictions),
         architectures={name: _architectures(study, name, cells, factors) for name in names},
         failed=_by_reason(failed),
         missing=_by_reason({cell: why for cell, why in missing.items() if cell not in failed}),
@@ -234,6 +249,20 @@ def _classes(cells: Iterable[CellFiles]) -> list[tuple[str, list[str]]]:
         (str(name), [published.plus_minus(*published.mean_sd(of[name])) for of in scores])
         for name in scores[0]
     ]
+
+
+def _predictions(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """By data set, the rows of its table of the rule."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for row in frame.to_dict("records"):
+        blur, share = row["uncertainty"], row["match_truth_mean"]
+        text = {
+            **{str(key): value for key, value in row.items()},
+            "uncertainty": "no later convolution" if pd.isna(blur) else f"{blur} bp",
+            "share": published.plus_minus(share) if row["learned"] else "",
+        }
+        shown.setdefault(row["dataset"], []).append(text)
+    return shown
 
 
 def _provenance(cells: Mapping[str, CellFiles]) -> list[tuple[str, str]]:

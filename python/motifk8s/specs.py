@@ -96,6 +96,8 @@ class DeepSeaClass(Strict):
 
     column: Annotated[int, Field(ge=0, le=918)]
     """Among the 919, from 0."""
+    track: str = ""
+    """Cell type and factor, as DeepSEA names them: K562 SRF."""
     motifs: Ids
     """Ids of the motifs that count as a match."""
 
@@ -305,6 +307,62 @@ class Matches(Strict):
     """A JASPAR release, or the path of a MEME file, relative to the study file."""
     evalue: Positive = 0.1
     """The largest E-value of a match."""
+
+
+class Analysis(Preset):
+    """What a finished cell's filters are asked beyond the paper; nothing is trained for it.
+
+    Of thresholds, trimming, E-values and releases one is varied at a time, the others being the
+    study's; its own value is always among them. An empty list asks nothing.
+    """
+
+    thresholds: list[Share] = [0.3, 0.5, 0.7, 0.9]
+    """In place of motifs.threshold."""
+    trim_bits: list[Annotated[float, Field(ge=0, lt=2)] | None] = [None, 0.25, 0.5, 1.0]
+    """In place of motifs.trim.bits; null: not trimmed."""
+    evalues: list[Positive] = [0.001, 0.01, 0.1, 1.0]
+    """In place of matches.evalue."""
+    databases: list[Annotated[str, Field(pattern=r"^JASPAR[0-9]{4}$")]] = [
+        "JASPAR2016",
+        "JASPAR2020",
+        "JASPAR2026",
+    ]
+    """JASPAR releases in place of matches.database, where that is one itself."""
+    importance: bool = True
+    """Whether each filter is silenced in turn, and what the model loses by it."""
+    firing: bool = True
+    """Whether filters fire at the embedded motifs of their class, where these are known."""
+    sequences: Count = 2000
+    """Of the test set, at most, for the importance."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "full": {},
+        "none": {
+            "thresholds": [],
+            "trim_bits": [],
+            "evalues": [],
+            "databases": [],
+            "importance": False,
+            "firing": False,
+        },
+    }
+
+
+class FigureSpec(Strict):
+    """Filters of one layer or several side by side, above the motifs of the classes."""
+
+    title: str = ""
+    dataset: Name
+    panels: Annotated[
+        list[Annotated[str, Field(pattern=r"^[^\s/]+(/conv[1-9][0-9]*)?$")]],
+        Field(min_length=1, max_length=12),
+    ]
+    """MODEL, for its first layer, or MODEL/LAYER."""
+
+    def layers(self) -> list[tuple[str, str]]:
+        """Model and layer of each panel."""
+        parts = (panel.partition("/") for panel in self.panels)
+        return [(model, layer or "conv1") for model, _, layer in parts]
 
 
 class Expected(Strict):

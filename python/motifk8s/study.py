@@ -22,10 +22,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from motifk8s import studyfile
 from motifk8s.errors import InputError
 from motifk8s.specs import (
+    Analysis,
     Conv,
     DeepSea,
     DeepSeaClass,
     Expected,
+    FigureSpec,
     File,
     Matches,
     Model,
@@ -40,12 +42,13 @@ from motifk8s.strict import Problems, Strict, no_such, one_line, problems_error,
 from motifk8s.studyfile import builtin_names
 
 __all__ = [
-    "Cell", "Conv", "DeepSea", "DeepSeaClass", "Expected", "File", "Matches", "Model", "Motifs",
-    "Study", "Synthetic", "Training", "Trim", "builtin_names", "content_hash", "json_schema",
-    "load", "loads", "parse_cell",
+    "Analysis", "Cell", "Conv", "DeepSea", "DeepSeaClass", "Expected", "FigureSpec", "File",
+    "Matches", "Model", "Motifs", "Study", "Synthetic", "Training", "Trim", "builtin_names",
+    "content_hash", "json_schema", "load", "loads", "parse_cell",
 ]  # fmt: skip
 
 MOST_CELLS = 5_000  # more is a slip of the pen
+PAPER = ("table1", "table2", "s1-table", "fig1")  # what `motifk8s paper` makes of every study
 
 
 class Cell(NamedTuple):
@@ -81,11 +84,14 @@ class Study(Strict):
     training: Training = Field(default_factory=Training)
     motifs: Motifs = Field(default_factory=Motifs)
     matches: Matches = Field(default_factory=Matches)
+    analysis: Analysis = Field(default_factory=Analysis)
     grid: (
         Annotated[dict[Name, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)]
         | None
     ) = None
     """Models by data set; null: every model on every data set."""
+    figures: dict[Name, FigureSpec] = {}
+    """Figures of filters by name; without any, the report chooses."""
     expected: list[Expected] = []
     """Published numbers."""
 
@@ -131,6 +137,8 @@ class Study(Strict):
                     found.append((path, no_such("model", model, self.models)))
                 elif model in models[:i]:
                     found.append((path, f"{model} is there twice"))
+        for name, figure in self.figures.items():
+            found += self._figure_problems(f"figures.{name}", name, figure)
         for i, row in enumerate(self.expected):
             path = f"expected[{i}]"
             if row.dataset not in self.datasets:
@@ -143,6 +151,23 @@ class Study(Strict):
                 elif row.layer not in (known := self.models[model].layers_before_pooling()):
                     reason = f"{row.layer} of {model} gives no motifs; known: {', '.join(known)}"
                     found.append((f"{path}.layer", reason))
+        return found
+
+    def _figure_problems(self, path: str, name: str, figure: FigureSpec) -> Problems:
+        found: Problems = []
+        if name in PAPER:
+            found.append((path, "that name is taken (motifk8s paper); choose another"))
+        if any(name.startswith(f"{dataset}-") for dataset in self.datasets):
+            found.append((path, "other figures begin with the name of a data set; choose another"))
+        if figure.dataset not in self.datasets:
+            reason = no_such("data set", figure.dataset, self.datasets)
+            found.append((f"{path}.dataset", reason))
+        for i, (model, layer) in enumerate(figure.layers()):
+            if model not in self.models:
+                found.append((f"{path}.panels[{i}]", no_such("model", model, self.models)))
+            elif layer not in (known := self.models[model].layers_before_pooling()):
+                reason = f"{layer} of {model} gives no motifs; known: {', '.join(known)}"
+                found.append((f"{path}.panels[{i}]", reason))
         return found
 
     def _size_problems(self) -> Problems:
@@ -184,6 +209,16 @@ class Study(Strict):
     def cells(self) -> list[Cell]:
         """Every training of the study: by data set, then model, then trial."""
         return [Cell(*pair, t) for pair in self._pairs() for t in range(1, self.trials + 1)]
+
+    def figures_of(self, dataset: str) -> dict[str, FigureSpec]:
+        """The figures of a data set whose panels are all in the grid."""
+        pairs = self._pairs()
+        return {
+            name: figure
+            for name, figure in self.figures.items()
+            if figure.dataset == dataset
+            and all((dataset, model) in pairs for model, _ in figure.layers())
+        }
 
     def cell(self, text: str) -> Cell:
         """The cell of an id such as synthetic/cnn-25/3, which must be one of this study's."""
@@ -281,7 +316,7 @@ def json_schema() -> dict[str, Any]:
     """
     study = Study.model_json_schema()
     parts: dict[str, Any] = {**study.pop("$defs"), "Study": study}
-    for spec in (Training, Motifs):
+    for spec in (Training, Motifs, Analysis):
         name, presets = spec.__name__, list(spec.presets)
         parts[name]["properties"]["preset"] = {"enum": presets}
         either = [{"enum": presets}, {"$ref": f"#/$defs/{name}"}]
@@ -293,7 +328,7 @@ def json_schema() -> dict[str, Any]:
             part["properties"][field]["description"] = remark
     parts = _tidy(parts)
     # What may be said in part by a file that extends another; lists and settings are said as ever.
-    partial = ("Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model")
+    partial = ("Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "FigureSpec")
     patches = {f"{name}Patch": _patch(parts[name], partial) for name in partial}
     extension = patches["StudyPatch"]
     extension["required"] = ["name", "extends"]

@@ -2,8 +2,9 @@
 
 A file that says `extends: NAME_OR_PATH` is a merge patch (RFC 7396) over that study: mappings
 merge, anything else replaces, null deletes. It departs from the RFC in three things. Under
-`training` and `motifs` null is a value, and stays. Naming a preset, or another kind of data set,
-starts afresh. What the base expects of a data set or model that the file deletes goes with it.
+`training`, `motifs` and `analysis` null is a value, and stays. Naming a preset, or another kind of
+data set, starts afresh. What the base expects and draws of a data set or model that the file
+deletes goes with it.
 
 What the mapping means is the business of `study.py`.
 """
@@ -150,6 +151,13 @@ def read(
         raise InputError(f"{source}: an alias stands for what it is part of") from None
     if "expected" not in data and isinstance(result.get("expected"), list):
         result["expected"] = [row for row in result["expected"] if _stays(row, base, result)]
+    if isinstance(result.get("figures"), dict):
+        own = _mapping(data.get("figures"))
+        result["figures"] = {
+            name: figure
+            for name, figure in result["figures"].items()
+            if name in own or _stays(figure, base, result)
+        }
     return result
 
 
@@ -175,7 +183,7 @@ def merged(base: dict[str, Any], patch: dict[str, Any], *keys: str) -> dict[str,
 def _is_settings(keys: tuple[str, ...]) -> bool:
     if len(keys) == 3:
         return keys[0] == "datasets" and keys[2] == "training"
-    return keys in (("training",), ("motifs",))
+    return keys in (("training",), ("motifs",), ("analysis",))
 
 
 def _is_fresh(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -> bool:
@@ -185,7 +193,7 @@ def _is_fresh(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -
 
 
 def _stays(row: Any, base: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether a row of `expected` speaks only of what the patch did not delete."""
+    """Whether a row of `expected`, or a figure, speaks only of what the patch did not delete."""
 
     def deleted(kind: str, name: Any) -> bool:
         before, after = (_mapping(s.get(kind)) for s in (base, result))
@@ -193,10 +201,11 @@ def _stays(row: Any, base: dict[str, Any], result: dict[str, Any]) -> bool:
 
     if not isinstance(row, dict):
         return True
-    models = row.get("models")
+    models = row.get("models", row.get("panels"))
+    names = models if isinstance(models, list) else []
     return not (
         deleted("datasets", row.get("dataset"))
-        or any(deleted("models", name) for name in (models if isinstance(models, list) else []))
+        or any(deleted("models", str(name).partition("/")[0]) for name in names)
     )
 
 
