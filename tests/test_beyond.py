@@ -5,7 +5,7 @@ import pytest
 from test_report import asked, cell_files
 from test_tables import study
 
-from motifk8s import beyond, tables
+from motifk8s import analysis, beyond, tables
 from motifk8s.study import Study, load
 
 
@@ -67,7 +67,7 @@ def test_coverage(tmp_path):
     cells["synthetic/cnn-4/1"].metrics["layers"]["conv1"]["labels"] = {}
     text = told(of, cells, tmp_path)[0]["coverage"]
     assert text == (
-        "cnn-25 finds most of the 2 classes, 1.0 in the mean trial; cnn-4 fewest, 0.0. A class "
+        "Of 2 classes cnn-25 finds the most, 1.0 in the mean trial; cnn-4 the fewest, 0.0. A class "
         "that is found has 2.0 filters. No layer has a filter for YY1."
     )
 
@@ -87,7 +87,7 @@ def test_differences_without_variance_have_no_p(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trials", "why"), [(1, "the study has 1"), (5, "no two have as many in common yet")]
+    ("trials", "why"), [(1, "the study has 1"), (5, "no two have as many in common")]
 )
 def test_no_tests_without_trials(tmp_path, trials, why):
     said, charts = told(study(trials=trials), cells_of({"cnn-4": [0.1], "cnn-25": [1]}), tmp_path)
@@ -178,7 +178,9 @@ def test_without_known_motifs_nothing_is_said_of_classes(tmp_path):
     for text in (said["sensitivity"], said["paired"]):
         assert "relevant" not in text and "any match" in text
     assert "synthetic-paired" in charts and "synthetic-coverage" not in charts
-    assert said["prediction"].startswith("Nothing to set the rule beside yet")
+    assert said["prediction"].startswith(
+        "Nothing to set the rule beside: no motif of the classes is known."
+    )
 
 
 def test_prediction(tmp_path):
@@ -218,12 +220,8 @@ def test_many_names_are_cut():
 
 
 def test_the_value_of_a_built_in_study_is_framed():
-    from motifk8s import sensitivity
-
-    own = sensitivity.own(load("koo2019-synthetic"))
-    assert [sensitivity.text(own[setting]) for setting in beyond.SETTINGS] == [
-        "0.5", "0.5", "0.1", "JASPAR2016",
-    ]  # fmt: skip
+    own = analysis.own_values(load("koo2019-synthetic"))
+    assert [own[setting] for setting in beyond.SETTINGS] == ["0.5", "0.5", "0.1", "JASPAR2016"]
 
 
 def test_frames_without_cells_have_their_columns():

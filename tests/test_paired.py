@@ -167,6 +167,18 @@ def test_nothing_to_test():
         assert rows.empty and list(rows.columns) == COLUMNS
 
 
+def test_trials_without_a_value_are_missing():
+    made = study()
+    cells = [
+        metrics(model, trial, auroc=None, match_any=trial / 10, match_truth=share)
+        for model, share in (("cnn-1", 0.1), ("cnn-4", 0.2))
+        for trial in range(1, 5)
+    ]
+    cells[0]["auroc"] = 0.9
+    rows = paired(tables.results(cells, made), made)
+    assert rows.measure.tolist() == ["match_any", "match_truth"]
+
+
 def test_as_csv():
     made = study()
     shares = {"cnn-1": [0.3, 0.2, 0.1], "cnn-25": [0.9, 0.8, 0.7]}

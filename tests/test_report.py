@@ -203,7 +203,7 @@ def test_nothing_finished_still_makes_a_report(tmp_path):
     for name in analysis.TABLES:  # a header, for whoever reads them
         assert pd.read_csv(paths[f"tables/{name}.csv"]).empty
     # What the rule says needs no training.
-    assert "Nothing to set the rule beside yet" in text and text.count("no result yet") == 4
+    assert "Nothing to set the rule beside: no cell" in text and text.count("no result yet") == 4
 
 
 def test_what_is_beyond_the_paper_is_told(parsed):

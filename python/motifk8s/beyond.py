@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from motifk8s import analysis, charts, coverage, paired, prediction, sensitivity
+from motifk8s import analysis, charts, coverage, paired, prediction
 from motifk8s.answer import WHOLE
 from motifk8s.pictures import CellFiles, Picture, embed
 from motifk8s.published import label, listed, planned_trials, truth_word
@@ -147,15 +147,18 @@ class _Look:
         """With a column ``row``: the architecture, and the layer where it has several."""
         if not {"model", "layer"} <= set(frame.columns):
             return frame
-        pairs = zip(frame.model, frame.layer, strict=True)
-        return frame.assign(row=[self.row(model, layer) for model, layer in pairs])
+        pairs = list(zip(frame.model, frame.layer, strict=True))
+        rows = {pair: self.row(*pair) for pair in dict.fromkeys(pairs)}
+        return frame.assign(row=[rows[pair] for pair in pairs])
 
     def row(self, model: str, layer: str) -> str:
-        name = label(self.study, model)
-        if sum(label(self.study, other) == name for other in self.study.models) > 1:
-            name = model  # two architectures with one label are still two
         several = len(self.study.models[model].layers_before_pooling()) > 1
-        return f"{name} {layer}" if several else name
+        return f"{self.name(model)} {layer}" if several else self.name(model)
+
+    def name(self, model: str) -> str:
+        name = label(self.study, model)
+        same = sum(label(self.study, other) == name for other in self.study.models)
+        return name if same == 1 else model  # two architectures with one label are still two
 
     def picture(self, name: str, caption: str, alt: str) -> Picture:
         paths = self.paths(name)
@@ -201,8 +204,8 @@ def _coverage(look: _Look) -> list[str]:
         text = f"{_few(best)} {_verb(best, 'find')} {high} of {n} classes in the mean trial."
     else:
         text = (
-            f"{_few(best)} {_verb(best, 'find')} most of the {n} classes, {high} in the mean "
-            f"trial; {_few(worst)} fewest, {low}."
+            f"Of {n} classes {_few(best)} {_verb(best, 'find')} the most, {high} in the mean "
+            f"trial; {_few(worst)} the fewest, {low}."
         )
     some = by_row[found > 0]
     if len(some):
@@ -224,7 +227,7 @@ def _coverage(look: _Look) -> list[str]:
 
 def _paired(look: _Look) -> list[str]:
     if look.frame.empty:
-        have = "no two have as many in common yet"
+        have = "no two have as many in common"
         if look.study.trials < paired.LEAST:
             have = f"the study has {look.study.trials}"
         return [f"No tests: they need {paired.LEAST} trials of two architectures, and {have}."]
@@ -358,7 +361,8 @@ def _prediction(look: _Look) -> list[str]:
     of = look.frame
     judged, open_ = of[of.right != ""], int((of.right == "").sum())
     if judged.empty:
-        return ["Nothing to set the rule beside yet; what it says stands in the table."]
+        why = "no cell is finished" if look.classes else "no motif of the classes is known"
+        return [f"Nothing to set the rule beside: {why}. What it says stands in the table."]
     right = int((judged.right == "yes").sum())
     text = f"The rule is right in {right} of {_count(len(judged), 'layer')}"
     wrong = judged[judged.right == "no"]
@@ -430,7 +434,7 @@ def _draw_paired(look: _Look) -> list[Picture]:
         i, j = place[row["a"]], place[row["b"]]
         values[max(i, j), min(i, j)] = row["difference"] if i > j else -row["difference"]
         sure[max(i, j), min(i, j)] = row["p_holm"] < LEVEL
-    names = [label(look.study, model) for model in models]
+    names = [look.name(model) for model in models]
     charts.heat_maps(
         names[1:],
         [charts.Map("", names[:-1], values[1:, :-1])],
@@ -456,7 +460,7 @@ def _draw_sensitivity(look: _Look) -> list[Picture]:
         layers, values = map(list, next(iter(means.values())).axes)
         if len(values) < 2:
             continue
-        own = sensitivity.text(sensitivity.own(look.study)[setting])
+        own = analysis.own_values(look.study)[setting]
         maps = [
             charts.Map(f"{word} match", _shown_values(values), means[measure].to_numpy(float))
             for measure, word in _measures(look).items()

@@ -195,7 +195,7 @@ def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
     axes.set_xlim(min(1.6 * smallest, -0.4 * NEXT_TO_NOTHING), 1.6 * largest)
     axes.axvline(0, color=GREY, lw=0.8, zorder=0)
     handles = [
-        Line2D([], [], color=colour, marker=marker, lw=0, ms=4, label=f"{words}")
+        Line2D([], [], color=colour, marker=marker, lw=0, ms=4, label=words)
         for words, colour, marker, _ in kinds
     ]
     handles.append(Line2D([], [], color="black", marker="|", lw=0, ms=8, mew=1.6, label="median"))

@@ -59,7 +59,7 @@ class Measured(NamedTuple):
     seconds : float
         Of an epoch: the mean, without those epochs in which the model was compiled.
     outside : float
-        Seconds of all else: start, data, compiling, filters, matches, logos.
+        Seconds of all else: start, data, compiling, filters, matches, logos, analysis.
     expected, expected_outside : float
         The same by the rates of one core.
     """

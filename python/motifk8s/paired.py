@@ -52,7 +52,8 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     DataFrame, columns `COLUMNS`
         A row for each data set, each of `MEASURES` of the first layer (``match_truth`` only where
         motifs of the classes are known), and each pair. ``trials``: those in common, which all
-        numbers are of; ``difference``: the mean of a minus b; ``sd_difference``: its population
+        numbers are of (a trial without a value, as of an AUROC where all labels are alike, is not
+        among them); ``difference``: the mean of a minus b; ``sd_difference``: its population
         sd over trials; ``t``, ``p``: paired t-test with trials - 1 degrees of freedom, Student
         1908; ``p_permutation``: flips of sign, Fisher 1935, blank beyond `MOST_FLIPPED` trials;
         ``p_holm``: ``p`` corrected for all pairs of its data set and measure, Holm 1979.
@@ -62,13 +63,12 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study)):
-        known = any(study.datasets[dataset].motif_ids.values())
+        asked = MEASURES if any(study.datasets[dataset].motif_ids.values()) else MEASURES[:2]
         here = results[(results.dataset == dataset) & (results.layer == LAYER)]
         models = [m for data, m in planned_trials(study) if data == dataset]
-        for measure in MEASURES if known else MEASURES[:2]:
-            of = {
-                m: here[here.model == m].set_index("trial")[measure].astype(float) for m in models
-            }
+        for measure in asked:
+            known = here.set_index("trial")[["model", measure]].dropna()
+            of = {m: known[measure][known.model == m].astype(float) for m in models}
             tests = [
                 {"dataset": dataset, "layer": LAYER, "measure": measure, "a": a, "b": b, **test}
                 for a, b in itertools.combinations(models, 2)
