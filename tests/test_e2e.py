@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bundles
 import numpy as np
 import pandas as pd
 import pytest
 from tiny import ROOT, study_file, weights
 
-from motifk8s import datasets, progress
+from motifk8s import data, datasets, progress
 from motifk8s.store import Store, open_store
 from motifk8s.study import load
 
@@ -591,6 +592,36 @@ def test_data_that_cannot_be_made_stop_no_other_data_set(half, store):
     assert list(table(store, "half")["dataset"]) == ["small"]
     [failed] = [n for n in nodes(found, "prepare") if n["phase"] == "Failed"]
     assert "motifk8s import deepsea" in failed["message"]
+
+
+# --- the in vivo data
+
+
+def test_a_bundle_in_the_bucket_is_imported_and_trained_on(store, tmp_path):
+    arrays = bundles.make(0, {"train": 400, "valid": 80, "test": 120}, 1000)
+    files = bundles.write(tmp_path / "files", arrays, chunks=(1000, 4, 100))
+    archive = bundles.pack(files, tmp_path / "bundle.tar.gz")
+    store.upload(archive, "bundle.tar.gz")
+    chart("study", "s3.size=1Gi", f"deepsea={BUCKET}/e2e/bundle.tar.gz")
+    classes = {"SRF": {"column": 361, "motifs": ["MA0083.3"]},
+               "MAX": {"column": 636, "motifs": ["MA0058.3"]}}  # fmt: skip
+    path = study_file(
+        tmp_path / "vivo.yaml",
+        {"name": "vivo", "models": {"b": None}, "training": {"epochs": 1},
+         "datasets": {"small": None, "genome": {"kind": "deepsea", "classes": classes}}},
+    )  # fmt: skip
+    before = time.monotonic()
+    done = motifk8s("submit", path, "--store", store.url, "--wait")
+    assert done.returncode == 0, done
+    print(f"a bundle, imported, and a cell: {time.monotonic() - before:.0f} s")
+    here = tmp_path / "store"
+    motifk8s("import", "deepsea", archive, "--study", path, "--store", here, check=True)
+    pd.testing.assert_frame_equal(
+        table(store, "vivo"), table(locally(path, here), "vivo"), check_exact=True
+    )
+    hashes = {data.data_hash(load(str(path)), "genome", place)
+              for place in (store, open_store(here))}  # fmt: skip
+    assert len(hashes) == 1 and None not in hashes
 
 
 # --- several at a time
