@@ -86,7 +86,9 @@ def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files:
                     marker.check(store, place, done)
                     return State(cell, "done")
                 changed = next((s for s in keys if done.keys.get(s) != keys[s]), "present")
-                state = State(cell, "outdated", f"its {changed} settings or data have changed")
+                absent = changed in keys and changed not in done.keys
+                why = "is not made yet" if absent else "settings or data have changed"
+                state = State(cell, "outdated", f"its {changed} {why}")
         except DamagedError as error:
             state = State(cell, "damaged", str(error))
     if f"{place}/failed.json" in files:
