@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from motifk8s.published import label, listed, planned_trials, plus_minus, truth_word
+from motifk8s.published import (
+    label,
+    listed,
+    planned_trials,
+    truth_word,
+    value_range,
+    verb,
+)
 
 if TYPE_CHECKING:
     from motifk8s.study import Study
@@ -69,19 +76,20 @@ def _pooling(
     text = "Of the architectures that differ in pooling alone, "
     if whole:
         text += (
-            f"{_names(whole, study)} ({_first_pools(whole, pools)}) {_verb(whole, 'learn')} whole "
-            f"motifs in the first layer: {_range(share[m] for m in whole)} of its filters have a "
-            f"{word} match."
+            f"{_names(whole, study)} ({_first_pools(whole, pools)}) {verb(whole, 'learn')} whole "
+            f"motifs in the first layer: {value_range(share[m] for m in whole)} of its filters "
+            f"have a {word} match."
         )
     if whole and parts:
         text += (
-            f" {_names(parts, study)} ({_first_pools(parts, pools)}) {_verb(parts, 'do')} not: "
-            f"{_range(share[m] for m in parts)}."
+            f" {_names(parts, study)} ({_first_pools(parts, pools)}) {verb(parts, 'do')} not: "
+            f"{value_range(share[m] for m in parts)}."
         )
     elif parts:
         text += (
-            f"none learns whole motifs in the first layer: {_range(share[m] for m in parts)} of "
-            f"its filters have a {word} match in {_names(parts, study)} "
+            "none learns whole motifs in the first layer: "
+            f"{value_range(share[m] for m in parts)} of its filters have a {word} match in "
+            f"{_names(parts, study)} "
             f"({_first_pools(parts, pools)})."
         )
     said = [text]
@@ -105,9 +113,9 @@ def _others(share: Mapping[str, float], study: Study) -> str:
     parts = [m for m in share if share[m] < WHOLE]
     said = []
     if whole:
-        said.append(f"{told(whole)} {_verb(whole, 'learn')} whole motifs in the first layer")
+        said.append(f"{told(whole)} {verb(whole, 'learn')} whole motifs in the first layer")
     if parts:
-        rest = f"{told(parts)} {_verb(parts, 'do')} not"
+        rest = f"{told(parts)} {verb(parts, 'do')} not"
         said.append(rest if whole else f"{rest} learn whole motifs in the first layer")
     return "; ".join(said) + "."
 
@@ -158,12 +166,3 @@ def _names(models: Iterable[str], study: Study) -> str:
 
 def _first_pools(models: Iterable[str], pools: Mapping[str, int]) -> str:
     return f"first pool {listed([str(p) for p in sorted({pools[m] for m in models})])}"
-
-
-def _verb(models: list[str], verb: str) -> str:
-    return verb if len(models) > 1 else verb + ("es" if verb.endswith("o") else "s")
-
-
-def _range(values: Iterable[float]) -> str:
-    low, *_, high = [*sorted(values)] * 2
-    return plus_minus(low) if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"

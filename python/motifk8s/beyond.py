@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from motifk8s import analysis, charts, coverage, paired, prediction
 from motifk8s.answer import WHOLE
-from motifk8s.pictures import CellFiles, Picture, embed
-from motifk8s.published import label, listed, planned_trials, truth_word
+from motifk8s.pictures import CellFiles, Picture, both, embed
+from motifk8s.published import label, listed, planned_trials, truth_word, value_range, verb
 
 if TYPE_CHECKING:
     from motifk8s.study import Study
@@ -165,7 +165,7 @@ class _Look:
         return Picture(embed(paths[0]), caption, alt, tuple(paths))
 
     def paths(self, name: str) -> list[Path]:
-        return [self.folder / f"{self.dataset}-{name}.{suffix}" for suffix in ("png", "svg")]
+        return both(self.folder, f"{self.dataset}-{name}")
 
 
 # ------------------------------------------------------------------------------------ sentences
@@ -186,7 +186,7 @@ def _null(look: _Look) -> list[str]:
     high, part = mean.match_any[worst], mean.match_null[worst]
     return [
         f"{null:,} of {_count(any_match, 'filter')} with a match ({null / any_match:.3f}) "
-        f"{_verb([0] * null, 'match')} only what a flat motif matches too. Their share is largest "
+        f"{verb([0] * null, 'match')} only what a flat motif matches too. Their share is largest "
         f"in {worst}: without them its any match is {high - part:.3f} in place of {high:.3f}."
     ]
 
@@ -201,10 +201,10 @@ def _coverage(look: _Look) -> list[str]:
     best = [str(row) for row in found.index if f"{found[row]:.1f}" == high]
     worst = [str(row) for row in found.index if f"{found[row]:.1f}" == low]
     if high == low:
-        text = f"{_few(best)} {_verb(best, 'find')} {high} of {n} classes in the mean trial."
+        text = f"{_few(best)} {verb(best, 'find')} {high} of {n} classes in the mean trial."
     else:
         text = (
-            f"Of {n} classes {_few(best)} {_verb(best, 'find')} the most, {high} in the mean "
+            f"Of {n} classes {_few(best)} {verb(best, 'find')} the most, {high} in the mean "
             f"trial; {_few(worst)} the fewest, {low}."
         )
     some = by_row[found > 0]
@@ -265,7 +265,7 @@ def _sensitivity(look: _Look) -> list[str]:
             continue
         shown = f"{title} ({', '.join(_shown_values(truth.columns))}):"
         spans = [
-            f"{word} match is {_range(np.asarray(means[measure].mean()))}"
+            f"{word} match is {value_range(means[measure].mean())}"
             for measure, word in _measures(look).items()
         ]
         over = "averaged over layers" if len(truth) > 1 else f"in {truth.index[0]}"
@@ -273,12 +273,12 @@ def _sensitivity(look: _Look) -> list[str]:
         width = truth.max(axis=1) - truth.min(axis=1)
         row = str(width.idxmax())
         if len(truth) > 1 and width[row] > 0:
-            text += f" {row} moves most, {_range(np.asarray(truth.loc[row]))}."
+            text += f" {row} moves most, {value_range(truth.loc[row].to_numpy(float))}."
         sides = (truth >= WHOLE).mean(axis=1)
         cross = [str(name) for name in truth.index[(sides > 0) & (sides < 1)]]
         if look.classes:
             text += (
-                f" {_few(cross)} {_verb(cross, 'lie')} above {WHOLE} with some values and below "
+                f" {_few(cross)} {verb(cross, 'lie')} above {WHOLE} with some values and below "
                 "with others."
                 if cross
                 else f" No layer changes sides of {WHOLE}."
@@ -535,17 +535,8 @@ def _few(names: Sequence[str]) -> str:
     return listed(names if more < 2 else [*names[:FEW], f"{more} more"])
 
 
-def _verb(names: Sequence[Any], verb: str) -> str:
-    return verb if len(names) > 1 else verb + ("es" if verb.endswith("h") else "s")
-
-
 def _count(n: int, thing: str) -> str:
     return f"{n:,} {thing}" + ("" if n == 1 else "s")
-
-
-def _range(values: np.ndarray) -> str:
-    low, high = f"{values.min():.3f}", f"{values.max():.3f}"
-    return low if low == high else f"{low} to {high}"
 
 
 def _span(values: pd.Series, style: str) -> str:

@@ -215,10 +215,7 @@ def extract_at(
     else:
         maxima = device.map(codes, batch, reduce=lambda x, y: ops.max(y, axis=(0, 1)))
         maximum = np.max(list(maxima), axis=0)
-    # Beyond reach where nothing excites the filter, so that it has no window.
-    thresholds = [
-        np.where(maximum > 0, share * maximum, np.inf).astype(np.float32) for share in shares
-    ]
+    thresholds = [threshold(maximum, share) for share in shares]
     width = rule.window or layer.receptive_field
     # The middle of the window is that of the receptive field.
     offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
@@ -232,8 +229,8 @@ def extract_at(
         first = range(left - offset, left - offset + width)
         bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
         results: list[Any] = []
-        for threshold in thresholds:
-            weights = ops.cast(y > threshold, "float32")  # (n, L, F)
+        for least in thresholds:
+            weights = ops.cast(y > least, "float32")  # (n, L, F)
             if rule.windows == "best":
                 weights *= ops.one_hot(ops.argmax(y, axis=1), positions, axis=1, dtype="float32")
             if rule.ends == "drop":
@@ -254,6 +251,14 @@ def extract_at(
         Filters(_shares(of, width), number, maximum.astype(np.float32), kind, number == 0)
         for of, number in zip(counts, windows, strict=True)
     ]
+
+
+def threshold(maximum: np.ndarray, share: float) -> np.ndarray:
+    """Activation (F,) float32 above which a filter fires, as a share of its maximum.
+
+    Beyond reach where nothing excites the filter, so that it has no window.
+    """
+    return np.where(maximum > 0, share * maximum, np.inf).astype(np.float32)
 
 
 def _shares(counts: np.ndarray, width: int) -> np.ndarray:

@@ -112,9 +112,7 @@ def measure(
     names = [labels[f"filter{i}"]["class"] for i in numbers]
     device = open_device(keras.Model(model.inputs[0], place.output))
     positions = device.model.compute_output_shape((None, length, 4))[1]
-    # As in `filters.extract`: to the last bit the same activations count.
-    threshold = np.where(found.maximum > 0, rule.threshold * found.maximum, np.inf)
-    threshold = threshold.astype(np.float32)[numbers]
+    threshold = filters.threshold(found.maximum, rule.threshold)[numbers]
 
     def fires(x: Any, y: Any) -> Any:
         return ops.transpose(ops.take(y, numbers, axis=2) > threshold, (2, 0, 1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from motifk8s import data, deepsea, grid, published, tables
+from motifk8s import data, datasets, deepsea, grid, published, tables
 from motifk8s.errors import InputError
 from motifk8s.specs import DeepSea
 from motifk8s.store import FolderStore, Store, local_problem
@@ -172,9 +172,8 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
     ready = data.is_ready(study, "invivo", store)
     counts: dict[str, int] = {}
     if ready:
-        dataset = data.load_dataset(study, "invivo", store)
-        positives = (dataset.part("train")[1] == 1).sum(axis=0)
-        counts = {name: int(n) for name, n in zip(dataset.classes, positives, strict=True)}
+        facts = datasets.describe(data.load_dataset(study, "invivo", store))
+        counts = {name: of["train"] for name, of in facts["positives"].items()}
     table = s1_table(study, counts)
     header = [
         "Class", "TF", "Cell type", "DeepSEA track", "DeepSEA column", "Training sequences",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,6 +174,17 @@ def truth_word(study: Study, dataset: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names as a sentence has them: a, b and c."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def verb(names: Sequence[Any], word: str) -> str:
+    """A verb that agrees with the number of names before it: a learns, a and b learn."""
+    return word if len(names) > 1 else word + ("es" if word.endswith(("o", "h")) else "s")
+
+
+def value_range(values: Iterable[float]) -> str:
+    """Lowest to highest, three decimals; one number where they look alike."""
+    low, *_, high = [*sorted(values)] * 2
+    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 
 
 def plus_minus(mean: float, sd: float = math.nan, digits: int = 3) -> str:
