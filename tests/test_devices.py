@@ -15,7 +15,7 @@ import toy
 
 from motifk8s import devices
 from motifk8s.errors import Problem
-from motifk8s.specs import Training
+from motifk8s.specs import Conv, Model, Training
 
 
 def one_hot(codes: np.ndarray) -> np.ndarray:
@@ -81,16 +81,38 @@ def test_unknown_labels_train_nothing(keras: ModuleType) -> None:
         np.testing.assert_array_equal(changed, [True, False, True])
 
 
+# Padded pools of layers of either sign, with and without an activation that never falls.
+POOLED = Model(
+    conv=[
+        Conv(filters=3, width=5, pool=4),
+        Conv(filters=4, width=3, activation="exponential"),
+        Conv(filters=4, width=3, pool=2, activation="gelu"),
+        Conv(filters=4, width=3, pool=2, activation="exponential"),
+    ],
+    dense=[6],
+)
+
+
 @pytest.mark.parametrize("dropout", [False, True])
-def test_an_epoch_is_one_of_keras_fit(keras: ModuleType, dropout: bool) -> None:
+@pytest.mark.parametrize(("spec", "compiled"), [(toy.SPEC, False), (POOLED, True)])
+def test_an_epoch_is_one_of_keras_fit(
+    keras: ModuleType, spec: Model, dropout: bool, compiled: bool
+) -> None:
     settings = Training(batch_size=8, l2=1e-3)  # as run, but for an L2 that shows
-    spec = toy.SPEC if dropout else toy.without_dropout(toy.SPEC)
+    spec = spec if dropout else toy.without_dropout(spec)
     codes, labels = toy.data(60)  # seven batches of 8 and one of 4
-    device = toy.device(spec, settings)
+    steps = devices.COMPILED_FROM if compiled else 0
+    device = devices.open_device(toy.model(spec, settings), toy.optimizer(settings), steps)
+    assert device.compiled == compiled
+    toy.shake_norms(device.model)
+    for layer in device.model.layers:  # no scale of exactly 0, with which all of a window is equal
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(np.where(np.asarray(layer.gamma) == 0, -0.5, layer.gamma))
     initial = device.model.get_weights()
     loss = device.train(device.put(codes, labels), np.arange(60, dtype=np.int32), 8) / 60
 
     stock = toy.model(spec, settings)
+    stock.set_weights(initial)
     stock.compile(
         optimizer=keras.optimizers.Adam(1e-3, beta_1=0.95, beta_2=0.999, epsilon=1e-8),
         loss=keras.losses.BinaryCrossentropy(),
@@ -109,6 +131,27 @@ def test_an_epoch_is_one_of_keras_fit(keras: ModuleType, dropout: bool) -> None:
     np.testing.assert_allclose(
         device.predict(codes), stock.predict(one_hot(codes), verbose=0), rtol=1e-3, atol=1e-4
     )
+
+
+def test_what_is_compiled_resumes_as_if_undisturbed(keras: ModuleType) -> None:
+    device = devices.open_device(toy.model(POOLED), toy.optimizer(), devices.COMPILED_FROM)
+    data, order = device.put(*toy.data(56)), np.arange(56, dtype=np.int32)
+    device.train(data, order, 8)
+    middle = device.state()
+    device.train(data, order, 8)
+    end = device.state()
+    device.restore([np.zeros_like(a) for a in middle])
+    device.restore(middle)
+    device.train(data, order, 8)
+    assert toy.same(device.state(), end)
+
+
+def test_only_long_training_without_overlapping_pools_is_compiled(keras: ModuleType) -> None:
+    few, enough = devices.COMPILED_FROM - 1, devices.COMPILED_FROM
+    pooled, overlapping = toy.model(POOLED), toy.model(toy.SPEC)
+    assert not devices.open_device(pooled, toy.optimizer(), few).compiled
+    assert devices.open_device(pooled, toy.optimizer(), enough).compiled
+    assert not devices.open_device(overlapping, toy.optimizer(), enough).compiled
 
 
 def test_predict_is_that_of_the_model_whatever_the_batch(device: devices.Device) -> None:

@@ -53,7 +53,7 @@ class Scripted(Device):
             self.clock.now += self.clock.epoch_seconds
         return 12 * self.loss(self.epoch)
 
-    def predict(self, codes: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    def predict(self, codes: np.ndarray, batch_size: int = 200) -> np.ndarray:
         return np.full((12, 2), np.exp(-self.cross_entropy[self.epoch - 1]))
 
     def l2(self) -> float:

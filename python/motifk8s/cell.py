@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import resource
@@ -253,7 +254,9 @@ def _train(
         beta_2=settings.beta_2,
         epsilon=settings.epsilon,
     )
-    device = devices.open_device(model, optimizer)
+    train_part = dataset.part("train")
+    steps = settings.epochs * math.ceil(len(train_part[0]) / settings.batch_size)
+    device = devices.open_device(model, optimizer, steps)
     checkpoint_path = f"{folder(study, cell)}/checkpoint"
 
     def load() -> bytes | None:
@@ -265,7 +268,7 @@ def _train(
     trained = training.train(
         device,
         settings,
-        dataset.part("train"),
+        train_part,
         dataset.part("valid"),
         seed,
         training.Checkpoint(

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motifk8s import fused
 from motifk8s.errors import Problem
 
 if TYPE_CHECKING:
     import keras
 
+# Batches from which on it pays that XLA compiles the training step for a CPU.
+COMPILED_FROM = 1_000
 
 _NOISE = re.compile(
     rb"(WARNING: All log messages before absl::InitializeLog\(\)"  # then I for info, W for warning
@@ -94,12 +97,28 @@ def _without_noise() -> Iterator[None]:
                 out.write(_NOISE.sub(b"", held.read()))
 
 
-def open_device(model: keras.Model, optimizer: keras.Optimizer | None = None) -> Device:
-    """Put a model, and an optimizer when it is to be trained, on the device."""
+def open_device(
+    model: keras.Model, optimizer: keras.Optimizer | None = None, steps: int = 0
+) -> Device:
+    """Put a model, and an optimizer when it is to be trained, on the device.
+
+    Parameters
+    ----------
+    model : keras.Model
+    optimizer : keras.Optimizer, optional
+    steps : int
+        Batches that training may take. On a CPU, TensorFlow compiles `COMPILED_FROM` or more of
+        them with XLA: some five seconds, and then 1.5 to 3 times the speed (docs/performance.md).
+    """
     import keras
 
-    kinds = {"tensorflow": TensorFlowDevice, "jax": JaxDevice}
-    return kinds[keras.config.backend()](model, optimizer)
+    if keras.config.backend() == "jax":
+        return JaxDevice(model, optimizer)
+    import tensorflow as tf
+
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    compiled = steps >= COMPILED_FROM and on_cpu and fused.possible(model)
+    return TensorFlowDevice(model, optimizer, compiled)
 
 
 def cross_entropy(labels: Any, probabilities: Any) -> Any:
@@ -141,6 +160,8 @@ class Device(ABC):
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
         self.model = model
         self.optimizer: Any = optimizer
+        self._predict: Callable[..., Any] | None = None
+        self.compiled = False
         if optimizer is not None:
             optimizer.build(model.trainable_variables)
 
@@ -184,7 +205,7 @@ class Device(ABC):
 
     def map(
         self,
-        codes: np.ndarray,
+        codes: Any,
         batch_size: int,
         model: keras.Model | None = None,
         reduce: Callable[..., Any] | None = None,
@@ -193,7 +214,8 @@ class Device(ABC):
 
         Parameters
         ----------
-        codes : numpy.ndarray (N, L) uint8
+        codes : (N, L) uint8
+            On the host, or as `put` returned them.
         batch_size : int
         model : keras.Model, optional
             By default the device's own.
@@ -205,7 +227,7 @@ class Device(ABC):
         numpy.ndarray or tuple
             One batch's result on the host; nothing of earlier batches is held.
         """
-        run = self._compile_map(model or self.model, reduce)
+        run = self._compiled(model, reduce)
         for start in range(0, len(codes), batch_size):
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
@@ -213,35 +235,72 @@ class Device(ABC):
             else:
                 yield np.asarray(result)
 
-    def predict(self, codes: np.ndarray, batch_size: int = 500) -> np.ndarray:
-        """Probabilities (N, C) float32."""
+    def predict(self, codes: Any, batch_size: int = 200) -> np.ndarray:
+        """Probabilities (N, C) float32; `codes` as in `map`."""
         return np.concatenate(list(self.map(codes, batch_size)))
+
+    def _compiled(
+        self, model: keras.Model | None, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        if model is not None or reduce is not None:
+            return self._compile_map(model or self.model, reduce)
+        # Once, because training predicts after every epoch.
+        self._predict = self._predict or self._compile_map(self.model, None)
+        return self._predict
 
     @abstractmethod
     def _compile_map(
         self, model: keras.Model, reduce: Callable[..., Any] | None
     ) -> Callable[..., Any]:
-        """Compile the model and what reduces its output to one function of codes."""
+        """Compile the model and what reduces its output to one function of codes.
+
+        It sees the weights of the moment it is called in.
+        """
 
 
 class TensorFlowDevice(Device):
     """A device driven by TensorFlow: a loop over batches inside one `tf.function`."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer | None = None,
+        compiled: bool = False,
+    ):
         import tensorflow as tf
 
         super().__init__(model, optimizer)
+        self.compiled = compiled
 
-        def steps(codes: Any, labels: Any, order: Any, batch_size: Any) -> Any:
+        def step(x: Any, y: Any, forward: Callable[..., Any], *extra: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = cross_entropy(y, forward(one_hot(x), *extra))
+                loss += tf.add_n(model.losses) if model.losses else 0.0
+            variables = model.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return loss
+
+        def plain(x: Any, y: Any) -> Any:
+            return step(x, y, lambda x: model(x, training=True))
+
+        @tf.function(jit_compile=True)
+        def fast(x: Any, y: Any, masks: list[Any]) -> Any:
+            return step(x, y, lambda x: fused.forward(model, x, masks))
+
+        def steps(codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
             total = tf.constant(0.0)
-            for start in tf.range(0, tf.shape(order)[0], batch_size):
+            n, done = tf.shape(order)[0], 0
+            if compiled:  # has a fixed size: a smaller last batch is left to what follows
+                done = n // batch_size * batch_size
+                for start in tf.range(0, done, batch_size):
+                    rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
+                    masks = fused.draw_masks(model, batch_size)
+                    total += fast(tf.gather(codes, rows), tf.gather(labels, rows), masks) * (
+                        float(batch_size)
+                    )
+            for start in tf.range(done, n, batch_size):
                 rows = order[start : start + batch_size]
-                x, y = one_hot(tf.gather(codes, rows)), tf.gather(labels, rows)
-                with tf.GradientTape() as tape:
-                    loss = cross_entropy(y, model(x, training=True))
-                    loss += tf.add_n(model.losses) if model.losses else 0.0
-                variables = model.trainable_variables
-                self.optimizer.apply(tape.gradient(loss, variables), variables)
+                loss = plain(tf.gather(codes, rows), tf.gather(labels, rows))
                 total += loss * tf.cast(tf.shape(rows)[0], "float32")
             return total
 
@@ -255,7 +314,7 @@ class TensorFlowDevice(Device):
     def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:  # noqa: D102
         import tensorflow as tf
 
-        return float(self._steps(*data, tf.constant(order), tf.constant(batch_size)))
+        return float(self._steps(*data, tf.constant(order), batch_size))
 
     def _compile_map(
         self, model: keras.Model, reduce: Callable[..., Any] | None
@@ -299,7 +358,6 @@ class JaxDevice(Device):
             return state, losses.sum()
 
         self._steps = jax.jit(steps)
-        self._predict: Callable[..., Any] | None = None
 
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:  # noqa: D102
         import jax
@@ -335,11 +393,6 @@ class JaxDevice(Device):
             y, _ = model.stateless_call(*weights, x, training=False)
             return reduce(x, y) if reduce else y
 
-        # Training predicts after every epoch, and JAX takes seconds to compile.
-        predicts = model is self.model and reduce is None
-        compiled = (self._predict if predicts else None) or jax.jit(run)
-        if predicts:
-            self._predict = compiled
+        compiled = jax.jit(run)
         groups = (model.trainable_variables, model.non_trainable_variables)
-        weights = tuple([v.value for v in group] for group in groups)
-        return lambda codes: compiled(weights, codes)
+        return lambda codes: compiled(tuple([v.value for v in g] for g in groups), codes)

@@ -7,7 +7,8 @@ import json
 import time
 import zipfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ class Checkpoint(NamedTuple):
     load : callable
         Returns the bytes last saved, or None.
     save : callable
-        Keeps bytes; must be atomic.
+        Keeps bytes; must be atomic. Called in another thread, so that training goes on meanwhile.
     every : float
         Seconds of work that may be lost; of an epoch that is longer, all of it.
     """
@@ -104,6 +105,10 @@ def _loads(data: bytes | None, key: str) -> _Snapshot | None:
         return None
 
 
+def _save(checkpoint: Checkpoint, snapshot: _Snapshot) -> None:
+    checkpoint.save(snapshot.dumps(checkpoint.key))
+
+
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class, over the sequences whose label is known.
 
@@ -142,7 +147,7 @@ def _by_class(
     return scores
 
 
-def _validate(device: Device, codes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float]:
     p = device.predict(codes)
     known = labels >= 0
     # The clipping of Keras' binary cross-entropy, so that this is the loss that training sees.
@@ -202,13 +207,20 @@ def train(
         last = _Snapshot(initial, initial, [], [], code_version())
     measure = "val_loss" if settings.monitor == "loss" else "val_cross_entropy"
     data = device.put(*train_part)
+    valid, _ = device.put(*valid_part)
     n, saved, saved_at = len(train_part[0]), len(last.rows), time.monotonic()
+    writing: Future[None] | None = None
 
-    def save() -> None:
-        nonlocal saved, saved_at
+    def save(wait: bool) -> None:
+        nonlocal saved, saved_at, writing
+        if writing:  # one after the other; and what went wrong in it is raised here
+            writing.result()
+            writing = None
         if checkpoint and saved < len(last.rows):
-            checkpoint.save(last.dumps(checkpoint.key))
+            writing = writer.submit(_save, checkpoint, last)
             saved, saved_at = len(last.rows), time.monotonic()
+        if wait and writing:
+            writing.result()
 
     def best_epoch() -> int:
         return 1 + int(np.argmin([row[measure] for row in last.rows]))
@@ -221,31 +233,32 @@ def train(
         return epoch >= settings.epochs or waited
 
     rows_per_dispatch = max(1, ROWS_PER_DISPATCH // settings.batch_size) * settings.batch_size
-    while not finished():
-        epoch = len(last.rows) + 1
-        start = time.monotonic()
-        order = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int32)
-        total = 0.0
-        for i in range(0, n, rows_per_dispatch):
-            if stop():
-                save()
-                raise Interrupted(f"stopped in epoch {epoch}; {saved} epochs are saved")
-            total += device.train(data, order[i : i + rows_per_dispatch], settings.batch_size)
-        row = {"epoch": epoch, "loss": total / n} | _validate(device, *valid_part)
-        row["seconds"] = time.monotonic() - start
-        if not (np.isfinite(row["loss"]) and np.isfinite(row["val_loss"])):
-            raise Problem(
-                f"the loss is not a number at epoch {epoch} (training {row['loss']}, "
-                f"validation {row['val_loss']}): lower training.learning_rate"
-            )
-        state, rows = device.state(), [*last.rows, row]
-        improved = row[measure] < min((r[measure] for r in last.rows), default=np.inf)
-        best = state if improved else last.best
-        last = _Snapshot(state, best, rows, last.resumed_at, code_version())
-        # Saved in time: one more epoch like this one would put more than `every` seconds at risk.
-        if checkpoint and time.monotonic() - saved_at + row["seconds"] > checkpoint.every:
-            save()
-        progress(epoch, settings.epochs, row)
-    save()
+    with ThreadPoolExecutor(1) as writer:
+        while not finished():
+            epoch = len(last.rows) + 1
+            start = time.monotonic()
+            order = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int32)
+            total = 0.0
+            for i in range(0, n, rows_per_dispatch):
+                if stop():
+                    save(wait=True)
+                    raise Interrupted(f"stopped in epoch {epoch}; {saved} epochs are saved")
+                total += device.train(data, order[i : i + rows_per_dispatch], settings.batch_size)
+            row = {"epoch": epoch, "loss": total / n} | _validate(device, valid, valid_part[1])
+            row["seconds"] = time.monotonic() - start
+            if not (np.isfinite(row["loss"]) and np.isfinite(row["val_loss"])):
+                raise Problem(
+                    f"the loss is not a number at epoch {epoch} (training {row['loss']}, "
+                    f"validation {row['val_loss']}): lower training.learning_rate"
+                )
+            state, rows = device.state(), [*last.rows, row]
+            improved = row[measure] < min((r[measure] for r in last.rows), default=np.inf)
+            best = state if improved else last.best
+            last = _Snapshot(state, best, rows, last.resumed_at, code_version())
+            # In time: one more epoch like this one would put more than `every` seconds at risk.
+            if checkpoint and time.monotonic() - saved_at + row["seconds"] > checkpoint.every:
+                save(wait=False)
+            progress(epoch, settings.epochs, row)
+        save(wait=True)
     device.restore(last.best)
     return Trained(pd.DataFrame(last.rows), best_epoch(), last.resumed_at, last.trained_by)

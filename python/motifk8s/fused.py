@@ -1,0 +1,154 @@
+"""A model's forward pass in training, written so that XLA compiles it well for a CPU.
+
+The arithmetic is that of the model's Keras layers, in another order. Compiled as they stand, the
+layers are slower than uncompiled ones: XLA has no fast gradient of max-pooling and no fast random
+numbers on a CPU. So pooling is a maximum over an axis with a gradient of its own; dropout
+multiplies by masks that are drawn outside of what is compiled; and batch norm and activation come
+after pooling, on what is left, which changes nothing as long as the activation never falls.
+What helped how much is in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+# Activations that never fall: the maximum of the outputs is the output of the maximum.
+MONOTONE = ("linear", "relu", "leaky_relu", "elu", "exponential", "sigmoid", "softplus", "tanh")
+
+
+def possible(model: keras.Model) -> bool:
+    """Whether `forward` can be compiled: XLA has no deterministic gradient of overlapping pools."""
+    return all(
+        layer.strides == layer.pool_size for layer in model.layers if _is(layer, "MaxPooling1D")
+    )
+
+
+def draw_masks(model: keras.Model, n: int) -> list[Any]:
+    """Draw what dropout multiplies n sequences by, from the random numbers of the layers' own.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A chain of layers from `motifk8s.models.build`.
+    n : int
+
+    Returns
+    -------
+    list of tensor
+        For each layer that drops anything one of the shape of its input; 0, or 1 / (1 - rate).
+    """
+    import tensorflow as tf
+
+    return [
+        layer(tf.ones((n, *layer.input.shape[1:])), training=True)
+        for layer in model.layers
+        if _is(layer, "Dropout") and layer.rate > 0
+    ]
+
+
+def forward(model: keras.Model, x: Any, masks: list[Any]) -> Any:
+    """What ``model(x, training=True)`` gives, its moving averages updated too.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A chain of layers from `motifk8s.models.build` for which it is `possible`.
+    x : tensor (n, L, 4)
+    masks : list of tensor
+        From `draw_masks`.
+
+    Returns
+    -------
+    tensor (n, C)
+    """
+    rest, drawn = list(model.layers[1:]), iter(masks)
+    while rest:
+        layer = rest.pop(0)
+        if _is(layer, "Dropout"):
+            x = x * next(drawn) if layer.rate > 0 else x
+        elif _is(layer, "BatchNormalization") and len(x.shape) == 3:
+            norm = _normalization(layer, x)
+            if _pools_next(rest):
+                x = _extremes(x, layer.gamma, rest.pop(1).pool_size)
+            x = norm(x)
+        elif _is(layer, "MaxPooling1D"):
+            x = _maxima(x, layer.pool_size)
+        else:
+            x = layer(x, training=True)
+    return x
+
+
+def _is(layer: Any, name: str) -> bool:
+    return type(layer).__name__ == name
+
+
+def _pools_next(rest: list[Any]) -> bool:
+    """Whether an activation that never falls, and pooling, follow."""
+    if len(rest) < 2 or not (_is(rest[0], "Activation") and _is(rest[1], "MaxPooling1D")):
+        return False
+    return rest[0].activation.__name__ in MONOTONE
+
+
+def _normalization(layer: Any, x: Any) -> Any:
+    """Update a batch norm's moving averages from (n, L, F); return what normalizes with the batch.
+
+    The sums of x and of (x - c)^2, for a constant c near the mean, need one pass over the data
+    where the mean and then the deviations from it need two.
+    """
+    import tensorflow as tf
+
+    near = tf.stop_gradient(tf.convert_to_tensor(layer.moving_mean.value))
+    mean = tf.reduce_mean(x, axis=(0, 1))
+    variance = tf.reduce_mean(tf.square(x - near), axis=(0, 1)) - tf.square(mean - near)
+    for average, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        average.assign(average * layer.momentum + value * (1.0 - layer.momentum))
+    scale = tf.math.rsqrt(variance + layer.epsilon) * layer.gamma
+    return lambda z: z * scale + (layer.beta - mean * scale)
+
+
+def _extremes(x: Any, gamma: Any, pool_size: Any) -> Any:
+    """The value in each window that is the largest once it is multiplied by gamma.
+
+    Where gamma is exactly 0 all of a window is equal after batch norm. Stock pooling then sends
+    the gradient to its first place, and this one to that of its largest value.
+    """
+    import tensorflow as tf
+
+    sign = tf.stop_gradient(tf.where(tf.convert_to_tensor(gamma.value) < 0, -1.0, 1.0))
+    return _maxima(x * sign, pool_size) * sign
+
+
+def _maxima(x: Any, pool_size: Any) -> Any:
+    """Max-pooling without overlap, padded as "same": (n, L, F) to (n, ceil(L / pool), F).
+
+    As everywhere, the gradient goes to the first of equal maxima.
+    """
+    import tensorflow as tf
+
+    pool = int(np.ravel(pool_size)[0])
+    n, length, filters = x.shape
+    windows = -(-length // pool)
+    before = (windows * pool - length) // 2
+    after = windows * pool - length - before
+
+    @tf.custom_gradient
+    def maxima(x: Any) -> Any:
+        padded = tf.pad(x, ((0, 0), (before, after), (0, 0)), constant_values=x.dtype.min)
+        w = tf.reshape(padded, (n, windows, pool, filters))
+        top = tf.reduce_max(w, axis=2)
+        place = tf.range(pool)[None, None, :, None]
+        # tf.argmax would be the same, and slower.
+        first = tf.reduce_min(tf.where(w == top[:, :, None], place, pool), axis=2)
+
+        def gradient(dy: Any) -> Any:
+            dw = tf.where(place == first[:, :, None], dy[:, :, None], 0.0)
+            return tf.reshape(dw, (n, windows * pool, filters))[:, before : before + length]
+
+        return top, gradient
+
+    return maxima(x)
