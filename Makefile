@@ -4,6 +4,7 @@ STORE  ?= ./store
 ARGS   ?=
 CELL   ?= synthetic/cnn-25/1
 GPUS   ?=
+TORCH  ?= yes
 IMAGE  ?= motifk8s
 TAG    ?= $(VERSION)$(if $(COMMIT),-$(COMMIT))
 TEST_IMAGE ?= $(IMAGE):$(TAG)
@@ -22,7 +23,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 
 .DEFAULT_GOAL := help
 .PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
-.PHONY: requirements clean
+.PHONY: bench requirements clean
 # One after the other: two installations into one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -34,9 +35,10 @@ help: ## Show this
 	@echo "  STUDY=$(STUDY)    a built-in study or a study file"
 	@echo "  STORE=$(STORE)    a folder or s3://bucket/prefix"
 	@echo "  PYTHON=$(PYTHON)    3.11 to 3.13; used once, to create .venv"
-	@echo "  ARGS=$(ARGS)    more for motifk8s run (study) or pytest (test)"
+	@echo "  ARGS=$(ARGS)    more for motifk8s run (study), pytest (test) or training.py (bench)"
 	@echo "  CELL=$(CELL)    DATASET/MODEL/TRIAL (local)"
 	@echo "  GPUS=$(GPUS)    all: on the GPUs of this machine, else on its CPUs (local)"
+	@echo "  TORCH=$(TORCH)    empty: without PyTorch (bench)"
 	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if they have one"
 	@echo "  TAG=$(TAG)    their tag; -gpu is put after it for the one with CUDA"
 	@echo "  TEST_IMAGE=$(TEST_IMAGE)    one that the cluster of KUBECONFIG has (test-cluster)"
@@ -83,18 +85,24 @@ format: .venv/dev.stamp ## Put the code in the style that lint wants
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
+bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Measure training beside stock Keras and PyTorch, and all around it (hours)
+	@$(BIN)/python bench/training.py $(ARGS)
+	@$(BIN)/python bench/stages.py
+
 requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) $(UPGRADE) --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
 	@$(COMPILE) $(UPGRADE) --extra cpu --extra dev -c requirements/cpu.txt -o requirements/dev.txt
+	@$(COMPILE) $(UPGRADE) --extra cpu --extra bench -c requirements/cpu.txt -c requirements/dev.txt \
+	  -o requirements/bench.txt
 	@! grep -n '://' requirements/*.txt || { echo "make: host names in requirements" >&2; exit 1; }
 
 clean: ## Remove the environment and the tools' caches; results in STORE stay
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# .venv, in three steps. What dev.txt installs includes all of cpu.txt in the same versions, so
-# either may come first and neither takes away what the other brought.
+# .venv, step by step. What dev.txt and bench.txt install includes all of cpu.txt in the same
+# versions, so any may come first and none takes away what another brought.
 .venv/run.stamp: requirements/cpu.txt pyproject.toml | .venv/pip.stamp
 	@echo "installing what a study needs into .venv (once; a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/cpu.txt
@@ -104,6 +112,13 @@ clean: ## Remove the environment and the tools' caches; results in STORE stay
 .venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/pip.stamp
 	@echo "installing what the tests need into .venv (once; a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch .venv/run.stamp $@
+
+.venv/bench.stamp: requirements/bench.txt pyproject.toml | .venv/pip.stamp
+	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, where its wheels bring CUDA;" \
+	  "make bench TORCH= does without)"
+	@$(INSTALL) --require-hashes -r requirements/bench.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch .venv/run.stamp $@
 

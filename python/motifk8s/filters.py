@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from motifk8s.study import Motifs
 
-# Bases in one batch on the device: bounds the windows, of W x 4 floats each, to some tens of MB.
-BASES_PER_BATCH = 100_000
+# Bases in one batch on the device: the windows, of W x 4 floats each, are some MB, as are the
+# activations of F floats each, which are gone through several times.
+BASES_PER_BATCH = 20_000
 
 
 class Layer(NamedTuple):
@@ -221,24 +222,29 @@ def extract_at(
     offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
     _, positions, n_filters = device.model.compute_output_shape((None, length, 4))
     starts = np.arange(positions) - offset
-    inside = ((starts >= 0) & (starts + width <= length)).astype(np.float32)
+    inside = (starts >= 0) & (starts + width <= length)
 
     def align(x: Any, y: Any) -> tuple[Any, ...]:
         left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
         padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
         first = range(left - offset, left - offset + width)
         bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
+        bases = ops.reshape(bases, (-1, width * 4))
+        # Matrices throughout: TensorFlow's products over two axes copy what they are given.
         results: list[Any] = []
         for least in thresholds:
-            weights = ops.cast(y > least, "float32")  # (n, L, F)
+            fires = y > least  # (n, L, F)
             if rule.windows == "best":
-                weights *= ops.one_hot(ops.argmax(y, axis=1), positions, axis=1, dtype="float32")
+                top = ops.argmax(y, axis=1)[:, None]
+                fires = ops.logical_and(
+                    fires, top == ops.arange(positions, dtype=top.dtype)[:, None]
+                )
             if rule.ends == "drop":
-                weights *= inside[None, :, None]
-            results.append(ops.sum(weights, axis=(0, 1)))  # windows
-            if rule.weighted:
-                weights *= y
-            results.append(ops.tensordot(weights, bases, axes=((0, 1), (0, 1))))  # (F, W * 4)
+                fires = ops.logical_and(fires, inside[:, None])
+            results.append(ops.sum(ops.cast(fires, "float32"), axis=(0, 1)))  # windows
+            weights = ops.where(fires, y, 0.0) if rule.weighted else ops.cast(fires, "float32")
+            weights = ops.reshape(weights, (-1, n_filters))
+            results.append(ops.matmul(ops.transpose(weights), bases))  # (F, W * 4)
         return tuple(results)
 
     windows = [np.zeros(n_filters, np.int64) for _ in shares]

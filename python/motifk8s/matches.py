@@ -11,6 +11,7 @@ One query of 19 bp against JASPAR 2016 takes about 15 ms on one core; nothing is
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,27 +92,31 @@ def tomtom(
     if not targets:
         raise InputError("the database holds no motif to compare with")
     db = _prepare(targets)
+    layout_of = cache(partial(_layout, widths=db.widths))
+    letters_of = cache(lambda i: consensus(db.ppms[i]))
     stream = _random_stream()
     rows: list[tuple[Any, ...]] = []
     for query in queries:
-        ppm = _with_pseudocount(query)
-        p, offset, overlap = _compare(ppm, db)
-        order = np.lexsort((db.rank, db.minus, -overlap, p))
+        ppm = _with_pseudocount(query.ppm, query.nsites)
+        largest = np.inf if q_values else evalue / len(targets)
+        p, offset, overlap = _compare(ppm, db, layout_of(len(ppm)), largest)
         e = (p.astype(np.float32) * np.float32(len(targets))).astype(np.float64)
-        hits = order[: np.searchsorted(e[order], evalue, side="right")]
+        hits = np.flatnonzero(e <= evalue)
+        hits = hits[np.lexsort((db.rank[hits], db.minus[hits], -overlap[hits], p[hits]))]
         if q_values:
-            q = _q_values(p[order], stream, needed=hits.size > 0)
+            q = _q_values(np.sort(p), stream, needed=hits.size > 0)
         else:
-            q = np.full(len(order), np.nan)
+            q = np.full(len(p), np.nan)
+        letters = consensus(ppm) if hits.size else ""
         seen = set()
         for place, i in enumerate(hits.tolist()):
             name = targets[i // 2].name
             if name in seen:  # the other strand was better
                 continue
             seen.add(name)
-            strand, other = "-" if i % 2 else "+", consensus(db.ppms[i])
+            strand = "-" if i % 2 else "+"
             found = (int(offset[i]), p[i], e[i], q[place], int(overlap[i]))
-            rows.append((query.name, name, *found, consensus(ppm), other, strand))
+            rows.append((query.name, name, *found, letters, letters_of(i), strand))
     kinds = dict.fromkeys(_NUMBERS, float) | {"Optimal_offset": int, "Overlap": int}
     return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # also where there is no row
 
@@ -127,35 +132,78 @@ class _Database(NamedTuple):
 
 
 def _prepare(targets: Sequence[Motif]) -> _Database:
+    lengths = [len(target.ppm) for target in targets]
+    every = _with_pseudocount(
+        np.concatenate([target.ppm for target in targets]),
+        np.repeat([target.nsites for target in targets], lengths),
+    )
     ppms: list[np.ndarray] = []
-    for target in targets:
-        ppm = _with_pseudocount(target)
+    for ppm in np.split(every, np.cumsum(lengths)[:-1]):
         ppms += [ppm, reverse_complement(ppm)]
     ids = np.array([target.name for target in targets])
     rank = np.unique(ids, return_inverse=True)[1].repeat(2)
-    widths = np.array([len(ppm) for ppm in ppms])
     columns = np.ascontiguousarray(np.concatenate(ppms).T)
-    return _Database(ppms, columns, widths, np.arange(len(ppms)) % 2 == 1, rank)
+    return _Database(ppms, columns, np.repeat(lengths, 2), np.arange(len(ppms)) % 2 == 1, rank)
 
 
-def _with_pseudocount(motif: Motif) -> np.ndarray:
-    sites = int(motif.nsites if motif.nsites > 0 else DEFAULT_NSITES)
-    return (normalize(motif.ppm) * sites + _PSEUDOCOUNT * 0.25) / (sites + _PSEUDOCOUNT)
+def _with_pseudocount(ppm: np.ndarray, nsites: np.ndarray | float) -> np.ndarray:
+    """Columns (n, 4), of motifs of as many sites, as the program compares them."""
+    sites = np.where(np.asarray(nsites) > 0, nsites, DEFAULT_NSITES).astype(int)[..., None]
+    return (normalize(ppm) * sites + _PSEUDOCOUNT * 0.25) / (sites + _PSEUDOCOUNT)
 
 
-def _compare(query: np.ndarray, db: _Database) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class _Layout(NamedTuple):
+    """How a query of a width w meets each motif of a database; M motifs, K widths of them.
+
+    All motifs stand in one row, each with w - 1 empty columns before it; of such a row shifted
+    left by k, each of the first N places is where query column k lies in one alignment.
+    """
+
+    place: np.ndarray  # (n,) of each column in the row
+    start: np.ndarray  # (M,) of each motif's alignments
+    tie: np.ndarray  # (N,) larger for the better of alignments with equal scores
+    size: int  # more than any overlap or offset: the base in which `tie` has two digits
+    which: np.ndarray  # (M,) of each motif its place among the K widths
+    row: np.ndarray  # (w, w) in `counts`, of query columns first..last; -1 if never aligned alone
+    counts: np.ndarray  # (R, K) alignments with a target of each width that use such columns
+
+
+def _layout(w: int, widths: np.ndarray) -> _Layout:
+    room = widths + w - 1  # alignments of each motif
+    start = np.cumsum(room) - room
+    place = np.arange(widths.sum()) + (w - 1) * np.repeat(np.arange(1, len(widths) + 1), widths)
+    offset = np.arange(room.sum()) - np.repeat(start, room) - (w - 1)
+    overlap = np.minimum(w, np.repeat(widths, room) - offset) - np.maximum(0, -offset)
+    size = int(room.max()) + 1
+    some, which = np.unique(widths, return_inverse=True)
+    counts = _span_counts(w, some)
+    used = counts.any(axis=0)
+    row = np.where(used, np.cumsum(used).reshape(w, w) - 1, -1)
+    # Of equal scores the one with more overlap wins, then the one with the smaller offset.
+    tie = overlap * size + (size - w - offset)
+    return _Layout(place, start, tie, size, which, row, counts[:, used].T)
+
+
+def _compare(
+    query: np.ndarray, db: _Database, layout: _Layout, largest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """p-value, offset and overlap of the best alignment of a query (w, 4) with each motif.
 
     The p-value of a score is that of the best score over all alignments, on both strands, with
-    a random motif of the target's width: columns drawn from all columns of the database.
+    a random motif of the target's width: columns drawn from all columns of the database. Above
+    `largest` it may be given as 1.
     """
     scores = _column_scores(query, db.columns)
-    best, offset, overlap = _best_alignments(scores, db.widths)
-    low = int(best.min())
-    widths, which = np.unique(db.widths, return_inverse=True)
-    survival = _survival(scores, widths, low, int(best.max()))
+    best, offset, overlap = _best_alignments(scores, layout)
+    # A higher score has a smaller p: as a rule the best quarter holds all that is asked for.
+    least = np.sort(best)[len(best) * 3 // 4 if largest < 1 else 0]
+    wanted, at = np.unique(np.maximum(best, least), return_inverse=True)
+    survival = _survival(scores, wanted, layout)
+    if largest < 1 and survival[0].min() <= largest * (1 + 1e-6):
+        wanted, at = np.unique(best, return_inverse=True)
+        survival = _survival(scores, wanted, layout)
     # The program's rounding; E-values and the order of hits follow from it.
-    p = survival[which, best - low].astype(np.float32).astype(np.float64)
+    p = survival[at, layout.which].astype(np.float32).astype(np.float64)
     return np.clip(p, 0.0, 1.0), offset, overlap
 
 
@@ -167,19 +215,19 @@ def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """
     w, n = len(query), columns.shape[1]
     shifted = np.empty((w, n))
-    term = np.empty(n)
-    middle = sorted({max(n // 2 - 1, 0), max((n + 1) // 2 - 1, 0)})  # one below the median
+    terms = np.empty((4, n))
     for row, letters in zip(shifted, query, strict=True):  # by row: it stays in the cache
-        row[:] = 0
-        for p, others in zip(letters, columns, strict=True):
-            np.subtract(p, others, out=term)
-            np.multiply(term, term, out=term)
-            row += term
+        np.subtract(letters[:, None], columns, out=terms)
+        np.multiply(terms, terms, out=terms)
+        np.add(terms[0], terms[1], out=row)
+        row += terms[2]
+        row += terms[3]
         np.sqrt(row, out=row)
-        np.negative(row, out=row)
-        row -= np.partition(row, middle)[middle].mean()
-    large = shifted.max()
-    small = np.floor(shifted.min() if shifted.min() < large else large - 1)
+        # n is even, as both strands are there: of the two middle distances the program takes
+        # the larger.
+        np.subtract(np.partition(row, n // 2)[n // 2], row, out=row)
+    large, small = shifted.max(), shifted.min()
+    small = np.floor(small if small < large else large - 1)
     scale = np.floor(_RANGE / (large - small))
     shifted -= small
     shifted *= scale
@@ -188,57 +236,49 @@ def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _best_alignments(
-    scores: np.ndarray, widths: np.ndarray
+    scores: np.ndarray, layout: _Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best score, its offset and overlap for each motif: arrays (M,).
-
-    Of equal scores the one with more overlap wins, then the one with the smaller offset.
-    """
-    w, n = scores.shape
-    # All motifs in one row, each with w - 1 empty columns before it; row k shifted left by k,
-    # so that a sum down a column is the score of one alignment.
-    room = widths + w - 1  # alignments of each motif
-    start = np.cumsum(room) - room
-    place = np.arange(n) + (w - 1) * np.repeat(np.arange(1, len(widths) + 1), widths)
-    row = np.zeros(room.sum() + w - 1, dtype=np.int32)
-    total = np.zeros(room.sum(), dtype=np.int64)
+    """Best score, its offset and overlap for each motif: arrays (M,)."""
+    w, size = len(scores), layout.size
+    row = np.zeros(len(layout.tie) + w - 1, dtype=np.int32)
+    total = np.zeros(len(layout.tie), dtype=np.int32)
     for k in range(w):
-        row[place] = scores[k]
+        row[layout.place] = scores[k]
         total += row[k : k + len(total)]
-    offset = np.arange(len(total)) - np.repeat(start, room) - (w - 1)
-    overlap = np.minimum(w, np.repeat(widths, room) - offset) - np.maximum(0, -offset)
     # Score, overlap, offset as one number, so that one maximum finds the best.
-    size = int(room.max()) + 1
-    key = (total * size + overlap) * size + (size - w - offset)
-    best = np.maximum.reduceat(key, start)
+    best = np.maximum.reduceat(total.astype(np.int64) * size**2 + layout.tie, layout.start)
     return best // size**2, size - w - best % size, best // size % size
 
 
-def _survival(scores: np.ndarray, widths: np.ndarray, low: int, high: int) -> np.ndarray:
-    """P(best score >= s) for each target width and s = low..high: (len(widths), high - low + 1).
+def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.ndarray:
+    """P(best score >= s) for each s in `wanted`, ascending, and each target width: (S, K).
 
     The scores of all alignments and strands are taken as independent: the product of their
     distributions. Tails are summed, never 1 - cdf, so tiny p-values keep their digits.
     """
     w, n = scores.shape
-    floor = scores.min(axis=1)
-    pmfs = [np.bincount(row - least) / n for row, least in zip(scores, floor, strict=True)]
-    counts = _span_counts(w, widths)
-    total = np.zeros((len(widths), high - low + 1))
+    most = scores.max(axis=1)  # 0 or more, as the median is 0
+    pmfs = [np.bincount(row - row.min()) / n for row in scores]
+    above = int(max(most.sum(), wanted[-1]))  # no score is higher
+    # Distributions from the highest score down, so that a tail is where a sum begins.
+    tails = np.zeros((len(layout.counts), above - int(wanted[0]) + 1))
     for first in range(w):
-        logs = np.full((w - first, high - low + 1), _NEVER)  # log P(score < s), by last column
-        pmf = np.ones(1)
+        # What lies lower comes to nothing that is wanted, whatever follows.
+        kept = int(most[first:].sum() - wanted[0]) + 1
+        if kept < 1:
+            break
+        pmf, top = np.ones(1), 0
         for last in range(first, w):
-            pmf = np.convolve(pmf, pmfs[last])
-            tail = np.minimum(np.cumsum(pmf[::-1])[::-1], 1.0)
-            begin = low - int(floor[first : last + 1].sum())  # of `low` in tail
-            tail = tail[max(begin, 0) : max(begin + high - low + 1, 0)]
-            row = logs[last - first, max(-begin, 0) :]
-            with np.errstate(divide="ignore"):  # log 0
-                np.maximum(np.log1p(-tail), _NEVER, out=row[: len(tail)])
-            row[len(tail) :] = 0.0
-        total += counts[:, first, first:] @ logs
-    return -np.expm1(2 * total)  # twice: two strands
+            # As np.convolve with the reverse, which takes twice as long to call.
+            pmf = np.correlate(pmf, pmfs[last], "full")[:kept]
+            top += int(most[last])
+            if (row := layout.row[first, last]) >= 0:
+                of_span = tails[row, above - top :]
+                of_span[: len(pmf)] = pmf[: len(of_span)]
+    np.cumsum(tails, axis=1, out=tails)
+    with np.errstate(divide="ignore"):  # log 0
+        logs = np.maximum(np.log1p(-np.minimum(tails[:, above - wanted], 1.0)), _NEVER)
+    return -np.expm1(2 * (logs.T @ layout.counts))  # twice: two strands
 
 
 def _span_counts(w: int, widths: np.ndarray) -> np.ndarray:
@@ -310,7 +350,7 @@ def null_targets(width: int, targets: Sequence[Motif], evalue: float = 0.1) -> f
     A filter that hits nothing else tells nothing. At 19 bp and E <= 0.1 JASPAR 2016 has one,
     MA0615.1 (Gmeb1).
     """
-    return frozenset(tomtom([flat(width)], targets, evalue)["Target_ID"])
+    return frozenset(tomtom([flat(width)], targets, evalue, q_values=False)["Target_ID"])
 
 
 def flat(width: int) -> Motif:

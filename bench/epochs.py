@@ -1,0 +1,394 @@
+"""One run of bench/training.py: some epochs with stock Keras, PyTorch or motifk8s.
+
+    python bench/epochs.py '{"framework": "keras", "data": "DATA.npz", ...}'
+
+Each run is a process of its own, so that its peak memory is its own. The networks of the first two
+are written here, from nothing but the layers of their framework, so that no change of this package
+makes them another thing than what people would write. All three train on the same rows in batches
+of the same size, with the same settings, and compute the cross-entropy of the validation part
+after each epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+
+from motifk8s.specs import Model, Training
+
+VALID_ROWS = 500  # of a batch of the validation part, in all three
+Parts = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def read(path: str) -> Parts:
+    """Codes (N, L) and labels (N, C) of the training and the validation part."""
+    with np.load(path) as file:
+        train, valid = ((file[f"{p}_codes"], file[f"{p}_labels"]) for p in ("train", "valid"))
+        return train, valid
+
+
+def one_hot(codes: np.ndarray) -> np.ndarray:
+    """(N, L) to (N, L, 4) float32; zeros for an unknown base."""
+    return np.eye(5, 4, dtype=np.float32)[codes]
+
+
+class Clock:
+    """What a run measures: seconds until its first epoch, and of each; validation losses in nats.
+
+    An epoch lasts from `begin`, or the end of the one before it, to `end`.
+    """
+
+    def __init__(self) -> None:
+        self.build = 0.0
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since it was last called, or since the clock was made."""
+        before, self.last = self.last, time.perf_counter()
+        return self.last - before
+
+    def begin(self) -> None:
+        """Begin an epoch. What the first one needed before it is `build`."""
+        seconds = self.lap()
+        if not self.seconds:
+            self.build = seconds
+
+    def end(self) -> None:
+        """End an epoch."""
+        self.seconds.append(self.lap())
+
+
+# --- stock Keras
+
+
+def keras_network(spec: Model, settings: Training, length: int, classes: int, seed: int) -> Any:
+    """The network in Keras' layers, from (N, L, 4) to (N, C) probabilities."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    weights = {
+        "kernel_initializer": settings.initializer,
+        "kernel_regularizer": keras.regularizers.L2(settings.l2),
+    }
+    norm = {"momentum": settings.batch_norm_momentum, "epsilon": settings.batch_norm_epsilon}
+    x = inputs = keras.Input((length, 4))
+    for conv in spec.conv:
+        x = layers.Conv1D(conv.filters, conv.width, padding="same", use_bias=False, **weights)(x)
+        x = layers.BatchNormalization(**norm)(x)
+        x = layers.Activation(conv.activation)(x)
+        if conv.pool > 1:
+            x = layers.MaxPooling1D(conv.pool, conv.step, padding="same")(x)
+        x = layers.Dropout(conv.dropout)(x)
+    x = layers.Flatten()(x)
+    for units in spec.dense:
+        x = layers.Dense(units, use_bias=False, **weights)(x)
+        x = layers.BatchNormalization(**norm)(x)
+        x = layers.Activation("relu")(x)
+        x = layers.Dropout(spec.dense_dropout)(x)
+    bias = keras.initializers.Constant(settings.output_bias)
+    x = layers.Dense(classes, activation="sigmoid", bias_initializer=bias, **weights)(x)
+    return keras.Model(inputs, x)
+
+
+def keras_optimizer(settings: Training) -> Any:
+    """Adam with the settings of the study, as a cell makes it."""
+    import keras
+
+    return keras.optimizers.Adam(
+        settings.learning_rate, settings.beta_1, settings.beta_2, settings.epsilon
+    )
+
+
+def start_keras(threads: int) -> str:
+    """Import Keras and its backend, and compute something; tell the device."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    device = "cpu"
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            device = str(tf.config.experimental.get_device_details(gpu).get("device_name", "gpu"))
+    else:
+        import jax
+
+        device = str(jax.devices()[0].device_kind)
+    _multiply()
+    return device
+
+
+def _multiply() -> None:
+    from keras import ops
+
+    ops.convert_to_numpy(ops.ones((2, 2)) @ ops.ones((2, 2)))
+
+
+def train_keras(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+    """Train with ``model.fit``.
+
+    `setting` has ``jit_compile``, ``steps_per_execution``, and ``input``, which is "numpy" or
+    "tf.data".
+    """
+    import keras
+
+    setting = task["setting"]
+    (codes, y), (valid_codes, valid_y) = read(task["data"])
+    clock.lap()
+    x, valid_x = one_hot(codes), one_hot(valid_codes)
+    y, valid_y = y.astype(np.float32), valid_y.astype(np.float32)
+    model = keras_network(spec, settings, codes.shape[1], y.shape[1], task["seed"])
+    del codes, valid_codes
+    model.compile(
+        keras_optimizer(settings),
+        "binary_crossentropy",
+        jit_compile=setting["jit_compile"],
+        steps_per_execution=setting["steps_per_execution"],
+    )
+
+    class Callback(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            clock.begin()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            clock.end()
+            l2 = sum(float(np.asarray(loss)) for loss in model.losses)
+            clock.losses.append(logs["val_loss"] - l2)
+
+    rest: dict[str, Any] = {"epochs": task["epochs"], "verbose": 0, "callbacks": [Callback()]}
+    if setting["input"] == "numpy":
+        model.fit(
+            x, y, settings.batch_size, validation_data=(valid_x, valid_y),
+            validation_batch_size=VALID_ROWS, **rest,
+        )  # fmt: skip
+    else:
+        import tensorflow as tf
+
+        make = tf.data.Dataset.from_tensor_slices
+        train = make((x, y)).cache().shuffle(len(x)).batch(settings.batch_size)
+        valid = make((valid_x, valid_y)).batch(VALID_ROWS).cache()
+        model.fit(
+            train.prefetch(tf.data.AUTOTUNE), validation_data=valid.prefetch(tf.data.AUTOTUNE),
+            **rest,
+        )  # fmt: skip
+
+
+# --- PyTorch
+
+
+def torch_network(
+    spec: Model, settings: Training, length: int, classes: int, channels_last: bool = False
+) -> Any:
+    """The network in PyTorch's layers, from (N, 4, L) to logits (N, C).
+
+    With `channels_last` its convolutions are two-dimensional, from (N, 4, 1, L), because PyTorch
+    knows that layout for these alone.
+    """
+    from torch import nn
+
+    if settings.initializer != "glorot_uniform":
+        raise SystemExit(f"the PyTorch network knows glorot_uniform, not {settings.initializer}")
+    two = channels_last
+    conv_of, norm_of, pool_of, pad_of = (
+        (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ConstantPad2d)
+        if two
+        else (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.ConstantPad1d)
+    )
+    # PyTorch's momentum is the weight of the new value, Keras' that of the old one.
+    norm = {"momentum": 1 - settings.batch_norm_momentum, "eps": settings.batch_norm_epsilon}
+    parts: list[Any] = []
+    channels = 4
+    for conv in spec.conv:
+        if conv.activation != "relu":
+            raise SystemExit(f"the PyTorch network knows relu, not {conv.activation}")
+        width = (1, conv.width) if two else conv.width
+        parts.append(conv_of(channels, conv.filters, width, padding="same", bias=False))
+        parts += [norm_of(conv.filters, **norm), nn.ReLU()]
+        channels, out = conv.filters, -(-length // conv.step)
+        if conv.pool > 1:
+            # "same": as many outputs as strides begin; the padding is split, its odd one last.
+            lacking = max(0, (out - 1) * conv.step + conv.pool - length)
+            left = lacking // 2
+            if lacking != 2 * left:
+                pad = (left, lacking - left, 0, 0) if two else (left, lacking - left)
+                parts.append(pad_of(pad, -float("inf")))
+                left = 0
+            shape = [(1, n) if two else n for n in (conv.pool, conv.step)]
+            parts.append(pool_of(*shape, padding=(0, left) if two else left))
+        length = out
+        parts.append(nn.Dropout(conv.dropout))
+    parts.append(nn.Flatten())
+    units = channels * length
+    for dense in spec.dense:
+        parts += [nn.Linear(units, dense, bias=False), nn.BatchNorm1d(dense, **norm), nn.ReLU()]
+        parts.append(nn.Dropout(spec.dense_dropout))
+        units = dense
+    parts.append(nn.Linear(units, classes))
+    for part in parts:
+        if isinstance(part, (nn.Linear, conv_of)):
+            nn.init.xavier_uniform_(part.weight)
+    nn.init.constant_(parts[-1].bias, settings.output_bias)
+    return nn.Sequential(*parts)
+
+
+def torch_optimizer(network: Any, settings: Training) -> Any:
+    """Adam with the settings of the study; L2 on kernels alone."""
+    import torch
+
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim == 1]
+    # The gradient of l2 w^2 is 2 l2 w; Adam's weight decay is what it adds to the gradient.
+    groups = [{"params": kernels, "weight_decay": 2 * settings.l2}, {"params": others}]
+    return torch.optim.Adam(
+        groups,
+        settings.learning_rate,
+        (settings.beta_1, settings.beta_2),
+        settings.epsilon,
+        fused=True,
+    )
+
+
+def start_torch(threads: int) -> str:
+    """Import PyTorch and compute something; tell the device."""
+    import torch
+    import torch._dynamo  # seconds; what its optimizers import when the first one is made
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(threads)
+    # As TensorFlow does of itself where a GPU can.
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    (torch.ones((2, 2), device=device) @ torch.ones((2, 2), device=device)).cpu()
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def train_torch(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+    """Train with a plain loop over batches, the data resident on the device.
+
+    `setting` has ``compile``, whether by ``torch.compile``, and ``channels_last``.
+    """
+    import torch
+
+    setting = task["setting"]
+    (codes, y), (valid_codes, valid_y) = read(task["data"])
+    clock.lap()
+    torch.manual_seed(task["seed"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    last = setting["channels_last"]
+
+    def put(codes: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.from_numpy(one_hot(codes))  # (N, L, 4)
+        x = x[:, None] if last else x.transpose(1, 2).contiguous()
+        return x.to(device), torch.from_numpy(labels.astype(np.float32)).to(device)
+
+    def batch(x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 3, 1, 2) if last else x  # (N, 1, L, 4) to (N, 4, 1, L), in place
+
+    network = torch_network(spec, settings, codes.shape[1], y.shape[1], last).to(device)
+    if last:
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = torch_optimizer(network, settings)
+    (x, y_), (valid_x, valid_y_) = put(codes, y), put(valid_codes, valid_y)
+    del codes, valid_codes
+    run = torch.compile(network) if setting["compile"] else network
+    measure = torch.nn.BCEWithLogitsLoss()
+
+    for _ in range(task["epochs"]):
+        clock.begin()
+        network.train()
+        total = torch.zeros((), device=device)
+        for rows in torch.randperm(len(x), device=device).split(settings.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            loss = measure(run(batch(x.index_select(0, rows))), y_.index_select(0, rows))
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        total.item()
+        network.eval()
+        with torch.inference_mode():
+            logits = torch.cat([run(batch(part)) for part in valid_x.split(VALID_ROWS)])
+            valid_loss = measure(logits, valid_y_).item()  # waits for the device
+        clock.end()
+        clock.losses.append(valid_loss)
+
+
+# --- motifk8s
+
+
+def start_ours(threads: int) -> str:
+    """Import what a cell trains with, and compute something; tell the device."""
+    from motifk8s import devices, models, training  # noqa: F401
+
+    device = devices.setup(threads)
+    _multiply()
+    return device
+
+
+def train_ours(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+    """Train as a cell does, with its checkpoints in a file."""
+    from motifk8s import devices, models, training
+
+    train, valid = read(task["data"])
+    clock.lap()
+    length, classes = train[0].shape[1], train[1].shape[1]
+    model = models.build(spec, settings, length, classes, task["seed"])
+    # As many as a cell of the study may take, which decides whether compiling pays.
+    steps = settings.epochs * math.ceil(len(train[0]) / settings.batch_size)
+    device = devices.open_device(model, keras_optimizer(settings), steps)
+
+    def progress(epoch: int, epochs: int, row: dict[str, float]) -> None:
+        clock.end()
+        clock.losses.append(row["val_cross_entropy"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "checkpoint"
+
+        def save(data: bytes) -> None:
+            place.write_bytes(data)
+
+        checkpoint = training.Checkpoint("bench", lambda: None, save)
+        settings = settings.model_copy(update={"epochs": task["epochs"], "patience": None})
+        clock.begin()
+        training.train(device, settings, train, valid, task["seed"], checkpoint, progress)
+
+
+# --- one run
+
+
+RUNS = {
+    "keras": (start_keras, train_keras),
+    "torch": (start_torch, train_torch),
+    "ours": (start_ours, train_ours),
+}
+
+
+def main() -> None:
+    """Train as the task says; print one line of JSON."""
+    task = json.loads(sys.argv[1])
+    spec, settings = Model.model_validate(task["model"]), Training.model_validate(task["training"])
+    machine.pin(task["threads"])
+    start, train = RUNS[task["framework"]]
+    device = start(task["threads"])
+    base = machine.resident()
+    clock = Clock()
+    train(task, spec, settings, clock)
+    found = {"build": clock.build, "seconds": clock.seconds, "losses": clock.losses}
+    print(json.dumps({"device": device, **found, "base": base, "peak": machine.peak()}))
+
+
+if __name__ == "__main__":
+    main()
