@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import toy
 
-from motifk8s import devices
+from motifk8s import devices, fused
 from motifk8s.errors import Problem
 from motifk8s.specs import Conv, Model, Training
 
@@ -94,7 +94,9 @@ POOLED = Model(
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize(("spec", "compiled"), [(toy.SPEC, False), (POOLED, True)])
+@pytest.mark.parametrize(
+    ("spec", "compiled"), [(toy.SPEC, False), (toy.SPEC, True), (POOLED, True)]
+)
 def test_an_epoch_is_one_of_keras_fit(
     keras: ModuleType, spec: Model, dropout: bool, compiled: bool
 ) -> None:
@@ -146,12 +148,30 @@ def test_what_is_compiled_resumes_as_if_undisturbed(keras: ModuleType) -> None:
     assert toy.same(device.state(), end)
 
 
-def test_only_long_training_without_overlapping_pools_is_compiled(keras: ModuleType) -> None:
-    few, enough = devices.COMPILED_FROM - 1, devices.COMPILED_FROM
-    pooled, overlapping = toy.model(POOLED), toy.model(toy.SPEC)
-    assert not devices.open_device(pooled, toy.optimizer(), few).compiled
-    assert devices.open_device(pooled, toy.optimizer(), enough).compiled
-    assert not devices.open_device(overlapping, toy.optimizer(), enough).compiled
+@pytest.mark.parametrize(("pool", "stride", "length"), [(5, 3, 25), (50, 2, 200), (8, 6, 23)])
+def test_overlapping_pools_and_their_gradient(
+    keras: ModuleType, pool: int, stride: int, length: int
+) -> None:
+    import tensorflow as tf
+
+    layer = keras.layers.MaxPooling1D(pool, stride, padding="same")
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.integers(0, 4, (2, length, 3)).astype("float32"))  # equal ones abound
+    results = []
+    for f in (layer, lambda x: fused._maxima(x, layer)):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = f(x)
+        factors = tf.constant(np.random.default_rng(1).normal(size=y.shape).astype("float32"))
+        results.append((y, tape.gradient(y, x, factors)))
+    for stock, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, stock, atol=1e-6)
+
+
+def test_only_long_training_is_compiled(keras: ModuleType) -> None:
+    for steps in (devices.COMPILED_FROM - 1, devices.COMPILED_FROM):
+        device = devices.open_device(toy.model(POOLED), toy.optimizer(), steps)
+        assert device.compiled == (steps == devices.COMPILED_FROM)
 
 
 def test_predict_is_that_of_the_model_whatever_the_batch(device: devices.Device) -> None:

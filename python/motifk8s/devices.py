@@ -116,8 +116,7 @@ def open_device(
         return JaxDevice(model, optimizer)
     import tensorflow as tf
 
-    on_cpu = not tf.config.list_physical_devices("GPU")
-    compiled = steps >= COMPILED_FROM and on_cpu and fused.possible(model)
+    compiled = steps >= COMPILED_FROM and not tf.config.list_physical_devices("GPU")
     return TensorFlowDevice(model, optimizer, compiled)
 
 

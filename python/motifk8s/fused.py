@@ -10,6 +10,7 @@ What helped how much is in docs/performance.md.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 # Activations that never fall: the maximum of the outputs is the output of the maximum.
 MONOTONE = ("linear", "relu", "leaky_relu", "elu", "exponential", "sigmoid", "softplus", "tanh")
-
-
-def possible(model: keras.Model) -> bool:
-    """Whether `forward` can be compiled: XLA has no deterministic gradient of overlapping pools."""
-    return all(
-        layer.strides == layer.pool_size for layer in model.layers if _is(layer, "MaxPooling1D")
-    )
 
 
 def draw_masks(model: keras.Model, n: int) -> list[Any]:
@@ -57,7 +51,7 @@ def forward(model: keras.Model, x: Any, masks: list[Any]) -> Any:
     Parameters
     ----------
     model : keras.Model
-        A chain of layers from `motifk8s.models.build` for which it is `possible`.
+        A chain of layers from `motifk8s.models.build`.
     x : tensor (n, L, 4)
     masks : list of tensor
         From `draw_masks`.
@@ -74,10 +68,10 @@ def forward(model: keras.Model, x: Any, masks: list[Any]) -> Any:
         elif _is(layer, "BatchNormalization") and len(x.shape) == 3:
             norm = _normalization(layer, x)
             if _pools_next(rest):
-                x = _extremes(x, layer.gamma, rest.pop(1).pool_size)
+                x = _extremes(x, layer.gamma, rest.pop(1))
             x = norm(x)
         elif _is(layer, "MaxPooling1D"):
-            x = _maxima(x, layer.pool_size)
+            x = _maxima(x, layer)
         else:
             x = layer(x, training=True)
     return x
@@ -111,7 +105,7 @@ def _normalization(layer: Any, x: Any) -> Any:
     return lambda z: z * scale + (layer.beta - mean * scale)
 
 
-def _extremes(x: Any, gamma: Any, pool_size: Any) -> Any:
+def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
     """The value in each window that is the largest once it is multiplied by gamma.
 
     Where gamma is exactly 0 all of a window is equal after batch norm. Stock pooling then sends
@@ -120,35 +114,54 @@ def _extremes(x: Any, gamma: Any, pool_size: Any) -> Any:
     import tensorflow as tf
 
     sign = tf.stop_gradient(tf.where(tf.convert_to_tensor(gamma.value) < 0, -1.0, 1.0))
-    return _maxima(x * sign, pool_size) * sign
+    return _maxima(x * sign, pooling) * sign
 
 
-def _maxima(x: Any, pool_size: Any) -> Any:
-    """Max-pooling without overlap, padded as "same": (n, L, F) to (n, ceil(L / pool), F).
+def _maxima(x: Any, layer: Any) -> Any:
+    """What a layer of max-pooling, padded as "same", gives: (n, L, F) to (n, ceil(L / stride), F).
 
     As everywhere, the gradient goes to the first of equal maxima.
     """
     import tensorflow as tf
 
-    pool = int(np.ravel(pool_size)[0])
-    n, length, filters = x.shape
-    windows = -(-length // pool)
-    before = (windows * pool - length) // 2
-    after = windows * pool - length - before
+    pool, stride = _sizes(layer)
+    length = x.shape[1]
+    count = -(-length // stride)
+    padding = (count - 1) * stride + pool - length
+    ends = (padding // 2, padding - padding // 2)
+    x = tf.pad(x, ((0, 0), ends, (0, 0)), constant_values=x.dtype.min)
+    # Windows that overlap are made of blocks that do not, each as wide as what was reached.
+    block = math.gcd(pool, stride)
+    top, reached, blocks = _block_maxima(x, block), 1, pool // block
+    while reached < blocks:
+        further = min(reached, blocks - reached)
+        top = tf.maximum(top[:, :-further], top[:, further:])
+        reached += further
+    return top[:, :: stride // block]
+
+
+def _block_maxima(x: Any, size: int) -> Any:
+    """Maxima of blocks of some size, of which x is whole: (n, L, F) to (n, L / size, F)."""
+    import tensorflow as tf
+
+    shape = (x.shape[0], x.shape[1] // size, size, x.shape[2])
 
     @tf.custom_gradient
     def maxima(x: Any) -> Any:
-        padded = tf.pad(x, ((0, 0), (before, after), (0, 0)), constant_values=x.dtype.min)
-        w = tf.reshape(padded, (n, windows, pool, filters))
+        w = tf.reshape(x, shape)
         top = tf.reduce_max(w, axis=2)
-        place = tf.range(pool)[None, None, :, None]
+        place = tf.range(size)[None, None, :, None]
         # tf.argmax would be the same, and slower.
-        first = tf.reduce_min(tf.where(w == top[:, :, None], place, pool), axis=2)
+        first = tf.reduce_min(tf.where(w == top[:, :, None], place, size), axis=2)
 
         def gradient(dy: Any) -> Any:
-            dw = tf.where(place == first[:, :, None], dy[:, :, None], 0.0)
-            return tf.reshape(dw, (n, windows * pool, filters))[:, before : before + length]
+            return tf.reshape(tf.where(place == first[:, :, None], dy[:, :, None], 0.0), x.shape)
 
         return top, gradient
 
     return maxima(x)
+
+
+def _sizes(layer: Any) -> tuple[int, int]:
+    """Width and stride of a layer of max-pooling."""
+    return int(np.ravel(layer.pool_size)[0]), int(np.ravel(layer.strides)[0])
