@@ -101,7 +101,6 @@ def measure(
     """
     import keras
     import pandas as pd
-    from keras import ops
 
     place = filters.readable_layers(model)[layer]
     length = codes.shape[1]
@@ -112,24 +111,26 @@ def measure(
     names = [labels[f"filter{i}"]["class"] for i in numbers]
     device = open_device(keras.Model(model.inputs[0], place.output))
     positions = device.model.compute_output_shape((None, length, 4))[1]
-    threshold = filters.threshold(found.maximum, rule.threshold)[numbers]
-
-    def fires(x: Any, y: Any) -> Any:
-        return ops.transpose(ops.take(y, numbers, axis=2) > threshold, (2, 0, 1))
-
+    # Filters that match no class are not looked at.
+    threshold = np.full(n_filters, np.inf, np.float32)
+    threshold[numbers] = filters.threshold(found.maximum, rule.threshold)[numbers]
     sums = np.zeros((len(numbers), 5))  # firings, on_motif, found, offset, its square
     covered = dict.fromkeys(names, 0)
     batch = max(1, filters.BASES_PER_BATCH // length)
-    for k, fired in enumerate(device.map(codes, batch, reduce=fires)):
-        first, n = k * batch, fired.shape[1]
+    every = device.map(codes, batch, reduce=lambda x, y: y > threshold)
+    for first, fired in zip(range(0, len(codes), batch), every, strict=True):  # (n, positions, F)
+        n = len(fired)
         near = embedded[(embedded["sequence"] >= first) & (embedded["sequence"] < first + n)]
         maps = {}
         for name in covered:
             own = near[near["class"] == classes.index(name)]
             maps[name] = _map(own, first, (n, positions), motif_widths[name], place)
             covered[name] += int(np.isfinite(maps[name].offset).sum())
-        for j, name in enumerate(names):
-            sums[j] += _count(np.flatnonzero(fired[j]), maps[name])
+        at, number = np.divmod(np.flatnonzero(fired), n_filters)
+        until = np.cumsum(np.bincount(number, minlength=n_filters))
+        of = np.split(at[np.argsort(number, kind="stable")], until[:-1])  # by filter
+        for j, (i, name) in enumerate(zip(numbers, names, strict=True)):
+            sums[j] += _count(of[i], maps[name])
 
     rows = []
     instances = np.bincount(embedded["class"], minlength=len(classes))
@@ -186,12 +187,13 @@ def _map(
     end = np.clip(start + width - enough + layer.offset + 1, 0, shape[1])
     end = np.maximum(first, end if field >= enough else first)  # none: the field is too short
     offset = np.full(shape, np.nan)
-    for r, a, b, middle, strand in zip(
-        row, first, end, start + (width - 1) / 2, motifs["strand"], strict=True
-    ):
-        new = (np.arange(a, b) - layer.offset + (field - 1) / 2 - middle) * strand
-        old = offset[r, a:b]
-        offset[r, a:b] = np.where(np.abs(new) < np.abs(np.nan_to_num(old, nan=np.inf)), new, old)
+    k = np.repeat(np.arange(len(row)), end - first)  # of each position that is on it the motif
+    at = np.arange(len(k)) + np.repeat(end - np.cumsum(end - first), end - first)
+    middle = start + (width - 1) / 2
+    new = (at - layer.offset + (field - 1) / 2 - middle[k]) * motifs["strand"][k]
+    # Written one after the other, the nearest last; of two as near the first motif stays.
+    order = np.lexsort((-k, -np.abs(new)))
+    offset[row[k][order], at[order]] = new[order]
     return _Map(row, first, end, offset)
 
 

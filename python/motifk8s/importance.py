@@ -2,8 +2,8 @@
 
 A filter's output is set to 0 behind its activation and the rest of the network runs. Pooling and
 dropout leave a channel of zeros as it is, so the part of the network up to there runs once. The
-layer that reads it is linear: its output without a filter is its whole output minus what the
-filter adds to it. Only what follows runs once for each filter.
+layer that reads it is linear, and so is its batch norm: their output without a filter is their
+whole output minus what the filter adds to it. Only what follows runs once for each filter.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ COLUMNS = (
     "layer", "filter", "target", "class", "loss_increase", "auroc_drop", "worst_class",
     "worst_class_loss_increase",
 )  # fmt: skip
-# Bases in one batch on the device. Behind a layer that does not pool, each has some KB of outputs,
-# and all of them are made anew for each filter: the fewer at a time, the more stay in the cache.
-BASES_PER_BATCH = 20_000
+# Bases in one batch on the device, at most, and numbers of the layer that reads the filters. These
+# are made anew for each filter: a few MB at a time stay in the cache.
+BASES_PER_BATCH, OUTPUTS_PER_BATCH = 20_000, 512_000
 
 
 def ablate(
@@ -110,6 +110,11 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
     head, reader, rest = _cut(model, filters.readable_layers(model)[name])
     units = reader.kernel.shape[-1]
     kernel = ops.reshape(reader.kernel, (-1, head.shape[-1], units))  # (W or P, F, units)
+    adds = kernel
+    norm = None
+    if rest and isinstance(rest[0], keras.layers.BatchNormalization):  # it is linear too
+        norm = rest.pop(0)
+        adds = kernel * norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
 
     def read(y: Any, weights: Any) -> Any:
         """What channels y (n, P, f) add to the reader's output, by weights (W or P, f, units)."""
@@ -122,6 +127,8 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
         z = read(y, kernel)
         if reader.use_bias:
             z += reader.bias
+        if norm is not None:
+            z = norm(z)
 
         def without(one: Any) -> Any:
             channel, weights = one
@@ -133,10 +140,11 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
         # One more filter, of zeros: without it the network is whole.
         more = ((0, 1), (0, 0), (0, 0))
         channels = ops.pad(ops.transpose(y, (2, 0, 1)), more)  # (F + 1, n, P)
-        return ops.map(without, (channels, ops.pad(ops.transpose(kernel, (1, 0, 2)), more)))
+        return ops.map(without, (channels, ops.pad(ops.transpose(adds, (1, 0, 2)), more)))
 
     device = open_device(keras.Model(model.inputs[0], head))
-    batch = max(1, BASES_PER_BATCH // codes.shape[1])
+    outputs = int(np.prod(reader.output.shape[1:]))
+    batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
     found = np.concatenate(list(device.map(codes, batch, reduce=without_each)), axis=1)
     return found[-1], found[:-1]
 

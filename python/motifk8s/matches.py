@@ -390,17 +390,15 @@ def summarize(
     for name, ids in truth.items():
         for target in ids:
             class_of.setdefault(target, name)
+    by_query: dict[str, list[tuple[str, float]]] = {}
+    for query, *found in hits[["Query_ID", "Target_ID", "E-value"]].itertuples(index=False):
+        by_query.setdefault(query, []).append(tuple(found))
     labels: dict[str, dict[str, Any]] = {}
     n_null, hit = 0, set(hits["Target_ID"])
-    for query, own in hits.groupby("Query_ID", sort=False):
-        known = own["Target_ID"].isin(list(class_of))
-        best = own[known].iloc[0] if known.any() else own.iloc[0]
-        labels[str(query)] = {
-            "target": best["Target_ID"],
-            "evalue": float(best["E-value"]),
-            "class": class_of.get(best["Target_ID"], ""),
-        }
-        n_null += set(own["Target_ID"]) <= null[width_of[str(query)]]
+    for query, own in by_query.items():
+        target, evalue = next((one for one in own if one[0] in class_of), own[0])
+        labels[query] = {"target": target, "evalue": evalue, "class": class_of.get(target, "")}
+        n_null += {name for name, _ in own} <= null[width_of[query]]
     matched = sum(label["class"] != "" for label in labels.values())
     return {
         "match_any": len(labels) / n_filters,

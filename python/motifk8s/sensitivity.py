@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from motifk8s import filters, matches, motifs, readout
 from motifk8s.specs import Trim
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import pandas as pd
 
     from motifk8s.filters import Filters
@@ -191,8 +192,6 @@ def _summaries(
     Most settings leave most motifs as they are, so each motif is compared once, at the largest
     E-value, and its hits are cut to each smaller one.
     """
-    import pandas as pd
-
     queries = [readout.layer_motifs(variant.found, variant.rule) for variant in variants]
     unique: dict[tuple[bytes, float], motifs.Motif] = {}
     for query in (query for of in queries for query in of):
@@ -204,22 +203,22 @@ def _summaries(
         max(variant.evalue for variant in variants),
         q_values=False,
     )
-    none = hits.iloc[:0]
-    by_motif = {str(name): own for name, own in hits.groupby("Query_ID")}
+    rows = hits.groupby("Query_ID").indices
+    none = np.array([], int)
+    null = {width: hits.iloc[rows.get(matches.flat(width).name, none)] for width in widths}
     summaries = []
     for variant, compared in zip(variants, queries, strict=True):
-        mine = [
-            by_motif.get(unique[_key(query)].name, none).assign(Query_ID=query.name)
-            for query in compared
-        ]
-        counted = pd.concat([none, *mine])
-        null = {width: by_motif.get(matches.flat(width).name, none) for width in widths}
+        mine = [rows.get(unique[_key(query)].name, none) for query in compared]
+        names = [query.name for query in compared]
+        counted = hits.iloc[np.concatenate([none, *mine])].assign(
+            Query_ID=np.repeat(np.array(names, object), [len(own) for own in mine])
+        )
         summaries.append(
             matches.summarize(
                 counted[counted["E-value"] <= variant.evalue],
                 len(variant.found.dead),
                 variant.found.dead,
-                [query.name for query in compared],
+                names,
                 [len(query.ppm) for query in compared],
                 truth,
                 {
