@@ -229,10 +229,14 @@ def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
     large, small = shifted.max(), shifted.min()
     small = np.floor(small if small < large else large - 1)
     scale = np.floor(_RANGE / (large - small))
-    shifted -= small
-    shifted *= scale
-    shifted += 0.5
-    return shifted.astype(np.int32) + np.int32(small * scale)
+    scores = np.empty((w, n), np.int32)
+    for row, score in zip(shifted, scores, strict=True):
+        row -= small
+        row *= scale
+        row += 0.5
+        score[:] = row
+        score += np.int32(small * scale)
+    return scores
 
 
 def _best_alignments(
