@@ -207,6 +207,20 @@ def test_same_input_same_output_and_each_query_alone(jaspar2016):
     pd.testing.assert_frame_equal(alone.drop(columns="q-value"), own.drop(columns="q-value"))
 
 
+@pytest.mark.parametrize("evalue", [1e-9, 1e-3, 0.1, 10, 100, 1e4])
+def test_without_q_values_no_hit_is_missed(evalue, jaspar2016):
+    rng = np.random.default_rng(6)
+    queries = [random_motif(rng, f"q{width}", width) for width in (1, 2, 5, 8, 14, 19, 30)]
+    queries += [FLAT, *(motif._replace(name=f"own{i}") for i, motif in enumerate(jaspar2016[:5]))]
+    narrow = [random_motif(rng, f"t{width}", width) for width in (1, 2, 3, 40)]
+    for targets in (jaspar2016, narrow, jaspar2016[:60] + narrow):
+        whole = tomtom(queries, targets, evalue)
+        quick = tomtom(queries, targets, evalue, q_values=False)
+        pd.testing.assert_frame_equal(
+            whole.drop(columns="q-value"), quick.drop(columns="q-value"), check_exact=True
+        )
+
+
 def test_nothing_to_compare(jaspar2016):
     empty = tomtom([], jaspar2016)
     assert list(empty.columns) == COLUMNS and empty.empty

@@ -3,15 +3,18 @@
 import io
 import os
 import socket
+import sqlite3
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
+import pyjaspar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, Problem
 from motifk8s.motifs import (
     Motif,
     consensus,
@@ -328,6 +331,48 @@ def test_jaspar_2016_without_network_or_noise(monkeypatch, capfd):
         np.testing.assert_allclose(motif.ppm.sum(axis=1), 1, rtol=1e-12)
         assert motif.nsites >= 1 and motif.alt
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("release", ["JASPAR2014", "JASPAR2016", "JASPAR2020"])
+def test_releases_are_what_pyjaspar_reads(release):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = pyjaspar.jaspardb(release=release)
+        found = source.fetch_motifs(collection="CORE", tax_group=["insects"])
+        found += [source.fetch_motif_by_id("MA0079.1")]  # not the latest
+        source.conn.close()
+    motifs = [*jaspar(release, "Insects"), jaspar_motif("MA0079.1", release)]
+    assert len(motifs) > 100
+    for motif, other in zip(
+        motifs, sorted(found[:-1], key=lambda one: one.matrix_id) + found[-1:], strict=True
+    ):
+        counts = np.array([other.counts[letter] for letter in "ACGT"]).T
+        assert (motif.name, motif.alt) == (other.matrix_id, other.name)
+        np.testing.assert_array_equal(motif.ppm, counts / counts.sum(axis=1, keepdims=True))
+        assert motif.nsites == np.floor(counts.sum(axis=1).mean() + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("", "no such table: MATRIX"),
+        ("('A', 1), ('C', 1), ('G', 1)", "MA0001.1 has holes"),
+        ("('A', 1), ('C', 1), ('G', 1), ('U', 1)", "MA0001.1 has holes"),
+        ("('A', 1), ('C', 1), ('G', 1), ('T', NULL)", "MA0001.1 has holes"),
+    ],
+)
+def test_another_layout_of_the_releases_is_told_in_one_line(monkeypatch, cells, reason):
+    connection = sqlite3.connect(":memory:")
+    if cells:
+        connection.executescript(
+            f"""CREATE TABLE MATRIX (ID, BASE_ID, VERSION INTEGER, NAME);
+            INSERT INTO MATRIX VALUES (1, 'MA0001', 1, 'AGL3');
+            CREATE TABLE MATRIX_DATA (row, val, ID DEFAULT 1, col DEFAULT 1);
+            INSERT INTO MATRIX_DATA (row, val) VALUES {cells};"""
+        )
+    monkeypatch.setattr(pyjaspar, "jaspardb", lambda release: SimpleNamespace(conn=connection))
+    with pytest.raises(Problem, match=f"JASPAR2014.*{reason}.*pyjaspar 4"):
+        jaspar_motif("MA0001.1", "JASPAR2014")
 
 
 def test_jaspar_motif():

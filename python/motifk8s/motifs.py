@@ -267,7 +267,7 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
             )
             for (_, identifier, name), cells in groupby(rows, key=itemgetter(0, 1, 2)):
                 letters, counts = zip(*(cell[3:] for cell in cells), strict=True)
-                if "".join(letters) != LETTERS * (len(letters) // 4):
+                if "".join(letters) != LETTERS * (len(letters) // 4) or None in counts:
                     raise ValueError(f"the matrix of {identifier} has holes")
                 matrix = np.array(counts, dtype=np.float64).reshape(-1, 4)
                 found.append(_from_counts(identifier, name, matrix))
