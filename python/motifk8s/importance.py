@@ -72,9 +72,9 @@ def ablate(
     -----
     Held are F x N x C probabilities and what one batch needs. The cost is that of what follows
     the reading layer, F times. For 2,000 sequences of 200 bp one core needs 1 s for CNN-25 and for
-    the second layer of CNN-1; 5 s for the first layer of CNN-1, whose 128 channels are pooled only
-    behind the second; and a minute for CNN-1-1-100, half of it the third convolution, which runs
-    whole for each filter of the first.
+    the second layer of CNN-1; 3 s for the first layer of CNN-1, whose 128 channels are pooled only
+    behind the second; and 40 s for CNN-1-1-100, most of it the third convolution, which runs whole
+    for each filter of the first.
     """
     import pandas as pd
 
