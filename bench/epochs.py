@@ -12,7 +12,6 @@ after each epoch.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import tempfile
@@ -347,8 +346,7 @@ def train_ours(task: dict[str, Any], spec: Model, settings: Training, clock: Clo
     length, classes = train[0].shape[1], train[1].shape[1]
     model = models.build(spec, settings, length, classes, task["seed"])
     # As many as a cell of the study may take, which decides whether compiling pays.
-    steps = settings.epochs * math.ceil(len(train[0]) / settings.batch_size)
-    device = devices.open_device(model, keras_optimizer(settings), steps)
+    device = devices.open_device(model, keras_optimizer(settings), settings.steps(len(train[0])))
 
     def progress(epoch: int, epochs: int, row: dict[str, float]) -> None:
         clock.end()

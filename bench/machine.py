@@ -18,6 +18,8 @@ from pathlib import Path
 from motifk8s.cell import cores
 from motifk8s.version import code_version
 
+# Where make bench writes.
+OUT = Path(__file__).parents[1] / "docs" / "results" / "bench"
 LIBRARIES = (
     "tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "numpy", "scikit-learn", "h5py",
     "matplotlib",

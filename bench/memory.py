@@ -10,17 +10,10 @@ its first operation done. The network is CNN-25 of koo2019 with its in vivo trai
 from __future__ import annotations
 
 import argparse
-import resource
 import time
-from pathlib import Path
 
+import machine
 import numpy as np
-
-
-def resident() -> int:
-    """Resident memory now, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def main() -> None:
@@ -37,7 +30,7 @@ def main() -> None:
     import keras
 
     keras.ops.convert_to_numpy(keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2)))
-    before = resident()
+    before = machine.resident()
 
     paper = study.load("koo2019")
     settings = paper.training_for("invivo")
@@ -45,14 +38,15 @@ def main() -> None:
     codes = source.integers(0, 4, (args.sequences, args.length), dtype=np.uint8)
     labels = source.integers(0, 2, (args.sequences, 12), dtype=np.int8)
     model = models.build(paper.models["cnn-25"], settings, args.length, 12)
-    device = devices.open_device(model, keras.optimizers.Adam(settings.learning_rate))
+    adam = keras.optimizers.Adam(settings.learning_rate)
+    device = devices.open_device(model, adam, settings.steps(args.sequences))
     data = device.put(codes, labels)
     order = source.permutation(args.sequences)[: args.rows].astype(np.int32)
     start = time.monotonic()
     device.train(data, order, settings.batch_size)
     seconds = time.monotonic() - start
     device.predict(codes[: args.rows])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = machine.peak()
     print(
         f"{args.sequences} x {args.length} bp: peak {(peak - before) / 2**20:.0f} MiB beyond "
         f"{before / 2**20:.0f} MiB with TensorFlow; {args.rows} rows trained in {seconds:.1f} s"

@@ -29,7 +29,6 @@ from motifk8s.cell import cores, folder
 from motifk8s.store import open_store
 from motifk8s.study import load
 
-OUT = Path(__file__).parents[1] / "docs" / "results" / "bench"
 FILES = ("model.keras", "filters.h5", "metrics.json")  # of the cell, for the steps
 ROWS, LENGTH, CLASSES = 270_382, 1_000, 12  # of the paper's in vivo data
 FEW = 2_000  # rows with --quick
@@ -307,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--repeats", type=int, default=3, help="of each step (%(default)s)")
     add("--threads", type=int, help="of every process (default: all cores)")
     add("--quick", action="store_true", help=f"the smoke study, {FEW} rows, once")
-    add("--out", type=Path, default=OUT, help="folder (docs/results/bench)")
+    add("--out", type=Path, default=machine.OUT, help="folder (docs/results/bench)")
     add("--step", help=argparse.SUPPRESS)
     args = parser.parse_args(given)
     if args.step:

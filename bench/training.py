@@ -35,7 +35,6 @@ from motifk8s.specs import Model
 from motifk8s.study import Study, load
 
 MODELS = "cnn-1,cnn-2,cnn-25,cnn-50-s2,cnn-25@1000"
-OUT = Path(__file__).parents[1] / "docs" / "results" / "bench"
 FEW = 500  # sequences with --quick
 # A compiled run that is slower than this many times the best is no reason to try its variants.
 HOPELESS = 2.0
@@ -238,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--epochs", type=int, default=5, help="of a run, at least 2 (%(default)s)")
     add("--threads", type=int, default=cores(), help="of every run (all cores: %(default)s)")
     add("--quick", action="store_true", help=f"{FEW} sequences, 2 epochs, once, without probes")
-    add("--out", type=Path, default=OUT, help="folder (docs/results/bench)")
+    add("--out", type=Path, default=machine.OUT, help="folder (docs/results/bench)")
     args = parser.parse_args(given)
     if args.epochs < 2 or args.repeats < 1 or not 1 <= args.threads <= cores():
         parser.error(f"--epochs from 2, --repeats from 1, --threads from 1 to {cores()}")

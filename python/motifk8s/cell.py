@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import platform
 import resource
@@ -255,8 +254,7 @@ def _train(
         epsilon=settings.epsilon,
     )
     train_part = dataset.part("train")
-    steps = settings.epochs * math.ceil(len(train_part[0]) / settings.batch_size)
-    device = devices.open_device(model, optimizer, steps)
+    device = devices.open_device(model, optimizer, settings.steps(len(train_part[0])))
     checkpoint_path = f"{folder(study, cell)}/checkpoint"
 
     def load() -> bytes | None:

@@ -226,7 +226,7 @@ class Device(ABC):
         numpy.ndarray or tuple
             One batch's result on the host; nothing of earlier batches is held.
         """
-        run = self._compiled(model, reduce)
+        run = self._compiled_map(model, reduce)
         for start in range(0, len(codes), batch_size):
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
@@ -238,7 +238,7 @@ class Device(ABC):
         """Probabilities (N, C) float32; `codes` as in `map`."""
         return np.concatenate(list(self.map(codes, batch_size)))
 
-    def _compiled(
+    def _compiled_map(
         self, model: keras.Model | None, reduce: Callable[..., Any] | None
     ) -> Callable[..., Any]:
         if model is not None or reduce is not None:
@@ -271,20 +271,20 @@ class TensorFlowDevice(Device):
         super().__init__(model, optimizer)
         self.compiled = compiled
 
-        def step(x: Any, y: Any, forward: Callable[..., Any], *extra: Any) -> Any:
+        def step(codes: Any, labels: Any, forward: Callable[[Any], Any]) -> Any:
             with tf.GradientTape() as tape:
-                loss = cross_entropy(y, forward(one_hot(x), *extra))
+                loss = cross_entropy(labels, forward(one_hot(codes)))
                 loss += tf.add_n(model.losses) if model.losses else 0.0
             variables = model.trainable_variables
             self.optimizer.apply(tape.gradient(loss, variables), variables)
             return loss
 
-        def plain(x: Any, y: Any) -> Any:
-            return step(x, y, lambda x: model(x, training=True))
+        def plain(codes: Any, labels: Any) -> Any:
+            return step(codes, labels, lambda x: model(x, training=True))
 
         @tf.function(jit_compile=True)
-        def fast(x: Any, y: Any, masks: list[Any]) -> Any:
-            return step(x, y, lambda x: fused.forward(model, x, masks))
+        def fast(codes: Any, labels: Any, masks: dict[str, Any]) -> Any:
+            return step(codes, labels, lambda x: fused.forward(model, x, masks))
 
         def steps(codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
             total = tf.constant(0.0)
@@ -294,9 +294,8 @@ class TensorFlowDevice(Device):
                 for start in tf.range(0, done, batch_size):
                     rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
                     masks = fused.draw_masks(model, batch_size)
-                    total += fast(tf.gather(codes, rows), tf.gather(labels, rows), masks) * (
-                        float(batch_size)
-                    )
+                    loss = fast(tf.gather(codes, rows), tf.gather(labels, rows), masks)
+                    total += loss * float(batch_size)
             for start in tf.range(done, n, batch_size):
                 rows = order[start : start + batch_size]
                 loss = plain(tf.gather(codes, rows), tf.gather(labels, rows))

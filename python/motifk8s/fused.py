@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     import keras
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 MONOTONE = ("linear", "relu", "leaky_relu", "elu", "exponential", "sigmoid", "softplus", "tanh")
 
 
-def draw_masks(model: keras.Model, n: int) -> list[Any]:
+def draw_masks(model: keras.Model, n: int) -> dict[str, Any]:
     """Draw what dropout multiplies n sequences by, from the random numbers of the layers' own.
 
     Parameters
@@ -33,19 +31,21 @@ def draw_masks(model: keras.Model, n: int) -> list[Any]:
 
     Returns
     -------
-    list of tensor
-        For each layer that drops anything one of the shape of its input; 0, or 1 / (1 - rate).
+    dict of str to tensor
+        For each layer that drops anything, by its name, one of the shape of its input; 0, or
+        1 / (1 - rate).
     """
+    import keras
     import tensorflow as tf
 
-    return [
-        layer(tf.ones((n, *layer.input.shape[1:])), training=True)
+    return {
+        layer.name: layer(tf.ones((n, *layer.input.shape[1:])), training=True)
         for layer in model.layers
-        if _is(layer, "Dropout") and layer.rate > 0
-    ]
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
+    }
 
 
-def forward(model: keras.Model, x: Any, masks: list[Any]) -> Any:
+def forward(model: keras.Model, x: Any, masks: dict[str, Any]) -> Any:
     """What ``model(x, training=True)`` gives, its moving averages updated too.
 
     Parameters
@@ -53,39 +53,42 @@ def forward(model: keras.Model, x: Any, masks: list[Any]) -> Any:
     model : keras.Model
         A chain of layers from `motifk8s.models.build`.
     x : tensor (n, L, 4)
-    masks : list of tensor
+    masks : dict of str to tensor
         From `draw_masks`.
 
     Returns
     -------
     tensor (n, C)
     """
-    rest, drawn = list(model.layers[1:]), iter(masks)
+    from keras import layers
+
+    rest = list(model.layers[1:])
     while rest:
         layer = rest.pop(0)
-        if _is(layer, "Dropout"):
-            x = x * next(drawn) if layer.rate > 0 else x
-        elif _is(layer, "BatchNormalization") and len(x.shape) == 3:
+        if isinstance(layer, layers.Dropout):
+            x = x * masks[layer.name] if layer.name in masks else x
+        elif isinstance(layer, layers.BatchNormalization) and len(x.shape) == 3:
             norm = _normalization(layer, x)
             if _pools_next(rest):
                 x = _extremes(x, layer.gamma, rest.pop(1))
             x = norm(x)
-        elif _is(layer, "MaxPooling1D"):
+        elif isinstance(layer, layers.MaxPooling1D):
             x = _maxima(x, layer)
         else:
             x = layer(x, training=True)
     return x
 
 
-def _is(layer: Any, name: str) -> bool:
-    return type(layer).__name__ == name
-
-
 def _pools_next(rest: list[Any]) -> bool:
     """Whether an activation that never falls, and pooling, follow."""
-    if len(rest) < 2 or not (_is(rest[0], "Activation") and _is(rest[1], "MaxPooling1D")):
-        return False
-    return rest[0].activation.__name__ in MONOTONE
+    from keras import layers
+
+    return (
+        len(rest) > 1
+        and isinstance(rest[0], layers.Activation)
+        and isinstance(rest[1], layers.MaxPooling1D)
+        and rest[0].activation.__name__ in MONOTONE
+    )
 
 
 def _normalization(layer: Any, x: Any) -> Any:
@@ -96,7 +99,7 @@ def _normalization(layer: Any, x: Any) -> Any:
     """
     import tensorflow as tf
 
-    near = tf.stop_gradient(tf.convert_to_tensor(layer.moving_mean.value))
+    near = tf.convert_to_tensor(layer.moving_mean.value)
     mean = tf.reduce_mean(x, axis=(0, 1))
     variance = tf.reduce_mean(tf.square(x - near), axis=(0, 1)) - tf.square(mean - near)
     for average, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
@@ -113,7 +116,7 @@ def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
     """
     import tensorflow as tf
 
-    sign = tf.stop_gradient(tf.where(tf.convert_to_tensor(gamma.value) < 0, -1.0, 1.0))
+    sign = tf.where(tf.convert_to_tensor(gamma.value) < 0, -1.0, 1.0)
     return _maxima(x * sign, pooling) * sign
 
 
@@ -124,7 +127,7 @@ def _maxima(x: Any, layer: Any) -> Any:
     """
     import tensorflow as tf
 
-    pool, stride = _sizes(layer)
+    [pool], [stride] = layer.pool_size, layer.strides
     length = x.shape[1]
     count = -(-length // stride)
     padding = (count - 1) * stride + pool - length
@@ -160,8 +163,3 @@ def _block_maxima(x: Any, size: int) -> Any:
         return top, gradient
 
     return maxima(x)
-
-
-def _sizes(layer: Any) -> tuple[int, int]:
-    """Width and stride of a layer of max-pooling."""
-    return int(np.ravel(layer.pool_size)[0]), int(np.ravel(layer.strides)[0])

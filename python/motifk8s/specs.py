@@ -6,6 +6,7 @@ Training and motifs have two presets each: `as-run` is what the reference code o
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -242,6 +243,10 @@ class Training(Preset):
     batch_norm_epsilon: Positive = 1e-8
     monitor: Literal["loss", "cross-entropy"] = "loss"
     """On the validation set, for the best weights and for stopping; loss includes L2."""
+
+    def steps(self, sequences: int) -> int:
+        """Batches that training on so many sequences takes at most."""
+        return self.epochs * math.ceil(sequences / self.batch_size)
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "as-run": {},
