@@ -9,13 +9,14 @@ import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from motifk8s.cell import cores
+from motifk8s.errors import Problem
 from motifk8s.version import code_version
 
 # Where make bench writes.
@@ -26,6 +27,14 @@ LIBRARIES = (
 )  # fmt: skip
 # What a processor can do at once decides how fast all of this is.
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
+
+
+def told_in_a_line(main: Callable[[], None]) -> None:
+    """Run a benchmark; what a user can mend ends it with a sentence, not with a traceback."""
+    try:
+        main()
+    except Problem as error:
+        raise SystemExit(str(error)) from error
 
 
 def _field(path: str, name: str) -> str | None:

@@ -337,4 +337,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    machine.told_in_a_line(main)

@@ -183,6 +183,8 @@ def cases_of(study: Study, data: str, names: Sequence[str]) -> list[Case]:
         name, _, length = text.partition("@")
         if name not in study.models:
             raise SystemExit(f"{name}: study {study.name} has {', '.join(study.models)}")
+        if length and not (length.isdecimal() and int(length)):
+            raise SystemExit(f"{text}: {length!r} is not a length in bp, as in {name}@{own}")
         bp = int(length or own)
         label = study.models[name].label or name
         label += f", {bp:,} nt" if bp != own else ""
@@ -300,4 +302,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    machine.told_in_a_line(main)

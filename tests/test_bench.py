@@ -109,6 +109,29 @@ def test_the_fastest_setting_is_taken_and_hopeless_ones_are_not_tried() -> None:
     assert probe("it fails", "it fails")[0] is None
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("training.py", "--models cnn-26", "cnn-26: study koo2019-synthetic has cnn-1,"),
+        ("training.py", "--models cnn-25@0", "'0' is not a length in bp"),
+        ("training.py", "--models cnn-25@5 --quick", "need 86 bp, but sequences have 5"),
+        ("training.py", "--study no-such", "no-such"),
+        ("stages.py", "--study no-such", "no-such"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(
+    tmp_path: Path, script: str, arguments: str, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *arguments.split(), "--out", str(tmp_path),
+         *(["--frameworks", "ours"] if script == "training.py" else [])],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert said in line
+
+
 def test_what_is_in_no_stage_is_told() -> None:
     frame = stages.by_stage({"training": 8.0, "start": 1.0}, 10.0)
     found = dict(zip(frame.name, zip(frame.seconds, frame.share, strict=True), strict=True))
