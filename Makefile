@@ -69,7 +69,7 @@ test: .venv/dev.stamp ## Run the tests
 
 test-cluster: .venv/dev.stamp ## Run the tests of Docker and of a cluster that holds TEST_IMAGE
 	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
-	  $(BIN)/python -m pytest tests/test_images.py tests/test_chart.py tests/test_e2e.py $(ARGS)
+	  $(BIN)/python -m pytest tests/system $(ARGS)
 
 test-image: docker ## Run the tests in the image, as any user and with a read-only root
 	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .

@@ -47,7 +47,7 @@ def bases_of(kind: int, wide: int) -> np.ndarray:
 
 def columns() -> dict[str, int]:
     """Column of each of the paper's labels."""
-    from motifk8s.study import load
+    from motifk8s.study.study import load
 
     return {name: c.column for name, c in load("koo2019").datasets["invivo"].classes.items()}
 
@@ -105,8 +105,8 @@ def label_block(kept: np.ndarray, start: int) -> np.ndarray:
 def run_import(folder: Path, out: Path) -> None:
     """Import under the limit; print seconds and peak memory as JSON."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
-    from motifk8s.deepsea import import_bundle
-    from motifk8s.study import load
+    from motifk8s.data.deepsea import import_bundle
+    from motifk8s.study.study import load
 
     began = time.perf_counter()
     facts = import_bundle(str(folder), load("koo2019").datasets["invivo"], out)

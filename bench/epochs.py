@@ -22,7 +22,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from motifk8s.specs import Model, Training
+from motifk8s.study.specs import Model, Training
 
 VALID_ROWS = 500  # of a batch of the validation part, in all three
 Parts = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -330,7 +330,7 @@ def train_torch(task: dict[str, Any], spec: Model, settings: Training, clock: Cl
 
 def start_ours(threads: int) -> str:
     """Import what a cell trains with, and compute something; tell the device."""
-    from motifk8s import devices, models, training  # noqa: F401
+    from motifk8s.training import devices
 
     device = devices.setup(threads)
     _multiply()
@@ -339,7 +339,8 @@ def start_ours(threads: int) -> str:
 
 def train_ours(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
     """Train as a cell does, with its checkpoints in a file."""
-    from motifk8s import devices, models, training
+    from motifk8s.training import devices, models
+    from motifk8s.training import loop as training
 
     train, valid = read(task["data"])
     clock.lap()

@@ -14,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 
-from motifk8s import cell, data, estimate, grid, marker
-from motifk8s.store import open_store
-from motifk8s.study import load
+from motifk8s.cells import cell, estimate, marker
+from motifk8s.cells import plan as grid
+from motifk8s.data import stored as data
+from motifk8s.store.base import open_store
+from motifk8s.study.study import load
 
 
 def main() -> None:

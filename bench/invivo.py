@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-import bundles
+from helpers import bundles
 
 STUDY = Path(__file__).with_name("invivo.yaml")
 LENGTH = 1000
@@ -61,9 +61,9 @@ def make(folder: Path, train: int) -> None:
 
 def strand(kept: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes (N, L) of A C G T, 4 for unknown, and labels (N, 919) of the forward strands."""
-    from motifk8s.deepsea import KEPT, POSITIVES
-    from motifk8s.motifs import jaspar_motif
-    from motifk8s.study import load
+    from motifk8s.data.deepsea import KEPT, POSITIVES
+    from motifk8s.motifs.motif import jaspar_motif
+    from motifk8s.study.study import load
 
     rng = np.random.default_rng(seed)
     [spec] = load(str(STUDY)).datasets.values()

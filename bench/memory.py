@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="rows to train on")
     args = parser.parse_args()
 
-    from motifk8s import devices, models, study
+    from motifk8s.study import study
+    from motifk8s.training import devices, models
 
     devices.setup(1)
     import keras

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from motifk8s import measured, rates
-from motifk8s.specs import Conv, Model, Training
-from motifk8s.store import open_store
-from motifk8s.study import load
+from motifk8s.cells import measured, rates
+from motifk8s.store.base import open_store
+from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.study.study import load
 
 CLASSES = 12
 VALID = 7  # sequences to train on for each to validate on, as in the paper
@@ -70,7 +70,8 @@ def measure(model: Model, length: int, batch_size: int, rows: int) -> tuple[floa
     """CPU seconds of an epoch, once compiled; and of forward passes, as a share of training's."""
     import keras
 
-    from motifk8s import devices, models, training
+    from motifk8s.training import devices, models
+    from motifk8s.training import loop as training
 
     source = np.random.default_rng(0)
     codes = source.integers(0, 4, (rows, length), dtype=np.uint8)
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="of 200 bp (%(default)s)")
     args = parser.parse_args()
 
-    from motifk8s import devices
+    from motifk8s.training import devices
 
     devices.setup(1)
     names, amounts, took, forward = [], [], [], []

@@ -25,9 +25,9 @@ import machine
 import numpy as np
 import pandas as pd
 
-from motifk8s.cell import cores, folder
-from motifk8s.store import open_store
-from motifk8s.study import load
+from motifk8s.cells.cell import cores, folder
+from motifk8s.store.base import open_store
+from motifk8s.study.study import load
 
 FILES = ("model.keras", "filters.h5", "metrics.json")  # of the cell, for the steps
 ROWS, LENGTH, CLASSES = 270_382, 1_000, 12  # of the paper's in vivo data
@@ -45,13 +45,13 @@ class Given:
 
     def dataset(self) -> Any:
         """The cell's data."""
-        from motifk8s.data import load_dataset
+        from motifk8s.data.stored import load_dataset
 
         return load_dataset(self.study, self.cell.dataset, open_store(str(self.here / "store")))
 
     def keras(self) -> Any:
         """Keras, set up as in a cell."""
-        from motifk8s import devices
+        from motifk8s.training import devices
 
         devices.setup(self.threads)
         import keras
@@ -64,7 +64,7 @@ class Given:
 
     def filters(self) -> Any:
         """Its filters, by layer."""
-        from motifk8s import readout
+        from motifk8s.filters import layer_motifs as readout
 
         return readout.read_filters(self.here / "filters.h5")
 
@@ -91,7 +91,7 @@ class Watch:
 
 def imports(given: Given, watch: Watch) -> None:
     """TensorFlow, or the other backend, as a cell imports it."""
-    from motifk8s import devices
+    from motifk8s.training import devices
 
     with watch("import of TensorFlow, and setup"):
         devices.setup(given.threads)
@@ -100,7 +100,7 @@ def imports(given: Given, watch: Watch) -> None:
 
 def filters(given: Given, watch: Watch) -> None:
     """Filters of every layer before the first pooling; tracing and compiling included."""
-    from motifk8s import readout
+    from motifk8s.filters import layer_motifs as readout
 
     model, (codes, _) = given.model(), given.dataset().part("test")
     n, length = codes.shape
@@ -110,7 +110,9 @@ def filters(given: Given, watch: Watch) -> None:
 
 def matches(given: Given, watch: Watch) -> None:
     """Tomtom, and what a cell adds to it: fractions by chance, MEME files."""
-    from motifk8s import matches, motifs, readout
+    from motifk8s.filters import layer_motifs as readout
+    from motifk8s.motifs import matches
+    from motifk8s.motifs import motif as motifs
 
     rule, spec, found = given.study.motifs, given.study.matches, given.filters()
     with watch("reading the database of motifs"):
@@ -125,7 +127,7 @@ def matches(given: Given, watch: Watch) -> None:
 
 def logos(given: Given, watch: Watch) -> None:
     """Logos, matplotlib's import included."""
-    from motifk8s import readout
+    from motifk8s.filters import layer_motifs as readout
 
     found, layers = given.filters(), given.layers()
     number = sum(len(layer.dead) for layer in found.values())
@@ -135,7 +137,7 @@ def logos(given: Given, watch: Watch) -> None:
 
 def analysis(given: Given, watch: Watch) -> None:
     """What is asked beyond the paper."""
-    from motifk8s import analysis
+    from motifk8s.filters import analysis
 
     model, dataset, found = given.model(), given.dataset(), given.filters()
     labels = {name: layer["labels"] for name, layer in given.layers().items()}
@@ -145,7 +147,8 @@ def analysis(given: Given, watch: Watch) -> None:
 
 def checkpoint(given: Given, watch: Watch) -> None:
     """One checkpoint: the state's way to the host, and to bytes."""
-    from motifk8s import devices, models, training
+    from motifk8s.training import devices, models
+    from motifk8s.training import loop as training
 
     keras, dataset = given.keras(), given.dataset()
     settings = given.study.training_for(given.cell.dataset)
@@ -163,7 +166,7 @@ def checkpoint(given: Given, watch: Watch) -> None:
 
 def storage(given: Given, watch: Watch) -> None:
     """A data set as large as the paper's in vivo one, of random bases, which compress least."""
-    from motifk8s import datasets
+    from motifk8s.data import datasets
 
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (given.rows, LENGTH), np.uint8)
@@ -210,7 +213,7 @@ def motifk8s(*args: object) -> float:
 
 def run_cell(study: str, cell: str, here: Path, threads: Sequence[object]) -> pd.DataFrame:
     """Run one cell; seconds by stage, and of the command beyond all stages."""
-    from motifk8s import marker
+    from motifk8s.cells import marker
 
     loaded = load(study)
     store = here / "store"

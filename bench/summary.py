@@ -188,7 +188,7 @@ def draw(frame: pd.DataFrame, paths: Sequence[Path]) -> None:
     """Bars of medians, with lines from the least to the most, for time and for memory."""
     from matplotlib.figure import Figure
 
-    from motifk8s.logos import FONT, save
+    from motifk8s.motifs.logos import FONT, save
 
     names = list(dict.fromkeys(frame.name))
     labels = list(dict.fromkeys(frame.label))

@@ -29,10 +29,10 @@ import numpy as np
 import summary
 from summary import FRAMEWORKS, Probe, words
 
-from motifk8s import datasets
-from motifk8s.cell import cores
-from motifk8s.specs import Model
-from motifk8s.study import Study, load
+from motifk8s.cells.cell import cores
+from motifk8s.data import datasets
+from motifk8s.study.specs import Model
+from motifk8s.study.study import Study, load
 
 MODELS = "cnn-1,cnn-2,cnn-25,cnn-50-s2,cnn-25@1000"
 FEW = 500  # sequences with --quick

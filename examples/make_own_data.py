@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from motifk8s.datasets import Dataset, write
-from motifk8s.sequences import encode
+from motifk8s.data.datasets import Dataset, write
+from motifk8s.data.sequences import encode
 
 CLASSES = {"SRF": "CCATATAAGG", "YY1": "CAAGATGGCGGC"}
 N, LENGTH = 2_000, 101

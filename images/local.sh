@@ -47,5 +47,5 @@ if [ -t 0 ] && [ -t 2 ]; then terminal='--interactive --tty'; fi
   docker run $terminal "$@" "$image" jobs/dataset.py "$study" "${cell%%/*}"
   docker run $terminal "$@" "$image" jobs/cell.py "$study" "$cell"
 }
-name='import sys; from motifk8s.study import load; print(load(sys.argv[1]).name)'
+name='import sys; from motifk8s.study.study import load; print(load(sys.argv[1]).name)'
 echo "$store/$(docker run "$@" "$image" -c "$name" "$study")/cells/$cell"

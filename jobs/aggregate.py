@@ -2,7 +2,7 @@
 
 import sys
 
-from motifk8s.cli import main
+from motifk8s.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main(["aggregate", *sys.argv[1:]]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tiny import study_file
+from helpers.tiny import study_file
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ class Here:
         self.capsys = capsys
 
     def __call__(self, *args: object) -> tuple[int, str, str]:
-        from motifk8s.cli import main
+        from motifk8s.cli.main import main
 
         self.capsys.readouterr()
         code = main([str(arg) for arg in args])
@@ -35,7 +35,7 @@ class Here:
 
 @pytest.fixture
 def one_thread(monkeypatch):
-    from motifk8s import devices
+    from motifk8s.training import devices
 
     setup = devices.setup
     monkeypatch.setattr(devices, "setup", lambda threads=None: setup(1))
@@ -52,9 +52,11 @@ def finished(tmp_path_factory) -> Path:
 
     The study file lies beside it: ``tiny.yaml``.
     """
-    from motifk8s import cell, data, devices
-    from motifk8s.store import FolderStore
-    from motifk8s.study import load
+    from motifk8s.cells import cell
+    from motifk8s.data import stored as data
+    from motifk8s.store.base import FolderStore
+    from motifk8s.study.study import load
+    from motifk8s.training import devices
 
     folder = tmp_path_factory.mktemp("finished")
     study = load(str(study_file(folder / "tiny.yaml")))
@@ -80,7 +82,7 @@ def tiny(finished, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def keras() -> ModuleType:
     """Keras, set up once for all tests that use it directly, with one thread as above."""
-    from motifk8s import devices
+    from motifk8s.training import devices
 
     devices.setup(1)
     import keras

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import toy
-from tiny import ROOT, study_file
+from helpers import toy
+from helpers.tiny import ROOT, study_file
 
-from motifk8s.specs import Conv, Model, Training
+from motifk8s.study.specs import Conv, Model, Training
 
 if not (ROOT / "bench").is_dir():
     pytest.skip("the benchmarks are not part of an image", allow_module_level=True)

@@ -16,10 +16,16 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from motifk8s import analysis, cli, errors, grid, matches, published, tables
-from motifk8s.cell import STAGES
-from motifk8s.datasets import describe, read
-from motifk8s.study import builtin_names, json_schema, load, loads
+from motifk8s import errors
+from motifk8s.cells import plan as grid
+from motifk8s.cells.cell import STAGES
+from motifk8s.cli import main as cli
+from motifk8s.data.datasets import describe, read
+from motifk8s.filters import analysis
+from motifk8s.motifs import matches
+from motifk8s.report import comparison as published
+from motifk8s.report import tables
+from motifk8s.study.study import builtin_names, json_schema, load, loads
 
 ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
@@ -146,7 +152,7 @@ def test_files_named_exist(page: str) -> None:
 
 def code() -> dict[str, str]:
     """Files that know of the environment: the package, the chart, the images."""
-    files = [*PACKAGE.glob("*.py"), *CHART.rglob("*"), *(ROOT / "images").glob("*")]
+    files = [*PACKAGE.rglob("*.py"), *CHART.rglob("*"), *(ROOT / "images").glob("*")]
     return {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8") for f in files if f.is_file()}
 
 
@@ -157,7 +163,7 @@ def test_every_variable_is_told() -> None:
     assert told == read
     table = rows("docs/kubernetes.md", "variable")[0]
     told = {word for row in table[1:] for word in words(row[0])}
-    cluster = code()["python/motifk8s/cluster.py"]
+    cluster = code()["python/motifk8s/cluster/client.py"]
     assert told == set(re.findall(r'environ(?:\.get\(|\[)"(ARGO_[A-Z_]+)"', cluster))
 
 
@@ -200,7 +206,7 @@ def test_values_files_in_the_pages_fit_the_schema() -> None:
 def messages() -> list[str]:
     """Strings of the package, with a line end for each part that differs; lines of the rest."""
     found = []
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
         for node in nodes:
@@ -327,7 +333,7 @@ def test_every_key_is_told_with_its_default() -> None:
 
 
 def test_presets_are_told() -> None:
-    from motifk8s.specs import Analysis, Motifs, Training
+    from motifk8s.study.specs import Analysis, Motifs, Training
 
     found = dict(zip(KEYS_TABLES, rows("docs/studies.md", "key"), strict=True))
     for spec, preset in ((Training, "as-written"), (Motifs, "as-written"), (Analysis, "none")):

@@ -1,0 +1,245 @@
+"""What a person at a terminal sees: progress bars, tables, and where the results are."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from motifk8s.cells.plan import Aggregate, State
+    from motifk8s.store.base import Store
+    from motifk8s.study.study import Study
+
+SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
+STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
+
+
+def new_console() -> Console:
+    """What tables are printed with: 100 columns where there is no terminal."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = 100
+    return console
+
+
+def new_bars() -> Bars:
+    """Bars on standard error, each with a field `info`; disabled where there is no terminal."""
+    console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[info]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class Progress:
+    """A bar for the study and one for each running cell; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.bars = new_bars()
+        self.console = self.bars.console
+        self.tasks: dict[str, Any] = {}
+        self.said: dict[str, float] = {}
+        self.all: Any = None
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def begin(self, cells: int) -> None:
+        """Show a bar for all cells of the run."""
+        if cells:
+            self.all = self.bars.add_task("cells", total=cells, info="")
+
+    def started(self, cell: str) -> None:
+        """Show a bar for a cell."""
+        self.tasks[cell] = self.bars.add_task(cell, total=None, info="starting")
+        self.said[cell] = time.monotonic()
+
+    def epoch(self, cell: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
+        """Move a cell's bar."""
+        info = f"loss {row['val_loss']:.4f} AUROC {row['val_auroc']:.3f}"
+        self.bars.update(self.tasks[cell], completed=epoch, total=epochs, info=info)
+        now = time.monotonic()
+        if self.bars.disable and now - self.said[cell] >= SECONDS_BETWEEN_LINES:
+            self.said[cell] = now
+            self._say(cell, f"epoch {epoch} of at most {epochs}, validation {info}")
+
+    def note(self, cell: str, text: str) -> None:
+        """Say something about a cell, or a data set."""
+        self._say(cell, text, style="yellow")
+
+    def finished(self, cell: str, metrics: dict[str, Any]) -> None:
+        """Say in one line what a cell came to."""
+        layers = ", ".join(
+            f"{name} {layer['match_truth']:.3f}" for name, layer in metrics["layers"].items()
+        )
+        text = (
+            f"AUROC {metrics['auroc']:.3f}, truth match {layers}, best epoch "
+            f"{metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.0f} s"
+        )
+        self._end(cell, text)
+
+    def failed(self, cell: str, reason: str) -> None:
+        """Say in one line why a cell, or a data set, failed."""
+        self._end(cell, f"failed: {last_line(reason)}", style="red")
+
+    def _end(self, cell: str, text: str, style: str = "") -> None:
+        self._say(cell, text, style)
+        if cell in self.tasks:
+            self.bars.remove_task(self.tasks.pop(cell))
+            if self.all is not None:
+                self.bars.advance(self.all)
+
+    def _say(self, cell: str, text: str, style: str = "") -> None:
+        self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
+
+
+def last_line(text: str) -> str:
+    """The last line, which is what a traceback comes to."""
+    return " ".join(text.strip().splitlines()[-1:])
+
+
+def print_plan(study: Study, store: Store, states: list[State]) -> None:
+    """Print the grid: for each model how many of its trials stand where, and why."""
+    console = new_console()
+    seen = Counter(s.state for s in states)
+    shown = [k for k in STATES if seen[k] or k in ("done", "missing")]
+    table = Table(
+        "data set",
+        "model",
+        title=f"{study.name} in {store.url}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
+    for kind in shown:
+        table.add_column(kind, justify="right")
+    above = ""
+    for dataset, model in dict.fromkeys((s.cell.dataset, s.cell.model) for s in states):
+        if above and dataset != above:
+            table.add_section()
+        counts = Counter(
+            s.state for s in states if (s.cell.dataset, s.cell.model) == (dataset, model)
+        )
+        name = dataset if dataset != above else ""
+        table.add_row(name, model, *(str(counts[k] or "") for k in shown))
+        above = dataset
+    table.add_section()
+    table.add_row("all", "", *(str(seen[k]) for k in shown))
+    console.print(table)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for state in states:
+        if state.reason:
+            key = (state.state, last_line(state.reason))
+            reasons.setdefault(key, []).append(state.cell.id)
+    for (kind, reason), cells in reasons.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        console.print(f"{kind}: {cells[0]}{more}: {reason}", soft_wrap=True)
+
+
+def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
+    """Print what a data set holds."""
+    console = new_console()
+    counts = facts["sequences"]
+    console.print(
+        f"{name}: {counts['train']} training, {counts['valid']} validation, {counts['test']} test "
+        f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
+        soft_wrap=True,
+    )
+    table = Table("positives", box=box.SIMPLE_HEAD, show_edge=False)
+    for part in ("training", "validation", "test"):
+        table.add_column(part, justify="right")
+    for label, parts in facts["positives"].items():
+        table.add_row(label, *(str(parts[part]) for part in ("train", "valid", "test")))
+    console.print(table)
+    console.print(place, soft_wrap=True)
+
+
+def print_layers(layers: dict[str, Any], out: Path) -> None:
+    """Print what the filters of each layer match."""
+    console = new_console()
+    for name, layer in layers.items():
+        console.print(
+            f"{name}: {layer['n_filters']} filters, {layer['match_any']:.3f} match a known motif, "
+            f"{layer['dead']} dead"
+        )
+        for motif, label in layer["labels"].items():
+            console.print(f"  {motif}  {label['target']}  E {label['evalue']:.2g}")
+    console.print(f"motifs, hits and logos: {out}", soft_wrap=True)
+
+
+def print_results(study: Study, made: Aggregate) -> None:
+    """Print the study's table, as far as it goes, then where its results and its report are."""
+    console = new_console()
+    finished = made.table[made.table.trials > 0]
+    for dataset in dict.fromkeys(finished.dataset):
+        rows = finished[finished.dataset == dataset].to_dict("records")
+        console.print(_results(study, dataset, rows), "")
+    for path in ("tables/results.csv", "report.html"):
+        console.print(made.outputs[path], soft_wrap=True)
+
+
+def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
+    """One data set's table, less than 80 columns wide with the paper's architectures."""
+    from motifk8s.report.comparison import plus_minus, truth_word
+
+    table = Table(
+        title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    deeper = any(row["layer"] != "conv1" for row in rows)
+    partial = any(row["trials"] != row["planned"] for row in rows)
+    paper = any(row["published_match_truth_kind"] for row in rows)
+    word = {"ground-truth": "truth"}.get(word := truth_word(study, dataset), word)
+    table.add_column("", no_wrap=True)
+    if deeper:
+        table.add_column("layer")
+    for header in ("n", "AUROC", "any", word):
+        table.add_column(header, justify="right", no_wrap=True)
+    if paper:
+        table.add_column(f"{word}, paper")
+    for row in rows:
+        first = row["layer"] == "conv1"
+        n = f"{row['trials']}/{row['planned']}" if partial else str(row["trials"])
+        # A score of the model is printed once, with its first layer.
+        model = [row["label"], n, plus_minus(row["auroc_mean"])] if first else [""] * 3
+        table.add_row(
+            model[0],
+            *[row["layer"]] * deeper,
+            *model[1:],
+            plus_minus(row["match_any_mean"], row["match_any_sd"]),
+            plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
+            *[_paper(row)] * paper,
+        )
+    return table
+
+
+def _paper(row: Any) -> str:
+    from motifk8s.report.comparison import plus_minus
+
+    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
+    mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
+    # A published 0.93 must not read 0.930.
+    digits = 2 if math.isnan(sd) and round(mean, 2) == mean else 3
+    return sign + plus_minus(mean, sd, digits)

@@ -1,0 +1,399 @@
+"""Data sets: made (synthetic), kept (HDF5) and read (ours, or the reference code's layout).
+
+In memory a data set is its base codes, labels and split; one-hot happens later, on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from motifk8s.data.sequences import UNKNOWN, from_one_hot
+from motifk8s.data.synthetic import sample
+from motifk8s.errors import InputError, Problem
+from motifk8s.motifs.motif import jaspar_motif
+
+if TYPE_CHECKING:
+    from motifk8s.study.study import Synthetic
+
+FORMAT = "motifk8s-dataset"
+VERSION = 1
+PARTS = ("train", "valid", "test")
+LAYOUTS = (
+    "a data set holds codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
+    "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
+)
+#: One embedded motif: row of the sequence, index of its class, first base (0-based), +1 or -1.
+EMBEDDED = np.dtype([("sequence", "<i4"), ("class", "u1"), ("start", "<i4"), ("strand", "i1")])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Sequences with binary labels, in three parts.
+
+    Attributes
+    ----------
+    codes : (N, L) uint8
+        A C G T = 0 1 2 3; 4 is an unknown base.
+    labels : (N, C) int8
+        1 positive, 0 negative, -1 unknown.
+    split : (N,) uint8
+        0 train, 1 valid, 2 test.
+    classes : tuple of str
+        Names of the C classes.
+    embedded : (M,) array of EMBEDDED or None
+        Where motifs were embedded (synthetic data), by sequence, then start. On strand -1 the
+        reverse complement of the class's PPM begins at `start`.
+    """
+
+    codes: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    classes: tuple[str, ...]
+    embedded: np.ndarray | None = None
+
+    def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (n, L) and labels (n, C) of "train", "valid" or "test".
+
+        These are views, not copies, where the part's rows lie together.
+        """
+        rows = np.flatnonzero(self.split == PARTS.index(name))
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            together = slice(rows[0], rows[-1] + 1)
+            return self.codes[together], self.labels[together]
+        return self.codes[rows], self.labels[rows]
+
+    @cached_property
+    def data_hash(self) -> str:
+        """SHA-256 (hex) of the content; the same for every file that holds it."""
+        digest = hashlib.sha256()
+        header = [FORMAT, VERSION, list(self.codes.shape), list(self.classes)]
+        digest.update(json.dumps(header).encode())
+        for array, dtype in (
+            (self.codes, np.dtype("u1")),
+            (self.labels, np.dtype("i1")),
+            (self.split, np.dtype("u1")),
+            (self.embedded, EMBEDDED),
+        ):
+            if array is None:
+                digest.update(b"none")
+            else:
+                data = np.ascontiguousarray(array, dtype)
+                digest.update(f"{len(data)} rows".encode())
+                digest.update(data.view(np.uint8).data)
+        return digest.hexdigest()
+
+
+def synthesize(spec: Synthetic, seed: int) -> Dataset:
+    """Make the synthetic data set of the paper (Methods, "Synthetic data").
+
+    Each sequence gets one or more PWMs, drawn with replacement from those of all classes, forward
+    and reverse complement (see `synthetic.sample`). A label says that the class's motif is there,
+    in either orientation. Rows are independent draws, so the random split is simply the first
+    rows for training, the next for validation, the rest for the test.
+
+    Parameters
+    ----------
+    spec : Synthetic
+        `n_sequences`, `length` (bp), `release`, `motifs_per_sequence` (weights of 1, 2, 3, ...),
+        `split` (fractions), `classes` (name to JASPAR ids, of which the first is embedded).
+    seed : int
+        The data set's seed, at least 0. The same seed gives the same content everywhere.
+
+    Raises
+    ------
+    InputError
+        If the motifs may not fit into the length, or a class lacks positives or negatives in the
+        training or test part.
+    """
+    n, names = spec.n_sequences, tuple(spec.classes)
+    ppms = [jaspar_motif(ids[0], spec.release).ppm for ids in spec.classes.values()]
+    models = [oriented for ppm in ppms for oriented in (ppm, ppm[::-1, ::-1])]
+    codes, sequence, model, start = sample(models, spec.motifs_per_sequence, n, spec.length, seed)
+
+    labels = np.zeros((n, len(names)), np.int8)
+    labels[sequence, model // 2] = 1
+    split = np.full(n, 2, np.uint8)
+    split[: round(n * (spec.split[0] + spec.split[1]))] = 1
+    split[: round(n * spec.split[0])] = 0
+    embedded = np.empty(len(model), EMBEDDED)
+    embedded["sequence"], embedded["start"] = sequence, start
+    embedded["class"], embedded["strand"] = model // 2, 1 - 2 * (model % 2)
+    dataset = Dataset(codes, labels, split, names, embedded)
+    check(dataset, "synthetic data")
+    return dataset
+
+
+def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any] | None) -> None:
+    """Write a data set as HDF5, atomically; the same data and spec give the same bytes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : path
+        The file; an existing one is replaced.
+    spec : mapping or None
+        What the data set was made from (plain JSON), kept beside it.
+
+    Raises
+    ------
+    Problem
+        If the file cannot be written (no such folder, no permission, disk full).
+    """
+    # HDF5 handles a full disk badly, so the file is made in memory and written in one go.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["spec"] = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+        file.attrs["data_hash"] = dataset.data_hash
+        _store(file, "codes", dataset.codes.astype(np.uint8, copy=False))
+        _store(file, "labels", dataset.labels.astype(np.int8, copy=False))
+        _store(file, "split", dataset.split.astype(np.uint8, copy=False))
+        names = np.array([name.encode() for name in dataset.classes])
+        text = h5py.string_dtype("utf-8", names.dtype.itemsize)
+        file.create_dataset("classes", data=names.astype(text))
+        if dataset.embedded is not None:
+            _store(file, "embedded", dataset.embedded.astype(EMBEDDED, copy=False))
+    _replace(Path(path), image.getbuffer())
+
+
+def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
+    """Store one array, compressed in chunks of about 1 MB."""
+    options: dict[str, Any] = {}
+    if data.size:  # nothing cannot be cut into chunks
+        rows = min(len(data), max(1, 2**20 * len(data) // data.nbytes))
+        # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
+        options = {"chunks": (rows, *data.shape[1:]), "compression": "gzip", "compression_opts": 2}
+    file.create_dataset(name, data=data, **options)
+
+
+def _replace(path: Path, data: memoryview) -> None:
+    """Put `data` at `path` in one step, leaving nothing else whatever happens."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Problem(f"{path}: cannot write the data set: {error.strerror}") from error
+    finally:
+        with suppress(OSError):  # it is gone, or never was
+            temporary.unlink()
+
+
+def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:
+    """Read a data set from HDF5: ours, or the layout of the reference code.
+
+    The latter is `X_train` (N, 4, L) or (N, L, 4), one-hot with all-zero columns for unknown
+    bases, `Y_train` (N, C), and the same for `valid` and `test`; it is read in blocks, so the
+    one-hot data are never in memory as a whole.
+
+    Parameters
+    ----------
+    path : path
+    classes : sequence of str, optional
+        Names of the classes in the order of the labels. Our files hold names, which must then be
+        these; in the reference layout the default is class_0, class_1, ...
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another layout, arrays do not fit each other or hold
+        impossible values, or a class has no positives or no negatives in the training or test set.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, not an HDF5 file")
+        # Files are replaced as a whole, so no lock is needed; some network folders have none.
+        with h5py.File(path, locking=False) as file:
+            if file.attrs.get("format") == FORMAT:
+                dataset, stored = _read_ours(file, path)
+            else:
+                dataset, stored = _read_reference(file, path), None
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such data set file") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to read it") from error
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # all h5py's
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not an HDF5 file, or truncated or damaged ({reason})") from error
+    if classes is not None:
+        here, given = ", ".join(dataset.classes), ", ".join(classes)
+        if len(classes) != (number := dataset.labels.shape[1]):
+            raise InputError(f"{path}: has {number} classes ({here}), not {len(classes)} ({given})")
+        if stored is not None and tuple(classes) != dataset.classes:
+            raise InputError(f"{path}: its classes are {here}, in this order, not {given}")
+        dataset = replace(dataset, classes=tuple(classes))
+    check(dataset, str(path))
+    if stored not in (None, dataset.data_hash):
+        raise InputError(f"{path}: content does not match its data_hash; make or copy it again")
+    return dataset
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Count what a data set holds.
+
+    Returns
+    -------
+    dict
+        `length` in bp; `sequences` by part; `positives` and `unknown_labels` by class and part;
+        `sequences_with_n`, those with an unknown base; `data_hash`.
+    """
+    labels = {part: dataset.part(part)[1] for part in PARTS}
+
+    def count(value: int) -> dict[str, dict[str, int]]:
+        return {
+            name: {part: int((labels[part][:, i] == value).sum()) for part in PARTS}
+            for i, name in enumerate(dataset.classes)
+        }
+
+    return {
+        "length": dataset.codes.shape[1],
+        "sequences": {part: len(labels[part]) for part in PARTS},
+        "positives": count(1),
+        "unknown_labels": count(-1),
+        "sequences_with_n": sum(
+            int((dataset.codes[rows] == UNKNOWN).any(axis=1).sum())
+            for rows in _blocks(dataset.codes.shape)
+        ),
+        "data_hash": dataset.data_hash,
+    }
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut the rows of an array into blocks of about four million elements."""
+    rows = max(1, 2**22 // max(1, math.prod(shape[1:])))
+    return (slice(i, min(i + rows, shape[0])) for i in range(0, shape[0], rows))
+
+
+def _member(file: h5py.File, path: Path, name: str, axes: str, dtype: Any) -> h5py.Dataset:
+    """Find one array of a file; `dtype` is a numpy dtype, "numbers" or "text"."""
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{path}: has no dataset {name}; {LAYOUTS}")
+    if dtype == "numbers":
+        fits = found.dtype.kind in "fiub"
+    elif dtype == "text":
+        fits = h5py.check_string_dtype(found.dtype) is not None
+    else:
+        fits = found.dtype == dtype
+    if not fits or found.ndim != len(axes.split()):
+        raise InputError(
+            f"{path}: {name} is {found.dtype} of shape {found.shape}; "
+            f"it must be {dtype} of shape ({', '.join(axes.split())})"
+        )
+    return found
+
+
+def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
+    """Read our layout; also the hash that the file holds."""
+    if (version := file.attrs.get("version")) != VERSION:
+        raise InputError(
+            f"{path}: is of version {version}, but this program reads version {VERSION}; "
+            "make it again, or use the program that made it"
+        )
+    codes = _member(file, path, "codes", "N L", np.dtype("u1"))
+    labels = _member(file, path, "labels", "N C", np.dtype("i1"))
+    split = _member(file, path, "split", "N", np.dtype("u1"))
+    classes = _member(file, path, "classes", "C", "text")
+    embedded = _member(file, path, "embedded", "M", EMBEDDED)[...] if "embedded" in file else None
+    names = tuple(classes.asstr()[...].tolist())
+    dataset = Dataset(codes[...], labels[...], split[...], names, embedded)
+    return dataset, str(file.attrs.get("data_hash"))
+
+
+def _read_reference(file: h5py.File, path: Path) -> Dataset:
+    """Read the reference code's layout, block by block."""
+    arrays = [
+        (
+            _member(file, path, f"X_{part}", "N 4 L", "numbers"),
+            _member(file, path, f"Y_{part}", "N C", "numbers"),
+        )
+        for part in PARTS
+    ]
+    shape, classes = arrays[0][0].shape[1:], arrays[0][1].shape[1]
+    for x, y in arrays:
+        if x.shape[1:] != shape or y.shape != (len(x), classes):
+            raise InputError(
+                f"{path}: {x.name[1:]} {x.shape} and {y.name[1:]} {y.shape} do not fit each "
+                f"other or X_train {arrays[0][0].shape} and Y_train {arrays[0][1].shape}"
+            )
+    if 4 not in shape:
+        raise InputError(f"{path}: X_train is {arrays[0][0].shape}, not (N, 4, L) or (N, L, 4)")
+    split = np.repeat(np.arange(3, dtype=np.uint8), [len(x) for x, _ in arrays])
+    codes = np.empty((len(split), shape[1] if shape[0] == 4 else shape[0]), np.uint8)
+    labels = np.empty((len(split), classes), np.int8)
+    done = 0
+    for x, y in arrays:
+        for rows in _blocks(x.shape):
+            into = slice(done + rows.start, done + rows.stop)
+            try:
+                codes[into] = from_one_hot(x[rows], rows.start)
+            except InputError as error:
+                raise InputError(f"{path}: {x.name[1:]}: {error}") from None
+            values = y[rows].astype(float)
+            if (wrong := np.argwhere(~np.isin(values, (-1, 0, 1)))).size:
+                row, column = wrong[0]
+                raise InputError(
+                    f"{path}: {y.name[1:]} row {rows.start + row}, class {column} is "
+                    f"{values[row, column]:g}; labels are 1, 0 or -1 (unknown)"
+                )
+            labels[into] = values
+        done += len(x)
+    return Dataset(codes, labels, split, tuple(f"class_{i}" for i in range(classes)))
+
+
+def check(dataset: Dataset, where: str) -> None:
+    """Raise InputError, which begins with `where`, if a data set cannot be used."""
+    codes, labels, split, classes = dataset.codes, dataset.labels, dataset.split, dataset.classes
+    shapes = f"codes {codes.shape}, labels {labels.shape}, split {split.shape}"
+    if not len(codes) == len(labels) == len(split) or labels.shape[1] != len(classes):
+        raise InputError(f"{where}: {shapes} and {len(classes)} class names do not fit each other")
+    if not codes.size or not labels.size:
+        raise InputError(f"{where}: holds no sequences or no classes ({shapes})")
+    if twice := {name for name in classes if classes.count(name) > 1}:
+        raise InputError(f"{where}: class name {min(twice)} is given more than once")
+    for name, array, least, most in (
+        ("codes", codes, 0, UNKNOWN),
+        ("labels", labels, -1, 1),
+        ("split", split, 0, len(PARTS) - 1),
+    ):
+        if array.min() < least or array.max() > most:
+            raise InputError(
+                f"{where}: {name} range from {array.min()} to {array.max()}, "
+                f"but must be {least} to {most}"
+            )
+    for number, part in enumerate(PARTS):
+        if number not in split:
+            raise InputError(f"{where}: the {part} part has no sequences; split the data anew")
+    if dataset.embedded is not None and len(dataset.embedded):
+        ends = {"sequence": len(codes), "class": len(classes), "start": codes.shape[1]}
+        for field, end in ends.items():
+            values = dataset.embedded[field]
+            if values.min() < 0 or values.max() >= end:
+                raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
+    for part in ("train", "test"):
+        known = dataset.part(part)[1]
+        for value, what in ((1, "positive"), (0, "negative")):
+            if (lacking := np.flatnonzero(~(known == value).any(axis=0))).size:
+                raise InputError(
+                    f"{where}: class {classes[lacking[0]]} has no {what} sequence in the {part} "
+                    "part, so its AUROC is undefined; leave the class out or use more sequences"
+                )

@@ -1,0 +1,250 @@
+"""The paper's in vivo data: the part of DeepSEA's training bundle with one of the labels.
+
+Zhou & Troyanskaya 2015, doi:10.1038/nmeth.3547; Koo & Eddy 2019, Methods, "In vivo sequences".
+The bundle has ``train.mat`` (MATLAB 7.3), ``valid.mat`` and ``test.mat`` (MATLAB 5): labels
+`traindata` (N, 919) and one-hot sequences `trainxdata` (N, 4, 1000), likewise valid and test.
+The forward strands come first, then the reverse complements in the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motifk8s.data import datasets
+from motifk8s.data import stored as data
+from motifk8s.data.bundle import URL, located
+from motifk8s.data.datasets import PARTS, Dataset
+from motifk8s.data.download import Progress, quiet
+from motifk8s.data.matlab import Array, open_arrays
+from motifk8s.data.sequences import UNKNOWN
+from motifk8s.errors import InputError
+from motifk8s.store.base import Store
+
+if TYPE_CHECKING:
+    from motifk8s.study.specs import DeepSea
+    from motifk8s.study.study import Study
+
+LABELS = 919
+ONE_BYTE = ("u1", "i1", "b1")
+
+#: Positives in train.mat of the labels that the paper uses, by column.
+POSITIVES = {
+    592: 27_652, 602: 85_354, 344: 19_724, 345: 34_194, 635: 43_528, 636: 87_290,
+    349: 9_792, 642: 22_758, 359: 17_450, 361: 7_528, 661: 4_516, 369: 31_146,
+}  # fmt: skip
+#: Sequences with at least one of them, as the paper says.
+KEPT = {"train": 270_382, "test": 23_768}
+
+#: Base code by the channels that are on: bit 0 is A, then G, C, T, as on disk; 255 is impossible.
+CODES = np.full(16, 255, np.uint8)
+CODES[[0, 1, 2, 4, 8]] = UNKNOWN, 0, 2, 1, 3
+
+
+def import_bundle(
+    source: str,
+    spec: DeepSea,
+    out: Path,
+    *,
+    store: Store | None = None,
+    progress: Progress = quiet,
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Make the data set of a study from DeepSEA's training bundle v0.9.
+
+    Sequences that are positive in at least one of the classes are kept, both strands, in the
+    order of the bundle; its own split stays. Memory is bounded, whatever the size of the bundle.
+
+    Parameters
+    ----------
+    source : str
+        The bundle: a folder with the three files, a ``.tar`` or ``.tar.gz`` of them, an HTTP or
+        S3 URL of either, or a path in `store`. `URL` is the public one.
+    spec : DeepSea
+        Columns of the labels (from 0), names of the classes, `length` in bp.
+    out : path
+        The data set; it appears when it is complete, in place of one that is there.
+    store : Store, optional
+        Where a source that is no local file is looked for.
+    progress : callable
+        Called with what is done, how many bytes of it, and of how many (None: not known).
+    cache : path, optional
+        Folder of unfinished downloads (default: ``$XDG_CACHE_HOME/motifk8s``).
+
+    Returns
+    -------
+    dict
+        As `datasets.describe`; and `source`, `read` (sequences of the bundle by part), and
+        `paper`, the published counts (see `compare`).
+
+    Raises
+    ------
+    InputError
+        The bundle is not there, truncated, damaged, or not what it should be.
+    Problem
+        It cannot be downloaded, or a disk is full.
+    """
+    with located(source, store, progress, cache) as files:
+        dataset, read = _read(files, spec, progress)
+        datasets.check(dataset, source)
+        datasets.write(dataset, out, spec.model_dump(mode="json"))
+    return {**_facts(dataset, spec), "source": source, "read": read}
+
+
+def prepare(
+    study: Study,
+    name: str,
+    store: Store,
+    source: str | None = None,
+    progress: Progress = quiet,
+    *,
+    again: bool = False,
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Put the in vivo data set of a study into the store, and say what it holds.
+
+    One that is there stays, unless a source is given or `again`. See `import_bundle`.
+
+    Raises
+    ------
+    InputError
+        If the study has no such data set or it is of another kind; and as `import_bundle`.
+    """
+    spec = study.datasets.get(name)
+    if spec is None or spec.kind != "deepsea":
+        known = [key for key, value in study.datasets.items() if value.kind == "deepsea"]
+        raise InputError(
+            f"study {study.name} has no data set {name!r} of kind deepsea; "
+            f"it has {', '.join(known) or 'none of this kind'}"
+        )
+    if source is None and not again and data.is_ready(study, name, store):
+        return _facts(data.load_dataset(study, name, store), spec)
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        file = Path(folder) / "data.h5"
+        facts = import_bundle(
+            source or URL, spec, file, store=store, progress=progress, cache=cache
+        )
+        data.publish(study, name, store, file, facts)
+    return facts
+
+
+def compare(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Set the counts of `import_bundle` beside the published ones.
+
+    Returns
+    -------
+    list of dict
+        `what`, `here`, `paper` and `difference`; the last two are None where nothing is published
+        (another selection of labels).
+    """
+    paper = facts["paper"]
+    rows = [
+        (f"{what} sequences", facts["sequences"][part], paper["sequences"].get(part))
+        for part, what in zip(PARTS, ("training", "validation", "test"), strict=True)
+    ]
+    rows += [
+        (f"{name} training positives", facts["positives"][name]["train"], published)
+        for name, published in paper["positives"].items()
+    ]
+    return [
+        {
+            "what": what,
+            "here": here,
+            "paper": published,
+            "difference": None if published is None else here - published,
+        }
+        for what, here, published in rows
+    ]
+
+
+def _facts(dataset: Dataset, spec: DeepSea) -> dict[str, Any]:
+    columns = {name: label.column for name, label in spec.classes.items()}
+    paper = {
+        "sequences": KEPT if set(columns.values()) == set(POSITIVES) else {},
+        "positives": {name: POSITIVES.get(column) for name, column in columns.items()},
+    }
+    return {**datasets.describe(dataset), "paper": paper}
+
+
+def _read(
+    files: dict[str, Path], spec: DeepSea, progress: Progress
+) -> tuple[Dataset, dict[str, int]]:
+    """Read the kept sequences of the three files; also how many sequences each has."""
+    columns = np.array([label.column for label in spec.classes.values()])
+    with contextlib.ExitStack() as stack:
+        opened = {part: stack.enter_context(open_arrays(files[part])) for part in PARTS}
+        # All labels first: what is wrong with the last file shows before the long reading.
+        arrays = {part: _arrays(opened[part], part, files[part], spec.length) for part in PARTS}
+        labels, kept = {}, {}
+        for part, (y, _) in arrays.items():
+            progress(f"labels of {files[part].name}", 0, None)
+            labels[part], kept[part] = _labels(y, columns, f"{files[part]}: {part}data")
+        split = np.repeat(np.arange(3, dtype=np.uint8), [len(kept[part]) for part in PARTS])
+        codes = np.empty((len(split), spec.length), np.uint8)
+        for number, (part, (_, x)) in enumerate(arrays.items()):
+            first, last = np.searchsorted(split, (number, number + 1))
+            where = f"{files[part]}: {part}xdata"
+            _codes(x, kept[part], codes[first:last], where, files[part].name, progress)
+    dataset = Dataset(codes, np.concatenate([*labels.values()]), split, tuple(spec.classes))
+    return dataset, {part: y.shape[1] for part, (y, _) in arrays.items()}
+
+
+def _arrays(found: Any, part: str, path: Path, length: int) -> tuple[Array, Array]:
+    """Labels and sequences of a part, checked for what can be told without reading them."""
+    y, x = found.get(f"{part}data"), found.get(f"{part}xdata")
+    if y is None or x is None:
+        others = [other for other in PARTS if f"{other}xdata" in found]
+        hint = f"it has {', '.join(sorted(map(str, found))[:6]) or 'nothing'}"
+        if others:
+            hint = f"these are the data of {others[0]}.mat; are files swapped?"
+        raise InputError(f"{path}: has no {part}data and {part}xdata; {hint}")
+    rows = y.shape[-1] if y.shape else 0
+    for name, array, shape, said in (
+        (f"{part}data", y, (LABELS, rows), f"(N, {LABELS})"),
+        (f"{part}xdata", x, (length, 4, rows), f"({rows}, 4, {length})"),
+    ):
+        kind = array.dtype
+        if array.shape != shape or not rows or kind is None or kind.str[1:] not in ONE_BYTE:
+            raise InputError(
+                f"{path}: {name} is {kind or 'no plain numbers'} of shape {array.shape[::-1]} (as "
+                f"MATLAB says it); it must be uint8 of shape {said}"
+            )
+    return y, x
+
+
+def _labels(y: Array, columns: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (K, C) of the sequences with at least one, and their rows (K,)."""
+    wanted, order = np.unique(columns, return_inverse=True)
+    labels = y.rows(wanted)  # (C, N)
+    if ((labels != 0) & (labels != 1)).any():
+        row, column = np.argwhere(((labels != 0) & (labels != 1)).T)[0]
+        raise InputError(
+            f"{where}: sequence {row}, label {wanted[column]} is {labels[column, row]}, not 0 or 1"
+        )
+    kept = np.flatnonzero(labels.any(axis=0))
+    return labels[:, kept].T[:, order].astype(np.int8), kept
+
+
+def _codes(
+    x: Array, kept: np.ndarray, codes: np.ndarray, where: str, name: str, progress: Progress
+) -> None:
+    """Fill the codes (K, L) of the kept rows (K,)."""
+    length, _, total = x.shape
+    for positions, rows, block in x.blocks(kept):
+        first, last = np.searchsorted(kept, (rows.start, rows.stop))
+        on = block.take(kept[first:last] - rows.start, axis=2).view(np.uint8)  # (P, 4, K)
+        bases = CODES[(on[:, 0] | on[:, 1] << 1 | on[:, 2] << 2 | on[:, 3] << 3) & 15]  # (P, K)
+        if on.max(initial=0) > 1 or bases.max(initial=0) > UNKNOWN:
+            position, row = np.argwhere((bases > UNKNOWN) | (on > 1).any(axis=1))[0]
+            values = ", ".join(str(value) for value in on[position, :, row])
+            raise InputError(
+                f"{where}: sequence {kept[first + row]}, position {positions.start + position} is "
+                f"not one-hot (A G C T = {values})"
+            )
+        codes[first:last, positions] = bases.T
+        done = rows.start * length + positions.stop * (rows.stop - rows.start)
+        progress(name, 4 * done, 4 * total * length)

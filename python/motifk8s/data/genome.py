@@ -1,0 +1,153 @@
+"""A genome in FASTA, read by position through its index (.fai); with pyfaidx."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from motifk8s.data.fasta import LETTERS
+from motifk8s.data.sequences import encode
+from motifk8s.errors import InputError
+
+STRETCH = 2**24  # bp read at a time
+
+
+class Genome:
+    """An open genome: `path`, and `sizes`, the length in bp of each sequence in file order."""
+
+    def __init__(self, path: Path, fasta: Any):
+        self.path = path
+        self._fasta = fasta
+        self.sizes: dict[str, int] = {name: len(fasta[name]) for name in fasta.keys()}  # noqa: SIM118
+
+    def codes(self, name: str, start: int, end: int) -> np.ndarray:
+        """Base codes (end - start,) of a stretch that must lie within the sequence.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged or is not what its index says, or a letter is not DNA.
+        """
+        where = f"{self.path}, {name}:{start}-{end}"
+        try:
+            text = str(self._fasta[name][start:end])
+        except Exception as error:  # pyfaidx and its readers raise all kinds of them
+            raise InputError(f"{where}: cannot be read ({_one_line(error)})") from None
+        if len(text) != end - start:
+            raise InputError(
+                f"{where}: {len(text)} bp are there; the file is cut short, or its index is of "
+                f"another file: copy the genome again and delete {self.path}.fai"
+            )
+        strange = text.encode("utf-8", "replace").translate(None, LETTERS).decode("utf-8")
+        if strange:
+            hint = "this is RNA" if strange[0] in "Uu" else "is this a genome?"
+            at = start + text.index(strange[0])
+            raise InputError(f"{self.path}, {name}:{at}: {strange[0]!r} is not a base; {hint}")
+        return encode(text)[0]
+
+    def windows(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
+        """Base codes (N, length) of the windows at `starts` (N,), which ascend.
+
+        Memory is bounded by the result and a stretch of the sequence; see `codes` for errors.
+        """
+        result = np.empty((len(starts), length), np.uint8)
+        done = 0
+        while done < len(starts):
+            end = int(np.searchsorted(starts, starts[done] + STRETCH))
+            some = starts[done:end]
+            stretch = self.codes(name, int(some[0]), int(some[-1]) + length)
+            result[done:end] = sliding_window_view(stretch, length)[some - some[0]]
+            done = end
+        return result
+
+    def named(self, name: str) -> str | None:
+        """The sequence of this name, or of this name with or without chr; None if there is none."""
+        other = name[3:] if name.startswith("chr") else f"chr{name}"
+        return next((n for n in (name, other) if n in self.sizes), None)
+
+    def examples(self) -> str:
+        """A few of its names, for messages."""
+        names = list(self.sizes)
+        return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
+
+
+@contextmanager
+def open_genome(path: Path) -> Iterator[Genome]:
+    """Open a genome; its index is written beside it, or to a temporary folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not FASTA, is compressed by anything but bgzip, has lines of
+        different lengths within a sequence, a name twice, or a damaged index.
+    """
+    import pyfaidx
+
+    _look_at(path)
+    index = Path(f"{path}.fai")
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        beside = os.access(index if index.exists() else path.parent, os.W_OK)
+        fresh = index.exists() and index.stat().st_mtime >= path.stat().st_mtime
+        place = index if beside or fresh else Path(folder) / index.name
+        blocks = Path(f"{path}.gzi")
+        if not (os.access(path.parent, os.W_OK) or blocks.exists()):
+            blocks = Path(folder) / blocks.name
+        try:
+            fasta = pyfaidx.Fasta(
+                str(path), indexname=str(place), gzi_indexname=str(blocks), as_raw=True
+            )
+        except pyfaidx.UnsupportedCompressionFormat:
+            raise InputError(
+                f"{path}: is compressed by gzip, which cannot be read by position; unpack it "
+                "(gunzip), or compress it with bgzip"
+            ) from None
+        except Exception as error:  # pyfaidx and its readers raise all kinds of them
+            if not fresh:  # then what is there was made just now, of a file that is no good
+                with suppress(OSError):
+                    place.unlink(missing_ok=True)
+            old = f"; if it is sound, delete its index {place}" if fresh else ""
+            raise InputError(
+                f"{path}: not a genome in FASTA, or damaged or cut short ({_one_line(error)}){old}"
+            ) from None
+        try:
+            genome = Genome(path, fasta)
+            if not genome.sizes:
+                raise InputError(f"{path}: its index {place} is empty; delete it")
+            yield genome
+        finally:
+            fasta.close()
+
+
+def _look_at(path: Path) -> None:
+    """Refuse what can be told from the first bytes."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(4)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not begin:
+        raise InputError(f"{path}: is empty")
+    zipped = path.suffix.lower() in (".gz", ".bgz")
+    if zipped != begin.startswith(b"\x1f\x8b"):
+        what = "is not compressed" if zipped else "is compressed"
+        raise InputError(f"{path}: {what}, though its name says otherwise; rename it")
+    if begin.startswith(b"\x1f\x8b") and begin[3] & 4 == 0:  # bgzip uses gzip's extra field
+        raise InputError(
+            f"{path}: is compressed by gzip, which cannot be read by position; unpack it "
+            "(gunzip), or compress it with bgzip"
+        )
+    if not zipped and begin[:1] not in b">;\r\n":
+        raise InputError(f"{path}: not FASTA, which begins with >NAME")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,166 @@
+"""A study to begin with: the known motifs of each class, and architectures that fit the length."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from motifk8s.errors import InputError
+
+RELEASE = "JASPAR2016"
+
+
+def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
+    """JASPAR ids (CORE vertebrates) of a transcription factor, by its exact name in any case.
+
+    Variants that JASPAR calls NAME(var.2) are of the same factor; dimers such as A::B are not.
+
+    Raises
+    ------
+    InputError
+        For an unknown release.
+    """
+    from motifk8s.motifs.motif import jaspar
+
+    wanted = class_name.casefold()
+    return [
+        motif.name
+        for motif in jaspar(release)
+        if re.sub(r"\(var\.\d+\)$", "", motif.alt).casefold() == wanted
+    ]
+
+
+def near_motifs(class_name: str, release: str = RELEASE) -> list[str]:
+    """Up to five motifs, as "ID NAME", whose names are like that of a class: dimers, family."""
+    import difflib
+
+    from motifk8s.motifs.motif import jaspar
+
+    wanted = class_name.casefold()
+    names = {f"{motif.name} {motif.alt}": motif.alt.casefold() for motif in jaspar(release)}
+    dimers = [text for text, name in names.items() if wanted in name.split("::")]
+    like = difflib.get_close_matches(wanted, names.values(), n=5, cutoff=0.7)
+    others = [text for text, name in names.items() if name in like and text not in dimers]
+    return [*dimers, *sorted(others, key=lambda text: like.index(names[text]))][:5]
+
+
+def class_motifs(
+    classes: Sequence[str], given: Sequence[str] = (), release: str = RELEASE
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Motif ids by class, given as CLASS=ID,ID or looked up by name; and why some have none.
+
+    Raises
+    ------
+    InputError
+        For an unknown release or class, or an id that the release does not have.
+    """
+    from motifk8s.motifs.motif import jaspar, jaspar_motif, releases
+
+    jaspar(release)
+    chosen = assignments(given, "ID,ID")
+    for name, ids in chosen.items():
+        if name not in classes:
+            raise InputError(f"--motifs {name}={ids}: no class {name}; known: {', '.join(classes)}")
+        for identifier in names_in(ids):
+            jaspar_motif(identifier, release)
+    motifs, remarks = {}, {}
+    for name in classes:
+        motifs[name] = names_in(chosen[name]) if name in chosen else lookup_motifs(name, release)
+        if not motifs[name]:
+            remark = f"none is called so; name them: --motifs {name}=ID,ID"
+            if near := near_motifs(name, release):
+                remark += f"; like it: {', '.join(near)}"
+            newest = releases()[-1]
+            if newest != release and (newer := lookup_motifs(name, newest)):
+                remark += f"; --release {newest} has {', '.join(newer)}"
+            remarks[name] = remark
+    return motifs, remarks
+
+
+def starter_study(
+    name: str, path: str, length: int, motifs: Mapping[str, Sequence[str]], release: str = RELEASE
+) -> str:
+    """A study file (YAML) of a data set in a file, with architectures that fit its length.
+
+    Two pool little in their first layer and one a lot, as in the paper; the second layer pools
+    so much more that all end in about as many positions, and have as many parameters.
+
+    Parameters
+    ----------
+    name : str
+        Turned into a name that studies may have.
+    path : str
+        Of the HDF5 file, relative to the study file.
+    length : int
+        Of sequences, in bp.
+    motifs : mapping of class to ids
+    release : str
+        Of JASPAR, which filters are compared with.
+    """
+    from motifk8s.study.study import loads
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)  # YAML has no surrogates
+
+    slug = re.sub("[^a-z0-9]+", "-", name.lower())[:40].strip("-") or "own"
+    slug = "own" if slug == "datasets" else slug
+    # The paper's pools multiply to 100 at 200 bp and more; shorter sequences are left with two
+    # or three positions.
+    total = 100 if length >= 200 else max(1, length // 2)
+    width = min(19, length)
+    models = []
+    for pool in sorted({min(pool, total) for pool in (2, 4, 25)}):
+        second = min(max(1, total // pool), -(-length // pool))
+        models += [
+            f"  cnn-{pool}:",
+            f"    label: CNN-{pool}",
+            f"    conv: [{{filters: 30, width: {width}, pool: {pool}}}, "
+            f"{{filters: 128, width: {min(5, length)}, pool: {second}}}]",
+        ]
+    lines = [
+        "# Written by motifk8s import, to begin with: change what you like. The ids after each",
+        "# class are the motifs that count as its own; models differ in how much they pool.",
+        "format: 1",
+        f'name: "{slug}"',
+        f"title: {quoted(name)}",
+        "trials: 3",
+        "datasets:",
+        f'  "{slug}":',
+        "    kind: file",
+        f"    path: {quoted(path)}  # relative to this file",
+        f"    length: {length}",
+        "    classes:",
+        *(f"      {quoted(c)}: [{', '.join(ids)}]" for c, ids in motifs.items()),
+        "models:",
+        *models,
+        f"matches: {{database: {release}}}",
+        # The preset's window is 19 bp.
+        *([f"motifs: {{preset: as-run, window: {length}}}"] if length < 19 else []),
+    ]
+    text = "\n".join(lines) + "\n"
+    loads(text, "the study of these data")  # what is written can be read
+    return text
+
+
+def assignments(values: Sequence[str], what: str) -> dict[str, str]:
+    """Read CLASS=WHAT of several classes, each given once."""
+    result: dict[str, str] = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise InputError(f"{value!r}: give CLASS={what} for each class")
+        if name in result:
+            raise InputError(f"{value}: the class {name} is given before; a class has one {what}")
+        result[name] = rest
+    return result
+
+
+def names_in(text: str) -> list[str]:
+    """Read NAME,NAME."""
+    names = text.split(",")
+    if not all(names):
+        raise InputError(f"{text!r}: an empty name; give NAME,NAME")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{text!r}: {min(twice)} is given more than once")
+    return names

@@ -1,0 +1,184 @@
+"""Data sets in the store: made or imported once, shared by all cells and studies.
+
+``datasets/<name>-<key>/data.h5`` with ``done.json`` written last. The key is a hash of what the
+study file says of the data, so studies that say the same share one file.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from motifk8s.data import datasets
+from motifk8s.errors import InputError, Problem
+from motifk8s.store.base import FolderStore, MissingError, Store, open_store
+from motifk8s.study.study import Study, builtin_names, content_hash
+
+FORMAT = 1
+# Raised when the same description yields other data.
+DATA_VERSION = 1
+
+
+def place(study: Study, name: str) -> str:
+    """Where a data set of a study is kept in the store."""
+    spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
+    if spec["kind"] == "synthetic":
+        # Only the first id of a class is embedded; the others matter to matching alone.
+        spec["classes"] = {name: ids[0] for name, ids in spec["classes"].items()}
+        spec["seed"] = study.seed_of(name)
+    elif spec["kind"] == "deepsea":
+        spec["classes"] = {name: label["column"] for name, label in spec["classes"].items()}
+    else:
+        spec["classes"] = list(spec["classes"])
+    return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
+
+
+def is_ready(study: Study, name: str, store: Store) -> bool:
+    """Tell whether the store holds a data set."""
+    return store.exists(f"{place(study, name)}/done.json")
+
+
+def data_hash(study: Study, name: str, store: Store) -> str | None:
+    """Hash of a data set's content as its marker gives it; None if the store lacks it."""
+    path = f"{place(study, name)}/done.json"
+    try:
+        marker = json.loads(store.read(path))
+        if marker["format"] != FORMAT:
+            raise Problem(
+                f"{path} has format {marker['format']!r}, this version reads {FORMAT}: use the "
+                "version that wrote it, or another store"
+            )
+        return str(marker["data_hash"])
+    except MissingError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{path} is damaged; {_again(study, name)}") from None
+
+
+def can_be_made(study: Study, name: str) -> bool:
+    """Tell whether a data set needs no file that the user has to bring."""
+    return study.datasets[name].kind != "deepsea"
+
+
+def absent(study: Study, name: str) -> str:
+    """Say that a data set is not in the store, and what to do."""
+    if can_be_made(study, name):
+        return f"data set {name} is not in the store; make it: {_command(study, name)}"
+    return (
+        f"data set {name} is not in the store and cannot be made; import it: motifk8s import "
+        f"deepsea --study {_argument(study)}, or {_command(study, name)} --from FILE.h5"
+    )
+
+
+def _again(study: Study, name: str) -> str:
+    source = "" if can_be_made(study, name) else " --from FILE.h5"
+    return f"make it again: {_command(study, name)} --again{source}"
+
+
+def _command(study: Study, name: str) -> str:
+    return f"motifk8s dataset {_argument(study)} {name}"
+
+
+def _argument(study: Study) -> str:
+    known = study.name in builtin_names()  # of another study, only the user knows the file
+    return study.name if known else "STUDY.yaml"
+
+
+def prepare(
+    study: Study, name: str, store: Store, source: str | None = None, again: bool = False
+) -> dict[str, Any]:
+    """Put a data set into the store unless it is there, and describe it.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        One of the study's data sets.
+    store : Store
+    source : str, optional
+        An HDF5 file (path or s3:// URL) to import, ours or of the reference layout.
+    again : bool
+        Make or import it even if it is there.
+
+    Raises
+    ------
+    InputError
+        If the study names no such data set, or the data must come from a file that is not given.
+    """
+    if name not in study.datasets:
+        known = ", ".join(study.datasets)
+        raise InputError(f"study {study.name} has no data set {name!r}; it has {known}")
+    if is_ready(study, name, store) and not again and source is None:
+        return datasets.describe(load_dataset(study, name, store))
+    spec = study.datasets[name]
+    path = source or getattr(spec, "path", None)
+    if path is not None:
+        dataset = _read(path, list(spec.motif_ids))
+        length = dataset.codes.shape[1]
+        if length != spec.length or list(dataset.classes) != list(spec.motif_ids):
+            raise InputError(
+                f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
+                f"{length} bp, but data set {name} of study {study.name} has "
+                f"{spec.n_classes} ({', '.join(spec.motif_ids)}) and {spec.length} bp"
+            )
+    elif spec.kind == "synthetic":
+        dataset = datasets.synthesize(spec, study.seed_of(name))
+    else:
+        raise InputError(absent(study, name))
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        file = Path(folder) / "data.h5"
+        datasets.write(dataset, file, spec.model_dump(mode="json"))
+        facts = datasets.describe(dataset)
+        publish(study, name, store, file, facts)
+    return facts
+
+
+def _read(path: str, classes: list[str]) -> datasets.Dataset:
+    """Read a data set's file, wherever it is."""
+    if not path.startswith("s3://"):
+        return datasets.read(path, classes)
+    parent, _, name = path.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+        file = Path(folder) / name
+        try:
+            open_store(parent).download(name, file)
+        except MissingError as error:
+            raise InputError(str(error)) from None
+        return datasets.read(file, classes)
+
+
+def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
+    """Upload a data set's file, then the marker that makes it count; `facts` describe it."""
+    store.upload(file, f"{place(study, name)}/data.h5")
+    marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
+    store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
+
+
+def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
+    """Read a data set from the store and check it against its marker.
+
+    Raises
+    ------
+    Problem
+        If it is not there, or is not what the marker says.
+    """
+    expected = data_hash(study, name, store)
+    if expected is None:
+        raise InputError(absent(study, name))
+    path = f"{place(study, name)}/data.h5"
+    try:
+        if isinstance(store, FolderStore):
+            dataset = datasets.read(store.folder / path)
+        else:
+            with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+                store.download(path, Path(folder) / "data.h5")
+                dataset = datasets.read(Path(folder) / "data.h5")
+    except (MissingError, InputError) as error:
+        raise Problem(f"{error}; {_again(study, name)}") from None
+    if dataset.data_hash != expected:
+        raise Problem(
+            f"{path} in {store.url} is not the data that its marker names; {_again(study, name)}"
+        )
+    return dataset

@@ -1,0 +1,168 @@
+"""What the numbers of a study say, in sentences: computed, so they are as good as the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from motifk8s.report.comparison import (
+    label,
+    listed,
+    planned_trials,
+    truth_word,
+    value_range,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from motifk8s.study.study import Study
+
+# A layer is said to learn whole motifs where at least this share of its filters match one of
+# the classes' motifs, in the mean over trials. The published shares lie far on either side.
+WHOLE = 0.5
+
+
+def pooling_family(study: Study, dataset: str) -> list[str]:
+    """Architectures of a data set that differ in pooling alone: the largest such group."""
+    groups: dict[Any, list[str]] = {}
+    for data, name in planned_trials(study):
+        model = study.models[name]
+        if data != dataset or any(conv.step != conv.pool for conv in model.conv):
+            continue
+        bare = [conv.model_dump(exclude={"pool", "stride"}) for conv in model.conv]
+        key = repr((bare, model.dense, model.dense_dropout))
+        groups.setdefault(key, []).append(name)
+    return max(groups.values(), key=len, default=[])
+
+
+def answer(
+    table: pd.DataFrame, compared: pd.DataFrame, study: Study, dataset: str
+) -> tuple[list[str], list[str]]:
+    """The answer to the study's question from one data set: the main sentences, and remarks.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `tables.table1`.
+    compared : DataFrame
+        As from `published.comparisons`.
+    study : Study
+    dataset : str
+    """
+    part = table[(table.dataset == dataset) & (table.trials > 0)]
+    first = part[part.layer == "conv1"]
+    if first.empty:
+        return [f"Nothing can be said yet: no cell of {dataset} is finished."], []
+    share = dict(zip(first.model.astype(str), first.match_truth_mean.astype(float), strict=True))
+    pools = {m: study.models[m].conv[0].pool for m in pooling_family(study, dataset) if m in share}
+    if len(set(pools.values())) < 2:
+        pools = {}
+    others = {m: s for m, s in share.items() if m not in pools}
+    main = _pooling(pools, share, study, truth_word(study, dataset)) if pools else []
+    if others:
+        lead = "Of the other architectures, " if pools else ""
+        main.append(lead + _others(others, study))
+    remarks = [*_deeper(part, study), *_scores(first), *_paper(compared, dataset)]
+    return main, remarks
+
+
+def _pooling(
+    pools: Mapping[str, int], share: Mapping[str, float], study: Study, word: str
+) -> list[str]:
+    whole = [m for m in pools if share[m] >= WHOLE]
+    parts = [m for m in pools if share[m] < WHOLE]
+    text = "Of the architectures that differ in pooling alone, "
+    if whole:
+        text += (
+            f"{_names(whole, study)} ({_first_pools(whole, pools)}) {verb(whole, 'learn')} whole "
+            f"motifs in the first layer: {value_range(share[m] for m in whole)} of its filters "
+            f"have a {word} match."
+        )
+    if whole and parts:
+        text += (
+            f" {_names(parts, study)} ({_first_pools(parts, pools)}) {verb(parts, 'do')} not: "
+            f"{value_range(share[m] for m in parts)}."
+        )
+    elif parts:
+        text += (
+            "none learns whole motifs in the first layer: "
+            f"{value_range(share[m] for m in parts)} of its filters have a {word} match in "
+            f"{_names(parts, study)} "
+            f"({_first_pools(parts, pools)})."
+        )
+    said = [text]
+    if whole and parts:
+        least, most = min(pools[m] for m in whole), max(pools[m] for m in parts)
+        if least > most:
+            said.append(
+                f"So a first pool of {least} or more goes with whole motifs in the first layer, "
+                f"and one of {most} or less does not."
+            )
+        else:
+            said.append("So the size of the first pool does not decide it alone.")
+    return said
+
+
+def _others(share: Mapping[str, float], study: Study) -> str:
+    def told(models: list[str]) -> str:
+        return listed([f"{label(study, m)} ({share[m]:.3f})" for m in models])
+
+    whole = [m for m in share if share[m] >= WHOLE]
+    parts = [m for m in share if share[m] < WHOLE]
+    said = []
+    if whole:
+        said.append(f"{told(whole)} {verb(whole, 'learn')} whole motifs in the first layer")
+    if parts:
+        rest = f"{told(parts)} {verb(parts, 'do')} not"
+        said.append(rest if whole else f"{rest} learn whole motifs in the first layer")
+    return "; ".join(said) + "."
+
+
+def _deeper(part: pd.DataFrame, study: Study) -> list[str]:
+    rows = part[part.layer != "conv1"].to_dict("records")
+    if not rows:
+        return []
+    each = [
+        f"{r['match_truth_mean']:.3f} in {r['layer']} of {label(study, r['model'])}" for r in rows
+    ]
+    return [f"In deeper layers that come before any pooling the share is {listed(each)}."]
+
+
+def _scores(first: pd.DataFrame) -> list[str]:
+    rows = sorted(first.to_dict("records"), key=lambda row: row["auroc_mean"])
+    low, high = rows[0], rows[-1]
+    ends = [f"{r['auroc_mean']:.3f} ({r['label']})" for r in (low, high)]
+    if low["model"] == high["model"]:
+        return [f"The mean test AUROC is {ends[0]}."]
+    said = f"The mean test AUROC goes from {ends[0]} to {ends[1]}."
+    if high["auroc_mean"] - low["auroc_mean"] < 0.02:
+        said += " Accuracy hardly tells the architectures apart."
+    return [said]
+
+
+def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
+    here = compared[compared.dataset == dataset]
+    judged = here[here.verdict.isin(["yes", "no"])]
+    bounds = here[here.verdict.str.contains("held")]
+    said = []
+    if len(judged):
+        within = (judged.verdict == "yes").sum()
+        said.append(
+            f"Published numbers with an sd over trials: ours lies within two sd in {within} of "
+            f"{len(judged)}."
+        )
+    if len(bounds):
+        held = bounds.verdict.str.startswith("held").sum()
+        so_far = " so far" if bounds.verdict.str.endswith("so far").any() else ""
+        said.append(f"Published bounds: {held} of {len(bounds)} held{so_far}.")
+    return [" ".join(said)] if said else []
+
+
+def _names(models: Iterable[str], study: Study) -> str:
+    return listed([label(study, m) for m in models])
+
+
+def _first_pools(models: Iterable[str], pools: Mapping[str, int]) -> str:
+    return f"first pool {listed([str(p) for p in sorted({pools[m] for m in models})])}"

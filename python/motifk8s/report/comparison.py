@@ -1,0 +1,200 @@
+"""Our numbers beside the published ones of a study file (`expected`): agreed, held, or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from motifk8s.study.study import Expected, Study
+
+COLUMNS = [
+    "dataset", "models", "layer", "measure", "kind", "over", "published_mean", "published_sd",
+    "ours_mean", "ours_sd", "ours_model", "counted", "trials", "planned", "difference",
+    "verdict", "source", "footnote",
+]  # fmt: skip
+
+# The paper prints three decimals: a bound of 0.453 stands for 68 of 150 filters, 0.4533...
+ROUNDING = 5e-4
+# |0.926 - 0.98| <= 0.054 must not fail by the last bit of a double.
+LAST_BIT = 1e-9
+
+
+def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
+    """Mean and population sd; nan where there is nothing to tell, as an sd of one trial."""
+    x = np.asarray(values, dtype=float)
+    if x.size == 0:
+        return math.nan, math.nan
+    return float(x.mean()), float(x.std()) if x.size > 1 else math.nan
+
+
+def planned_trials(study: Study) -> dict[tuple[str, str], int]:
+    """Trials planned for each (data set, model), in the study's order."""
+    planned: dict[tuple[str, str], int] = {}
+    for cell in study.cells():
+        planned[cell.dataset, cell.model] = planned.get((cell.dataset, cell.model), 0) + 1
+    return planned
+
+
+def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Every published number of the study file beside ours.
+
+    - *exact*, with an sd over trials above 0: ``verdict`` is yes where
+      ``|ours - published| <= 2 sd`` (the published sd), else no.
+    - *value*, an sd of 0, an sd over classes: the difference and no verdict.
+    - *at-most*, *at-least*: an extreme over several models, of which the paper does not say
+      which. Ours is the largest (smallest) of the models' means: held or not held, to half a
+      unit of the third decimal, which is all the paper prints. "so far" is added while results
+      of the group are missing.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As from `tables.results`.
+    study : Study
+
+    Returns
+    -------
+    DataFrame, columns `COLUMNS`
+        ``models`` as the study file has them, joined by a space; ``counted``: those of them
+        with a result; ``trials`` finished of ``planned``; ``ours_model``: whose mean is
+        ``ours_mean``; ``difference``: ours minus published; ``footnote``: a letter for bounds.
+    """
+    planned = planned_trials(study)
+    rows: list[dict[str, Any]] = []
+    bounds = 0
+    for expected in study.expected:
+        if not any((expected.dataset, m) in planned for m in expected.models):
+            continue
+        if expected.kind in ("at-most", "at-least"):
+            rows.append(_compare(expected, expected.models, results, planned))
+            rows[-1]["footnote"] = _letter(bounds)
+            bounds += 1
+        else:
+            rows += [_compare(expected, [m], results, planned) for m in expected.models]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _compare(
+    expected: Expected,
+    group: list[str],
+    results: pd.DataFrame,
+    planned: dict[tuple[str, str], int],
+) -> dict[str, Any]:
+    here = results[(results.dataset == expected.dataset) & (results.layer == expected.layer)]
+    ours = []  # (mean, sd, model, trials)
+    for model in group:
+        values = here.loc[here.model == model, expected.measure]
+        if len(values):
+            ours.append((*mean_sd(values), model, len(values)))
+    trials = sum(o[3] for o in ours)
+    wanted = sum(planned.get((expected.dataset, m), 0) for m in group)
+    row: dict[str, Any] = {
+        "dataset": expected.dataset,
+        "models": " ".join(group),
+        "layer": expected.layer,
+        "measure": expected.measure,
+        "kind": expected.kind,
+        "over": expected.over,
+        "published_mean": expected.mean,
+        "published_sd": math.nan if expected.sd is None else expected.sd,
+        "ours_mean": math.nan,
+        "ours_sd": math.nan,
+        "ours_model": "",
+        "counted": " ".join(o[2] for o in ours),
+        "trials": trials,
+        "planned": wanted,
+        "difference": math.nan,
+        "verdict": "",
+        "source": expected.source,
+        "footnote": "",
+    }
+    if not ours:
+        return row
+    extreme = min if expected.kind == "at-least" else max
+    mean, sd, model, _ = extreme(ours, key=lambda o: o[0])
+    difference = mean - expected.mean
+    row.update(ours_mean=mean, ours_sd=sd, ours_model=model, difference=difference)
+    if expected.kind in ("at-most", "at-least"):
+        excess = difference if expected.kind == "at-most" else -difference
+        partial = len(ours) < len(group) or trials < wanted
+        row["verdict"] = "held" if excess <= ROUNDING else "not held"
+        row["verdict"] += " so far" if partial else ""
+    elif expected.kind == "exact" and expected.sd and expected.over == "trials":
+        row["verdict"] = "yes" if abs(difference) <= 2 * expected.sd + LAST_BIT else "no"
+    return row
+
+
+def _letter(i: int) -> str:
+    return chr(ord("a") + i) if i < 26 else _letter(i // 26 - 1) + _letter(i % 26)
+
+
+WORDS = {"auroc": "AUROC", "match_any": "any match", "match_truth": "ground-truth match"}
+
+
+def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
+    """What each letter stands for: the bounds, each of which belongs to several rows."""
+    notes = {}
+    for row in compared[compared.footnote != ""].to_dict("records"):
+        names = [label(study, m) for m in row["models"].split()]
+        end = "largest" if row["kind"] == "at-most" else "smallest"
+        text = (
+            f"{row['dataset']}, {row['layer']}, {WORDS[row['measure']]}: the paper gives "
+            f"{plus_minus(row['published_mean'], row['published_sd'])} as the {end} of "
+            f"{listed(names)}, and does not say which."
+        )
+        if row["ours_model"]:
+            counted = len(row["counted"].split())
+            over = "" if counted == len(names) else f" over {counted} of {len(names)}"
+            text += (
+                f" Our {end}{over} is {plus_minus(row['ours_mean'], row['ours_sd'])} "
+                f"({label(study, row['ours_model'])}), difference {signed(row['difference'])}: "
+                f"{row['verdict']}."
+            )
+        else:
+            text += " No result of ours yet."
+        notes[row["footnote"]] = text
+    return notes
+
+
+def label(study: Study, model: str) -> str:
+    """How the paper, or the study file, prints a model's name."""
+    return (study.models[model].label if model in study.models else "") or model
+
+
+def truth_word(study: Study, dataset: str) -> str:
+    """The paper's word for the classes' motifs: only embedded ones are the ground truth."""
+    return "ground-truth" if study.datasets[dataset].kind == "synthetic" else "relevant"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def verb(names: Sequence[Any], word: str) -> str:
+    """A verb that agrees with the number of names before it: a learns, a and b learn."""
+    return word if len(names) > 1 else word + ("es" if word.endswith(("o", "h")) else "s")
+
+
+def value_range(values: Iterable[float]) -> str:
+    """Lowest to highest, three decimals; one number where they look alike."""
+    low, *_, high = [*sorted(values)] * 2
+    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
+
+
+def plus_minus(mean: float, sd: float = math.nan, digits: int = 3) -> str:
+    """Mean and sd as text; the sd is left out where there is none."""
+    if math.isnan(mean):
+        return ""
+    return f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+def signed(x: float) -> str:
+    """A difference with its sign, three decimals."""
+    text = f"{abs(x):.3f}"
+    return text if text == "0.000" else ("+" if x > 0 else "−") + text

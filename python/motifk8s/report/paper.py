@@ -1,0 +1,229 @@
+"""The paper's tables and figures by their names: ``motifk8s paper``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from motifk8s.cells import plan as grid
+from motifk8s.data import datasets, deepsea
+from motifk8s.data import stored as data
+from motifk8s.errors import InputError
+from motifk8s.report import comparison as published
+from motifk8s.report import tables
+from motifk8s.store.base import FolderStore, Store, local_problem
+from motifk8s.study.specs import DeepSea
+from motifk8s.study.study import Study
+
+if TYPE_CHECKING:
+    from motifk8s.report.pictures import CellFiles
+
+# By name, the data set of a table and its heading.
+TABLES = {
+    "table1": ("synthetic", "Table 1. AUROC and matched filters, synthetic sequences"),
+    "table2": ("invivo", "Table 2. AUROC and matched filters, in vivo sequences"),
+}
+S1_TABLE = "S1 Table. Details of the in vivo data set"
+ABSENT = "not in the sources at hand"
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2rem}table{border-collapse:collapse}"
+    "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
+    "td,th[scope=row]{white-space:nowrap}th[scope=row],caption{text-align:left}sup{line-height:0}"
+    "td small{display:block;color:#555}"
+)
+
+
+class Made(NamedTuple):
+    """What `make` made.
+
+    Attributes
+    ----------
+    files : list of str
+        Their paths.
+    lacking : list of str
+        Each thing that was not made, or not whole, and why; empty where nothing is missing.
+    """
+
+    files: list[str]
+    lacking: list[str]
+
+
+def names(study: Study) -> list[str]:
+    """What can be made of a study: tables of the data sets that it has, and its figures."""
+    planned = {cell.dataset for cell in study.cells()}
+    found = [name for name, (dataset, _) in TABLES.items() if dataset in planned]
+    if isinstance(study.datasets.get("invivo"), DeepSea):
+        found.append("s1-table")
+    drawn = {name for dataset in study.datasets for name in study.figures_of(dataset)}
+    return [*found, "fig1", *(name for name in study.figures if name in drawn)]
+
+
+def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
+    """Make tables and figures of the paper from the finished cells of a study.
+
+    Parameters
+    ----------
+    study : Study
+    store : Store
+    wanted : iterable of str
+        Of `names`; all of them if there is none.
+    out : Path
+        A folder: a table is ``NAME.{csv,md,html}`` (S1 Table: csv, md), a figure
+        ``NAME.{png,svg}``.
+
+    Raises
+    ------
+    InputError
+        A name is not one of `names`.
+    """
+    known = names(study)
+    wanted = list(dict.fromkeys(wanted)) or known
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"study {study.name} has no table or figure {name!r}; it has {', '.join(known)}"
+            )
+    target = FolderStore(out)
+    of_cells = [name for name in wanted if name in TABLES or name in study.figures]
+    cells = grid.finished(study, store)[0] if of_cells else {}
+    files, lacking = [], []
+    try:
+        with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
+            here = Path(temporary)
+            for name in wanted:
+                if name in TABLES:
+                    why = _table(study, name, cells, here)
+                elif name == "s1-table":
+                    why = _s1_table(study, store, here)
+                elif name == "fig1":
+                    why = _figure1(here)
+                else:
+                    why = _figure(study, name, cells, here)
+                if why:
+                    lacking.append(f"{name}: {why}")
+            for path in sorted(here.iterdir(), key=lambda p: (wanted.index(p.stem), p.name)):
+                target.upload(path, path.name)
+                files.append(str(out / path.name))
+    except OSError as error:
+        raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
+    return Made(files, lacking)
+
+
+def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
+    """Write Table 1 or 2; return what it lacks."""
+    dataset, title = TABLES[name]
+    results = tables.results((files.metrics for files in cells.values()), study)
+    table = tables.table1(results, study, dataset)
+    done = len({*results[results.dataset == dataset][["model", "trial"]].itertuples(index=False)})
+    if not done:
+        return f"not made, because no cell of data set {dataset} is finished"
+    compared = published.comparisons(results, study)
+    notes = published.footnotes(compared[compared.dataset == dataset], study)
+    body = tables.to_html(table, notes, study)
+    page = (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
+        f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"
+    )
+    _write(folder / f"{name}.csv", table.to_csv(index=False))
+    _write(folder / f"{name}.md", f"# {title}\n\n{tables.to_markdown(table, notes, study)}\n")
+    _write(folder / f"{name}.html", page)
+    planned = sum(cell.dataset == dataset for cell in study.cells())
+    return "" if done == planned else f"partial, because {done} of {planned} cells are finished"
+
+
+def s1_table(study: Study, counts: Mapping[str, int]) -> pd.DataFrame:
+    """What is known of each in vivo label.
+
+    Parameters
+    ----------
+    study : Study
+        With a data set ``invivo`` of the kind deepsea.
+    counts : dict of class to int
+        Training sequences of the data set at hand that are positive; empty without one.
+
+    Returns
+    -------
+    DataFrame
+        ``index`` from 0, ``tf`` (the class), ``cell_type``, ``track``, ``column`` of DeepSEA's
+        919 labels (from 0), ``training_sequences``, ``published_training_sequences`` (positive
+        in DeepSEA's train.mat, both strands; of the paper's labels alone), ``encode_file``.
+    """
+    spec = study.datasets["invivo"]
+    assert isinstance(spec, DeepSea)
+    rows = [
+        {
+            "index": i,
+            "tf": name,
+            "cell_type": label.track.partition(" ")[0],
+            "track": label.track,
+            "column": label.column,
+            "training_sequences": counts.get(name),
+            "published_training_sequences": deepsea.POSITIVES.get(label.column),
+            "encode_file": ABSENT,
+        }
+        for i, (name, label) in enumerate(spec.classes.items())
+    ]
+    numbers = ["training_sequences", "published_training_sequences"]
+    return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "Int64"))
+
+
+def _s1_table(study: Study, store: Store, folder: Path) -> str:
+    """Write S1 Table; return what it lacks."""
+    ready = data.is_ready(study, "invivo", store)
+    counts: dict[str, int] = {}
+    if ready:
+        facts = datasets.describe(data.load_dataset(study, "invivo", store))
+        counts = {name: of["train"] for name, of in facts["positives"].items()}
+    table = s1_table(study, counts)
+    header = [
+        "Class", "TF", "Cell type", "DeepSEA track", "DeepSEA column", "Training sequences",
+        "Published",
+    ]  # fmt: skip
+    lines = [f"# {S1_TABLE}", "", f"| {' | '.join(header)} |"]
+    lines.append("| ---: | --- | --- | --- | ---: | ---: | ---: |")
+    for *texts, ours, theirs, _ in table.itertuples(index=False):
+        numbers = ("" if pd.isna(n) else f"{n:,}" for n in (ours, theirs))
+        lines.append(f"| {' | '.join([*map(str, texts), *numbers])} |")
+    lines += [
+        "",
+        "Classes and columns of DeepSEA's 919 labels count from 0. Training sequences are those "
+        "positive in the training part of the data set at hand; published: in DeepSEA's train.mat, "
+        f"both strands. The names of the ENCODE files are {ABSENT}.",
+        "",
+    ]
+    _write(folder / "s1-table.csv", table.to_csv(index=False))
+    _write(folder / "s1-table.md", "\n".join(lines))
+    return "" if ready else f"without counts of our own, because {data.absent(study, 'invivo')}"
+
+
+def _figure1(folder: Path) -> str:
+    from motifk8s.report import fig1 as figure1
+    from motifk8s.report import pictures
+    from motifk8s.training import devices
+
+    devices.setup()
+    scans = {half: figure1.compute(pool) for half, pool in figure1.POOLS.items()}
+    figure1.draw(scans, pictures.both(folder, "fig1"))
+    return ""
+
+
+def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
+    """Draw a figure of the study; return what it lacks."""
+    from motifk8s.report import pictures
+
+    figure = study.figures[name]
+    panels = pictures.draw_figure(study, figure, cells, pictures.both(folder, name))
+    models = [m for (m, _), panel in zip(figure.layers(), panels, strict=True) if panel.note]
+    if not models:
+        return ""
+    what = "not made" if len(models) == len(panels) else "partial"
+    labels = published.listed([published.label(study, m) for m in dict.fromkeys(models)])
+    return f"{what}, because no cell of {labels} on {figure.dataset} is finished"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,296 @@
+"""Numbers of many cells to tables: one row per cell and layer, then one per architecture.
+
+Nothing here rounds but the two renderers.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from motifk8s.errors import InputError
+from motifk8s.report.comparison import (
+    comparisons,
+    label,
+    mean_sd,
+    planned_trials,
+    plus_minus,
+    signed,
+    truth_word,
+)
+
+if TYPE_CHECKING:
+    from motifk8s.study.study import Study
+
+FORMAT = 1
+RESULTS = [
+    "dataset", "model", "trial", "layer", "n_filters", "auroc", "aupr", "match_any",
+    "match_truth", "match_null", "dead", "coverage", "val_loss", "epochs", "seconds",
+]  # fmt: skip
+MEASURES = ("auroc", "aupr", "match_any", "match_truth", "match_null", "dead", "coverage")
+OF_THE_MODEL = ("auroc", "aupr")  # the others belong to a layer
+COMPARED = ("auroc", "match_any", "match_truth")
+PUBLISHED = ("kind", "mean", "sd", "difference", "verdict", "footnotes")
+KINDS = ("exact", "value", "at-most", "at-least")
+
+
+def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
+    """One row per cell and layer, in the order of the study.
+
+    Parameters
+    ----------
+    metrics : iterable of dict
+        Contents of the cells' ``metrics.json``, in any order.
+    study : Study
+        Gives the order of data sets, models and trials.
+
+    Returns
+    -------
+    DataFrame, columns `RESULTS`
+        ``dead`` is a number of filters; matches and coverage are fractions, 0 to 1.
+
+    Raises
+    ------
+    InputError
+        A metrics file has another format version, or lacks a value.
+    """
+    rows: list[dict[str, Any]] = []
+    for cell in metrics:
+        name = cell.get("cell", "a cell")
+        if cell.get("format") != FORMAT:
+            raise InputError(
+                f"{name}: metrics.json has format {cell.get('format')!r}, this version reads "
+                f"{FORMAT}; run the cell again"
+            )
+        for layer, values in cell.get("layers", {}).items():
+            both = {**values, **cell, "layer": layer}
+            absent = [column for column in RESULTS if column not in both]
+            if absent:
+                raise InputError(
+                    f"{name}: metrics.json lacks {', '.join(absent)}; run the cell again"
+                )
+            rows.append({column: both[column] for column in RESULTS})
+    order = {pair: i for i, pair in enumerate(planned_trials(study))}
+
+    def place(row: dict[str, Any]) -> tuple[int, int, tuple[int, str]]:
+        at = order.get((row["dataset"], row["model"]), len(order))
+        return at, row["trial"], _natural(row["layer"])
+
+    rows.sort(key=place)
+    return pd.DataFrame(rows, columns=RESULTS)
+
+
+def _natural(layer: str) -> tuple[int, str]:
+    digits = re.search(r"\d+$", layer)
+    return (int(digits.group()) if digits else 0, layer)
+
+
+def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> pd.DataFrame:
+    """One row per architecture and layer: mean and sd over trials, the paper's number beside.
+
+    As Table 1 (synthetic) and Table 2 (in vivo) of the paper. The sd is the population's, nan
+    for one trial. Architectures without a finished cell keep their row.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As from `results`.
+    study : Study
+    dataset : str, optional
+        Only this data set; all of the study's grid by default.
+
+    Returns
+    -------
+    DataFrame
+        dataset, model, label, layer, trials, planned; ``X_mean`` and ``X_sd`` for each of
+        `MEASURES`; for each of `COMPARED` ``published_X_`` kind, mean, sd, difference, verdict
+        and footnotes, as `published.comparisons` has them. Where there are several an exact
+        number goes before a value, and both before a bound; ``footnotes`` has the letters of
+        all bounds that the row is part of.
+    """
+    compared = comparisons(results, study)
+    rows = []
+    for (data, model), planned in planned_trials(study).items():
+        if dataset not in (None, data):
+            continue
+        here = results[(results.dataset == data) & (results.model == model)]
+        there = compared[
+            (compared.dataset == data) & compared.models.map(lambda m, one=model: one in m.split())
+        ]
+        layers = {*study.models[model].layers_before_pooling(), *here.layer, *there.layer}
+        for layer in sorted(layers, key=_natural):
+            cells = here[here.layer == layer]
+            row: dict[str, Any] = {
+                "dataset": data,
+                "model": model,
+                "label": label(study, model),
+                "layer": layer,
+                "trials": len(cells),
+                "planned": planned,
+            }
+            for measure in MEASURES:
+                row[f"{measure}_mean"], row[f"{measure}_sd"] = mean_sd(cells[measure])
+            for measure in COMPARED:
+                found = there[(there.layer == layer) & (there.measure == measure)]
+                for key, value in _published(found).items():
+                    row[f"published_{measure}_{key}"] = value
+            rows.append(row)
+    columns = ["dataset", "model", "label", "layer", "trials", "planned"]
+    columns += [f"{m}_{x}" for m in MEASURES for x in ("mean", "sd")]
+    columns += [f"published_{m}_{x}" for m in COMPARED for x in PUBLISHED]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _published(found: pd.DataFrame) -> dict[str, Any]:
+    """Of the published numbers for one measure of one row, the one to print."""
+    if found.empty:
+        return dict(zip(PUBLISHED, ("", math.nan, math.nan, math.nan, "", ""), strict=True))
+    first = min(found.to_dict("records"), key=lambda row: KINDS.index(row["kind"]))
+    return {
+        "kind": first["kind"],
+        "mean": first["published_mean"],
+        "sd": first["published_sd"],
+        "difference": first["difference"],
+        "verdict": first["verdict"],
+        "footnotes": " ".join(letter for letter in found.footnote if letter),
+    }
+
+
+# ----------------------------------------------------------------------------------- renderers
+
+LEGEND = (
+    "Mean ± population sd over trials. Matches and coverage are fractions, 0 to 1; a match "
+    "fraction is of all filters of the layer, dead ones included. Dead filters are a number. "
+    "Paper: the published number, ours minus it, and, where the paper gives mean and sd over "
+    "trials, whether ours lies within two of its sd (yes or no). ≤ and ≥ are bounds over several "
+    "architectures, held or not held as a whole (see the notes)."
+)
+
+
+class Shown(NamedTuple):
+    """A rendered cell: the number, what is said about it, letters of footnotes, style."""
+
+    text: str
+    remark: str = ""
+    notes: str = ""
+    style: str = ""
+
+
+def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown]]]:
+    """Header and cells of one data set's table, three decimals, nothing escaped."""
+    names = dict(zip(MEASURES, MEASURES, strict=True))
+    names |= {"auroc": "AUROC", "aupr": "AUPR", "match_any": "Any match", "dead": "Dead filters"}
+    names["match_truth"] = f"{truth_word(study, part.dataset.iloc[0]).capitalize()} match"
+    names |= {"match_null": "Null match", "coverage": "Coverage"}
+    paper = [m for m in COMPARED if (part[f"published_{m}_kind"] != "").any()]
+    header = ["Architecture", "Layer", "Trials"]
+    for measure in MEASURES:
+        header += [names[measure], f"{names[measure]}, paper"][: 1 + (measure in paper)]
+    rows = []
+    for row in part.to_dict("records"):
+        complete = row["trials"] == row["planned"]
+        trials = f"{row['trials']}" if complete else f"{row['trials']} of {row['planned']}"
+        cells = [Shown(row["label"]), Shown(row["layer"])]
+        cells.append(Shown(trials, style="" if complete else "partial"))
+        for measure in MEASURES:
+            # A score of the model is printed once, with its first layer.
+            twice = measure in OF_THE_MODEL and row["layer"] != "conv1"
+            mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
+            digits = 1 if measure == "dead" else 3
+            cells.append(Shown("" if twice else plus_minus(mean, sd, digits)))
+            if measure in paper:
+                cells.append(_paper({key: row[f"published_{measure}_{key}"] for key in PUBLISHED}))
+        rows.append(cells)
+    return header, rows
+
+
+def _paper(of: Mapping[str, Any]) -> Shown:
+    if not of["kind"]:
+        return Shown("")
+    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(of["kind"], "")
+    # A published 0.93 must not read 0.930.
+    two = math.isnan(of["sd"]) and round(of["mean"], 2) == of["mean"]
+    text = plus_minus(of["mean"], of["sd"], digits=2 if two else 3)
+    # The difference of a bound belongs to its group, so it stands in the note.
+    remark = [] if sign or math.isnan(of["difference"]) else [signed(of["difference"])]
+    remark += [of["verdict"]] if of["verdict"] else []
+    style = {"yes": "good", "no": "bad", "held": "good"}.get(of["verdict"].removesuffix(" so far"))
+    style = "bad" if of["verdict"].startswith("not") else style or ""
+    return Shown(sign + text, ", ".join(remark), of["footnotes"], f"paper {style}".strip())
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(name, table[table.dataset == name]) for name in dict.fromkeys(table.dataset)]
+
+
+def to_markdown(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
+    """The table as GitHub-flavoured Markdown, a section for each data set.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `table1`.
+    notes : dict
+        As from `published.footnotes`.
+    study : Study
+    """
+    out = []
+    for dataset, part in _parts(table):
+        header, rows = _shown(part, study)
+        out += [f"## Data set {_md(dataset)}", "", "| " + " | ".join(map(_md, header)) + " |"]
+        out.append("|" + " --- |" * 2 + " ---: |" * (len(header) - 2))
+        for row in rows:
+            cells = (
+                _md(cell.text)
+                + (f" <sup>{cell.notes}</sup>" if cell.notes else "")
+                + (f" ({_md(cell.remark)})" if cell.remark else "")
+                for cell in row
+            )
+            out.append("| " + " | ".join(cells) + " |")
+        out.append("")
+    out += [LEGEND, ""]
+    for letter, text in notes.items():
+        out += [f"<sup>{letter}</sup> {_md(text)}", ""]
+    return "\n".join(out)
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", " ".join(text.split()))
+
+
+def to_html(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
+    """The table as an HTML fragment: a ``table`` for each data set, then legend and notes.
+
+    Parameters as for `to_markdown`; classes: ``paper``, ``good``, ``bad``, ``partial``.
+    """
+    out = []
+    for dataset, part in _parts(table):
+        header, rows = _shown(part, study)
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
+        out.append(
+            f'<div class="wide"><table class="numbers"><caption>Data set {html.escape(dataset)}'
+            f"</caption><thead><tr>{head}</tr></thead><tbody>"
+        )
+        for first, *rest in rows:
+            cells = "".join(map(_td, rest))
+            out.append(f'<tr><th scope="row">{html.escape(first.text)}</th>{cells}</tr>')
+        out.append("</tbody></table></div>")
+    out.append(f'<p class="legend">{html.escape(LEGEND)}</p>')
+    for letter, text in notes.items():
+        out.append(f'<p class="footnote"><sup>{letter}</sup> {html.escape(text)}</p>')
+    return "\n".join(out)
+
+
+def _td(cell: Shown) -> str:
+    style = f' class="{cell.style}"' if cell.style else ""
+    notes = f"<sup>{html.escape(cell.notes)}</sup>" if cell.notes else ""
+    remark = f" <small>{html.escape(cell.remark)}</small>" if cell.remark else ""
+    text = html.escape(cell.text)
+    if not cell.style.startswith("paper"):  # ours: the sd below, or the table is too wide
+        text = re.sub(r" (± [\d.]+)$", r" <small>\1</small>", text)
+    return f"<td{style}>{text}{notes}{remark}</td>"

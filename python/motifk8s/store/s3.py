@@ -1,0 +1,359 @@
+"""A store in an S3 bucket. This is the only module that touches boto3.
+
+S3 is any server that speaks it. Endpoint, region, credentials, proxy and CA bundle come from the
+usual AWS variables and files. What we upload carries its SHA-256 as metadata, which is checked
+when it is read, so damage shows on every server, whatever checksums that server knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from motifk8s.errors import InputError, Problem
+from motifk8s.store.base import (
+    MARKER,
+    Info,
+    MissingError,
+    Paths,
+    Store,
+    checked,
+    local_problem,
+    replacing,
+    sha256_of,
+)
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+MEGABYTE = 1 << 20
+SMALL = 8 * MEGABYTE  # sent as one request, larger in parts
+
+# Codes of S3 and its kin that mean the same to a person; what to do about each.
+EXPIRED = "the credentials have expired; renew them and run the same command again"
+UNKNOWN = "the server does not know the access key; check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"
+CREDENTIALS = {
+    "ExpiredToken": EXPIRED,
+    "ExpiredTokenException": EXPIRED,
+    "TokenRefreshRequired": EXPIRED,
+    "InvalidToken": "the session token is not valid; renew it or unset AWS_SESSION_TOKEN",
+    "InvalidAccessKeyId": UNKNOWN,
+    "XAdminUserNotFound": UNKNOWN,  # versitygw's, with a 404
+    "SignatureDoesNotMatch": "the secret key does not fit the access key; check"
+    " AWS_SECRET_ACCESS_KEY",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+}
+LONGER = 6  # times the patience with a server that has answered before
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+REDIRECTS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocation")
+DENIED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
+BUSY = ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429", "503")
+# Answered with a 4xx but worth another try; every 5xx is.
+AGAIN = ("RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", *BUSY)
+NEEDS = {
+    "read": "s3:GetObject",
+    "write": "s3:PutObject",
+    "list": "s3:ListBucket",
+    "delete": "s3:DeleteObject",
+}
+
+
+class S3Store(Store):
+    """A store under a prefix of a bucket.
+
+    Failures that may pass (no answer, 5xx, slow-down) are retried with growing pauses for
+    `patience` seconds, six times as long once the server has answered: a wrong address is told
+    within a minute, and a server in use may be gone for minutes. All others are told at once.
+
+    Parameters
+    ----------
+    bucket, prefix : str
+        As in ``s3://bucket/prefix``. The bucket is never created.
+    patience : float
+        Seconds after the first failure from which on another is final.
+    connect_timeout, read_timeout : float
+        Seconds to wait for a connection, and for an answer or the next bytes of one.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        patience: float = 45,
+        connect_timeout: float = 5,
+        read_timeout: float = 20,
+    ):
+        if not bucket:
+            raise InputError("store 's3://': no bucket is named; give s3://bucket/prefix")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]{1,253}[A-Za-z0-9]", bucket, re.ASCII):
+            raise InputError(f"store 's3://{bucket}': {bucket!r} cannot be the name of a bucket")
+        self.bucket = bucket
+        self.prefix = checked(prefix.strip("/")) + "/" if prefix.strip("/") else ""
+        self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self.patience, self.connect_timeout = patience, connect_timeout
+        self.read_timeout = read_timeout
+        self._answered = False
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.url!r})"
+
+    def hasty(self) -> S3Store:
+        return S3Store(self.bucket, self.prefix, 0.0, self.connect_timeout, self.read_timeout)
+
+    def read(self, path: str) -> bytes:
+        key = self._key(path)
+
+        def get() -> bytes:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            data: bytes = answer["Body"].read()
+            self._verify(path, answer, hashlib.sha256(data).hexdigest())
+            return data
+
+        return self._call("read", path, get)
+
+    def write(self, path: str, data: bytes) -> None:
+        wanted = {
+            "Bucket": self.bucket,
+            "Key": self._key(path),
+            **self._with(hashlib.sha256(data).hexdigest()),
+        }
+        self._call("write", path, lambda: self._client.put_object(Body=data, **wanted))
+
+    def upload(self, file: Path, path: str) -> None:
+        key = self._key(path)
+        try:
+            # A small file is sent as it was at one moment: a log may be growing meanwhile.
+            if file.stat().st_size <= SMALL:
+                self.write(path, file.read_bytes())
+                return
+            before = file.stat()
+            extra = self._with(sha256_of(file))
+
+            def put() -> None:
+                with open(file, "rb") as body:
+                    self._client.upload_fileobj(body, self.bucket, key, extra, Config=self._parts)
+
+            self._call("write", path, put)
+            after = file.stat()
+        except OSError as err:
+            raise local_problem(err, "read", file) from err
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            self.delete(path)
+            raise Problem(f"{file} changed while it was uploaded to {self._where(path)}")
+
+    def download(self, path: str, file: Path) -> None:
+        key = self._key(path)
+
+        def get() -> None:
+            # One stream, not ranges in parallel: all of it is the same version of the object.
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            found = hashlib.sha256()
+            with replacing(file) as copy:
+                for chunk in answer["Body"].iter_chunks(MEGABYTE):
+                    copy.write(chunk)
+                    found.update(chunk)
+                self._verify(path, answer, found.hexdigest())
+
+        self._call("read", path, get)
+
+    def exists(self, path: str) -> bool:
+        # Not HeadObject: it answers 404 for a wrong bucket too and 403 without a reason. A key
+        # sorts before all others that it begins.
+        key = self._key(path)
+        answer = self._call(
+            "list",
+            path,
+            lambda: self._client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1),
+        )
+        return any(found["Key"] == key for found in answer.get("Contents", ()))
+
+    def delete(self, path: str) -> None:
+        # One by one: not every server knows DeleteObjects.
+        def remove(name: str) -> None:
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
+
+        # Markers first: what is half deleted must never look finished.
+        names = sorted(self.list(path), key=lambda name: not name.endswith(MARKER))
+        for name in [*names, path]:
+            with contextlib.suppress(MissingError):
+                self._call("delete", name, partial(remove, name))
+
+    def list(self, path: str = "") -> Paths:
+        return sorted(self.infos(path))
+
+    def infos(self, path: str = "") -> dict[str, Info]:
+        prefix = self._key(path) + "/" if path else self.prefix
+
+        def pages() -> dict[str, Info]:
+            paginator = self._client.get_paginator("list_objects_v2")
+            return {
+                found["Key"].removeprefix(self.prefix): Info(
+                    found["Size"], found["LastModified"].timestamp()
+                )
+                for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix)
+                for found in page.get("Contents", ())
+            }
+
+        found = self._call("list", path, pages)
+        # Some consoles mark a folder by an empty object whose key ends in '/'.
+        return {name: info for name, info in found.items() if name and not name.endswith("/")}
+
+    def _with(self, sha256: str) -> dict[str, Any]:
+        """What goes with every object: its hash, and how the server is to encrypt it."""
+        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}}
+        if kind := os.environ.get("MOTIFK8S_SSE"):
+            if kind not in ENCRYPTIONS:
+                known = ", ".join(ENCRYPTIONS)
+                raise InputError(f"MOTIFK8S_SSE is {kind!r}; known: {known}")
+            extra["ServerSideEncryption"] = kind
+        if key := os.environ.get("MOTIFK8S_SSE_KMS_KEY"):
+            extra["SSEKMSKeyId"] = key
+        return extra
+
+    def _key(self, path: str) -> str:
+        return self.prefix + checked(path)
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        settings: dict[str, Any] = {
+            "connect_timeout": self.connect_timeout,
+            "read_timeout": self.read_timeout,
+            # Enough for one part of many; longer outages are `_call`'s.
+            "retries": {"mode": "standard", "total_max_attempts": 3},
+            "user_agent_extra": "motifk8s",
+        }
+        session = boto3.session.Session()
+        # boto3 itself overlooks AWS_REGION, which clusters set.
+        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+        try:
+            client = session.client("s3", region_name=region, config=Config(**settings))
+        except ValueError as err:
+            raise InputError(f"{_line(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
+        host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
+        if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+            return client
+        # AWS's newer checksums travel in trailers, which GCS and others refuse; without them the
+        # SHA-256 that is part of the request's signature guards the way there.
+        for name in ("request_checksum_calculation", "response_checksum_validation"):
+            if f"AWS_{name.upper()}" not in os.environ:
+                settings[name] = "when_required"
+        return session.client("s3", region_name=region, config=Config(**settings))
+
+    @cached_property
+    def _parts(self) -> Any:
+        from boto3.s3.transfer import TransferConfig
+
+        return TransferConfig(
+            multipart_threshold=SMALL,
+            multipart_chunksize=16 * MEGABYTE,
+            max_concurrency=4,
+            preferred_transfer_client="classic",
+        )
+
+    def _verify(self, path: str, answer: dict[str, Any], found: str) -> None:
+        wanted = answer.get("Metadata", {}).get("sha256", found)  # none on what others uploaded
+        if found != wanted:
+            raise Problem(
+                f"{self._where(path)} is damaged: its SHA-256 is {found[:12]}..., but"
+                f" {wanted[:12]}... was uploaded; delete it and run the same command again"
+            )
+
+    def _call(self, doing: str, path: str, request: Callable[[], T]) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        failed: float | None = None
+        pause = 0.5
+        # A server that never answered is a wrong address; one that did will be back.
+        patience = self.patience * (LONGER if self._answered else 1)
+        while True:
+            try:
+                result = request()
+                self._answered = True
+                return result
+            except (BotoCoreError, ClientError) as err:
+                problem, passing = self._diagnose(err, doing, path)
+                now = time.monotonic()
+                if not passing or (failed is not None and now - failed >= patience):
+                    raise problem from err
+            if failed is None:
+                failed = now
+                log.warning("%s; trying again for %.0f s", problem, patience)
+            time.sleep(pause * random.uniform(0.5, 1))  # not all pods of a grid at once
+            pause = min(2 * pause, 5)
+
+    def _diagnose(self, err: Exception, doing: str, path: str) -> tuple[Problem, bool]:
+        """Say in one line what `err` means and what to do, and whether it may pass."""
+        from botocore import exceptions as boto
+
+        what = f"cannot {doing} {self._where(path)}"
+        if isinstance(err, boto.ClientError):
+            return self._diagnose_answer(err, what, NEEDS[doing])
+        if isinstance(err, boto.SSLError):
+            hint = "AWS_CA_BUNDLE names the certificates to trust"
+            return Problem(f"{what}: no trusted connection ({err}); {hint}"), False
+        if isinstance(
+            err,
+            (
+                boto.ConnectionError,
+                boto.HTTPClientError,
+                boto.IncompleteReadError,
+                boto.ChecksumError,
+                boto.FlexibleChecksumError,
+            ),
+        ):
+            server = self._client.meta.endpoint_url
+            hint = "check the network and AWS_ENDPOINT_URL"
+            return Problem(f"{what}: {server} does not answer ({_line(err)}); {hint}"), True
+        if isinstance(err, (boto.ParamValidationError, boto.ValidationError)):
+            return InputError(f"{what}: {_line(err)}"), False
+        if "redential" in type(err).__name__ + str(err) or isinstance(
+            err, (boto.ProfileNotFound, boto.SSOError, boto.LoginError, boto.TokenRetrievalError)
+        ):
+            hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or an identity"
+            return Problem(f"{what}: no credentials ({_line(err)}); {hint}"), False
+        return Problem(f"{what}: {_line(err)}"), False
+
+    def _diagnose_answer(self, err: Any, what: str, needs: str) -> tuple[Problem, bool]:
+        code = err.response.get("Error", {}).get("Code", "")
+        status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        told = _line(err.response.get("Error", {}).get("Message") or code)
+        server = self._client.meta.endpoint_url
+        if code == "NoSuchBucket":
+            hint = "create it, or correct the store's URL"
+            return InputError(f"{what}: {server} has no bucket {self.bucket!r}; {hint}"), False
+        if code == "InvalidBucketName":
+            return InputError(f"{what}: {self.bucket!r} cannot be the name of a bucket"), False
+        if code == "NoSuchKey":  # no other 404 is one: what is not S3 at all answers so too
+            return MissingError(f"{what}: there is no such file"), False
+        if code in CREDENTIALS or err.operation_name.startswith("AssumeRole"):
+            return Problem(f"{what}: {CREDENTIALS.get(code, told)} ({code})"), False
+        if code in REDIRECTS:
+            hint = "set AWS_REGION to the bucket's region"
+            return InputError(f"{what}: the bucket is elsewhere ({told}); {hint}"), False
+        if code in DENIED:
+            hint = f"these credentials need {needs} on it"
+            return Problem(f"{what}: permission denied; {hint} ({told})"), False
+        if code in BUSY:
+            hint = "run fewer cells at once, or later"
+            return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
+        hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
+        problem = Problem(f"{what}: {server} answered {code}: {told}{hint}")
+        # From a server that was S3 before, this is a proxy's that lost it, or its last words.
+        gone = status == 404 and self._answered
+        return problem, status >= 500 or code in AGAIN or gone
+
+
+def _line(err: object) -> str:
+    return " ".join(str(err).split()).rstrip(".")

@@ -1,0 +1,232 @@
+"""From the text of a study file to one plain mapping: YAML 1.2, then `extends`.
+
+A file that says `extends: NAME_OR_PATH` is a merge patch (RFC 7396) over that study: mappings
+merge, anything else replaces, null deletes. It departs from the RFC in three things. Under
+`training`, `motifs` and `analysis` null is a value, and stays. Naming a preset, or another kind of
+data set, starts afresh. What the base expects and draws of a data set or model that the file
+deletes goes with it.
+
+What the mapping means is the business of `study.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from motifk8s.errors import InputError
+from motifk8s.study.strict import no_such
+
+FOLDER = Path(__file__).parent / "builtin"
+SUFFIXES = (".yaml", ".yml", ".json")
+LARGEST = 2**20  # bytes; the largest built-in study is a hundredth of it
+
+
+def builtin_names() -> list[str]:
+    """Names of the studies that come with the package, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
+    """The file of a built-in study or of a path.
+
+    Parameters
+    ----------
+    name_or_path : str
+        A path if it has a slash or ends in .yaml, .yml or .json, else a name.
+    folder : Path or str, optional
+        What a path is relative to (default: the current folder). A str is the address of a folder
+        in an object store, in which nothing is located.
+
+    Raises
+    ------
+    InputError
+        No built-in study has that name.
+    """
+    if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
+        if isinstance(folder, str):
+            raise InputError(f"{name_or_path}: a study in a store can only extend a built-in one")
+        return (folder or Path()) / Path(name_or_path).expanduser()
+    names = builtin_names()
+    if name_or_path in names:
+        return FOLDER / f"{name_or_path}.yaml"
+    raise InputError(no_such("built-in study (or path that ends in .yaml)", name_or_path, names))
+
+
+def read_text(path: Path) -> str:
+    """The text of a study file; an `InputError` says why there is none."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: larger than {LARGEST:,} bytes, so no study file")
+        return decode(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; a study is a file that ends in .yaml") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def decode(data: bytes, source: str) -> str:
+    """The text of a study file's content; `source` names it in error messages."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{source}: line {line}: not UTF-8; save the file as UTF-8") from None
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds; `source` names the text in error messages.
+
+    YAML 1.2, so that 3e-4 is a number and `no` a word; a key given twice is refused.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        what = str(error.problem or error.context).split(" with value ")[0]
+        raise InputError(f"{source}: {where}not YAML: {' '.join(what.split())}") from None
+    except ReaderError as error:
+        where = f"line {text[: error.position].count(chr(10)) + 1}"
+        raise InputError(f"{source}: {where}: not YAML: a control character") from None
+    except RecursionError:
+        raise InputError(f"{source}: not a study: nested too deeply") from None
+    except (YAMLError, ValueError) as error:
+        raise InputError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        raise InputError(f"{source}: line 1: empty; a study begins with name: NAME")
+    if not isinstance(data, dict):
+        kind = "a list" if isinstance(data, list) else "a single value"
+        raise InputError(f"{source}: line 1: {kind}; a study is a mapping (name: NAME, ...)")
+    return data
+
+
+def read(
+    text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The whole mapping of a study's text, with what it extends.
+
+    Parameters
+    ----------
+    text : str
+        YAML (or JSON, which is YAML).
+    source : str
+        Where it comes from, for error messages.
+    folder : Path or str, optional
+        What its relative paths are relative to (default: the current folder); a str is the address
+        of a folder in an object store.
+    seen : tuple of Path
+        The files that led here, each extending the next, to find a circle.
+
+    Raises
+    ------
+    InputError
+        Not YAML, not a mapping, or a base that is missing, unreadable or circular.
+    """
+    folder = folder or Path()
+    data = parse(text, source)
+    _make_absolute(data, folder)
+    if "extends" not in data:
+        return data
+    extends = data.pop("extends")
+    if not isinstance(extends, str):
+        raise InputError(f"{source}: extends: the name of a built-in study or a path is needed")
+    if not isinstance(data.get("name"), str):
+        raise InputError(f"{source}: name: missing; a study has a name other than its base's")
+    try:
+        path = locate(extends, folder)
+        if path.resolve() in seen:
+            raise InputError(f"{path} extends itself, directly or through others")
+        base = read(read_text(path), str(path), path.parent, (*seen, path.resolve()))
+        result = merged(base, data)
+    except InputError as error:
+        raise InputError(f"{source}: extends: {error}") from None
+    except RecursionError:
+        raise InputError(f"{source}: an alias stands for what it is part of") from None
+    if "expected" not in data and isinstance(result.get("expected"), list):
+        result["expected"] = [row for row in result["expected"] if _stays(row, base, result)]
+    if isinstance(result.get("figures"), dict):
+        own = _mapping(data.get("figures"))
+        result["figures"] = {
+            name: figure
+            for name, figure in result["figures"].items()
+            if name in own or _stays(figure, base, result)
+        }
+    return result
+
+
+def merged(base: dict[str, Any], patch: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """`base` with a merge patch applied (see the top of this module), both found at `keys`."""
+    keep_null = _is_settings(keys[:1]) or _is_settings(keys[:3])
+    result = dict(base)
+    for key, value in patch.items():
+        here = (*keys, str(key))
+        old: Any = base.get(key)
+        if _is_settings(here):
+            old, value = ({"preset": v} if isinstance(v, str) else v for v in (old, value))
+        if value is None and not keep_null:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            fresh = not isinstance(old, dict) or _is_fresh(old, value, here)
+            result[key] = merged({} if fresh else old, value, *here)
+        else:
+            result[key] = value
+    return result
+
+
+def _is_settings(keys: tuple[str, ...]) -> bool:
+    if len(keys) == 3:
+        return keys[0] == "datasets" and keys[2] == "training"
+    return keys in (("training",), ("motifs",), ("analysis",))
+
+
+def _is_fresh(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    if len(keys) == 2 and keys[0] == "datasets":
+        return "kind" in new and new["kind"] != old.get("kind")
+    return _is_settings(keys) and "preset" in new
+
+
+def _stays(row: Any, base: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether a row of `expected`, or a figure, speaks only of what the patch did not delete."""
+
+    def deleted(kind: str, name: Any) -> bool:
+        before, after = (_mapping(s.get(kind)) for s in (base, result))
+        return isinstance(name, str) and name in before and name not in after
+
+    if not isinstance(row, dict):
+        return True
+    models = row.get("models", row.get("panels"))
+    names = models if isinstance(models, list) else []
+    return not (
+        deleted("datasets", row.get("dataset"))
+        or any(deleted("models", str(name).partition("/")[0]) for name in names)
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
+    """Make the paths in a study file, which are relative to its folder, absolute."""
+
+    def absolute(path: str) -> str:
+        if isinstance(folder, str):
+            return path if "://" in path or path.startswith("/") else f"{folder}/{path}"
+        if "://" in path:
+            return path
+        return str((folder / Path(path).expanduser()).absolute())
+
+    matches = data.get("matches")
+    for spec in _mapping(data.get("datasets")).values():
+        if isinstance(spec, dict) and isinstance(spec.get("path"), str) and spec["path"]:
+            spec["path"] = absolute(spec["path"])
+    if isinstance(matches, dict) and isinstance(name := matches.get("database"), str):
+        is_path = "/" in name or name.endswith((".meme", ".txt"))
+        matches["database"] = absolute(name) if is_path else name

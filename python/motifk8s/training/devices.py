@@ -1,0 +1,396 @@
+"""The few operations that run on the accelerator: train some steps, predict, reduce activations.
+
+Data sets stay on the device as base codes, one byte a base; one-hot, shuffling and batching happen
+there, and many training steps are one dispatch. `Device` speaks to TensorFlow or to JAX, whichever
+backend Keras runs on; nothing else in the package knows which. The arithmetic is that of
+``keras.Model.fit``: same losses, same batch norm, dropout and Adam.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motifk8s.errors import Problem
+from motifk8s.training import fused
+
+if TYPE_CHECKING:
+    import keras
+
+# Batches from which on it pays that XLA compiles the training step for a CPU.
+COMPILED_FROM = 1_000
+
+_NOISE = re.compile(
+    rb"(WARNING: All log messages before absl::InitializeLog\(\)"  # then I for info, W for warning
+    rb"|[IW]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w./-]+:\d+\]).*\n"
+)
+
+
+def setup(threads: int | None = None) -> str:
+    """Choose and configure the Keras backend; call once, before anything is computed.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads for each operation on a CPU; by default as many as there are cores.
+
+    Returns
+    -------
+    str
+        The device in words, for example ``cpu`` or ``NVIDIA H100``.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "tensorflow":
+        with _without_noise():
+            import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        tf.config.threading.set_intra_op_parallelism_threads(threads or 0)
+        tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
+        tf.config.experimental.enable_op_determinism()
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if not gpus:
+            return "cpu"
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return str(details.get("device_name", "gpu"))
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return str(device.device_kind)
+    raise Problem(f"KERAS_BACKEND is {backend!r}; motifk8s runs on 'tensorflow' or 'jax'")
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code logs while it is imported off the terminal.
+
+    It is written to the process's standard error before any setting of the log level is heeded.
+    Errors, and what others write meanwhile, come through.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            held.seek(0)
+            with open(terminal, "wb") as out:  # closes it
+                out.write(_NOISE.sub(b"", held.read()))
+
+
+def open_device(
+    model: keras.Model, optimizer: keras.Optimizer | None = None, steps: int = 0
+) -> Device:
+    """Put a model, and an optimizer when it is to be trained, on the device.
+
+    Parameters
+    ----------
+    model : keras.Model
+    optimizer : keras.Optimizer, optional
+    steps : int
+        Batches that training may take. On a CPU, TensorFlow compiles `COMPILED_FROM` or more of
+        them with XLA: some five seconds, and then 1.5 to 3 times the speed (docs/performance.md).
+    """
+    import keras
+
+    if keras.config.backend() == "jax":
+        return JaxDevice(model, optimizer)
+    import tensorflow as tf
+
+    compiled = steps >= COMPILED_FROM and not tf.config.list_physical_devices("GPU")
+    return TensorFlowDevice(model, optimizer, compiled)
+
+
+def cross_entropy(labels: Any, probabilities: Any) -> Any:
+    """Binary cross-entropy in nats, the mean over all known labels (those that are not negative).
+
+    With every label known this is ``keras.losses.BinaryCrossentropy``.
+
+    Parameters
+    ----------
+    labels : tensor (N, C)
+    probabilities : tensor (N, C)
+    """
+    from keras import ops
+
+    known = ops.cast(labels >= 0, "float32")
+    targets = ops.cast(labels, "float32") * known
+    losses = ops.binary_crossentropy(targets, probabilities) * known
+    return ops.sum(losses) / ops.maximum(ops.sum(known), 1.0)
+
+
+def one_hot(codes: Any) -> Any:
+    """One-hot of base codes, (N, L) to (N, L, 4) float32; the code 4 (N) gives zeros."""
+    from keras import ops
+
+    return ops.one_hot(ops.cast(codes, "int32"), 4, dtype="float32")
+
+
+class Device(ABC):
+    """A model on a device; the subclasses say how a backend differentiates and loops.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From one-hot (N, L, 4) to probabilities (N, C).
+    optimizer : keras.Optimizer, optional
+        Needed for `train`.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
+        self.model = model
+        self.optimizer: Any = optimizer
+        self._predict: Callable[..., Any] | None = None
+        self.compiled = False
+        if optimizer is not None:
+            optimizer.build(model.trainable_variables)
+
+    def _variables(self) -> list[Any]:
+        return self.model.variables + (self.optimizer.variables if self.optimizer else [])
+
+    def state(self) -> list[np.ndarray]:
+        """Copy all state to the host: weights, batch norm averages, dropout's and Adam's state."""
+        return [np.array(v) for v in self._variables()]
+
+    def restore(self, state: list[np.ndarray]) -> None:
+        """Set all state to a copy made by `state`."""
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def l2(self) -> float:
+        """The regularization term of the loss at the present weights."""
+        return float(sum(float(np.asarray(loss)) for loss in self.model.losses))
+
+    @abstractmethod
+    def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        """Copy codes (N, L) uint8 and labels (N, C) int8 to the device, as compact as they are."""
+
+    @abstractmethod
+    def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:
+        """Train on rows of the data in a given order.
+
+        Parameters
+        ----------
+        data : tuple
+            From `put`.
+        order : numpy.ndarray (n,) int32
+            Row numbers, cut into batches as they come; the last batch may be smaller.
+        batch_size : int
+
+        Returns
+        -------
+        float
+            Sum over rows of their batch's loss (cross-entropy plus L2).
+        """
+
+    def map(
+        self,
+        codes: Any,
+        batch_size: int,
+        model: keras.Model | None = None,
+        reduce: Callable[..., Any] | None = None,
+    ) -> Iterator[Any]:
+        """Run the model, or one that shares its layers, and reduce its output on the device.
+
+        Parameters
+        ----------
+        codes : (N, L) uint8
+            On the host, or as `put` returned them.
+        batch_size : int
+        model : keras.Model, optional
+            By default the device's own.
+        reduce : callable, optional
+            From the one-hot batch (n, L, 4) and the model's output to a tensor or a tuple of them.
+
+        Yields
+        ------
+        numpy.ndarray or tuple
+            One batch's result on the host; nothing of earlier batches is held.
+        """
+        run = self._compiled_map(model, reduce)
+        for start in range(0, len(codes), batch_size):
+            result = run(codes[start : start + batch_size])
+            if isinstance(result, tuple):
+                yield tuple(np.asarray(v) for v in result)
+            else:
+                yield np.asarray(result)
+
+    def predict(self, codes: Any, batch_size: int = 200) -> np.ndarray:
+        """Probabilities (N, C) float32; `codes` as in `map`."""
+        return np.concatenate(list(self.map(codes, batch_size)))
+
+    def _compiled_map(
+        self, model: keras.Model | None, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        if model is not None or reduce is not None:
+            return self._compile_map(model or self.model, reduce)
+        # Once, because training predicts after every epoch.
+        self._predict = self._predict or self._compile_map(self.model, None)
+        return self._predict
+
+    @abstractmethod
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        """Compile the model and what reduces its output to one function of codes.
+
+        It sees the weights of the moment it is called in.
+        """
+
+
+class TensorFlowDevice(Device):
+    """A device driven by TensorFlow: a loop over batches inside one `tf.function`."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer | None = None,
+        compiled: bool = False,
+    ):
+        import tensorflow as tf
+
+        super().__init__(model, optimizer)
+        self.compiled = compiled
+
+        def step(codes: Any, labels: Any, forward: Callable[[Any], Any]) -> Any:
+            with tf.GradientTape() as tape:
+                loss = cross_entropy(labels, forward(one_hot(codes)))
+                loss += tf.add_n(model.losses) if model.losses else 0.0
+            variables = model.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return loss
+
+        def plain(codes: Any, labels: Any) -> Any:
+            return step(codes, labels, lambda x: model(x, training=True))
+
+        @tf.function(jit_compile=True)
+        def fast(codes: Any, labels: Any, masks: dict[str, Any]) -> Any:
+            return step(codes, labels, lambda x: fused.forward(model, x, masks))
+
+        def steps(codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
+            total = tf.constant(0.0)
+            n, done = tf.shape(order)[0], 0
+            if compiled:  # has a fixed size: a smaller last batch is left to what follows
+                done = n // batch_size * batch_size
+                for start in tf.range(0, done, batch_size):
+                    rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
+                    masks = fused.draw_masks(model, batch_size)
+                    loss = fast(tf.gather(codes, rows), tf.gather(labels, rows), masks)
+                    total += loss * float(batch_size)
+            for start in tf.range(done, n, batch_size):
+                rows = order[start : start + batch_size]
+                loss = plain(tf.gather(codes, rows), tf.gather(labels, rows))
+                total += loss * tf.cast(tf.shape(rows)[0], "float32")
+            return total
+
+        self._steps = tf.function(steps, reduce_retracing=True)
+
+    def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:  # noqa: D102
+        import tensorflow as tf
+
+        return tf.constant(codes), tf.constant(labels)
+
+    def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:  # noqa: D102
+        import tensorflow as tf
+
+        return float(self._steps(*data, tf.constant(order), batch_size))
+
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        def run(codes: Any) -> Any:
+            x = one_hot(codes)
+            y = model(x, training=False)
+            return reduce(x, y) if reduce else y
+
+        return tf.function(run, reduce_retracing=True)
+
+
+class JaxDevice(Device):
+    """A device driven by JAX: the same loop as a pure function of all variables."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
+        import jax
+
+        super().__init__(model, optimizer)
+
+        def loss_of(trainable: Any, others: Any, x: Any, y: Any) -> Any:
+            p, others, losses = model.stateless_call(
+                trainable, others, x, training=True, return_losses=True
+            )
+            return cross_entropy(y, p) + sum(losses), others
+
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+
+        def steps(state: Any, codes: Any, labels: Any, batches: Any) -> Any:
+            def step(state: Any, rows: Any) -> Any:
+                trainable, others, moments = state
+                (loss, others), grads = gradient(
+                    trainable, others, one_hot(codes[rows]), labels[rows]
+                )
+                trainable, moments = self.optimizer.stateless_apply(moments, grads, trainable)
+                return (trainable, others, moments), loss * len(rows)
+
+            state, losses = jax.lax.scan(step, state, batches)
+            return state, losses.sum()
+
+        self._steps = jax.jit(steps)
+
+    def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:  # noqa: D102
+        import jax
+
+        return jax.device_put(codes), jax.device_put(labels)
+
+    def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:  # noqa: D102
+        groups = (
+            self.model.trainable_variables,
+            self.model.non_trainable_variables,
+            self.optimizer.variables,
+        )
+        state = tuple([v.value for v in group] for group in groups)
+        full = len(order) // batch_size * batch_size
+        total = 0.0
+        # The shapes of a scan are fixed, so a smaller last batch is a scan of its own.
+        for batches in (order[:full].reshape(-1, batch_size), order[full:].reshape(1, -1)):
+            if batches.size:
+                state, loss = self._steps(state, *data, batches)
+                total += float(loss)
+        for group, values in zip(groups, state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+        return total
+
+    def _compile_map(
+        self, model: keras.Model, reduce: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        import jax
+
+        def run(weights: Any, codes: Any) -> Any:
+            x = one_hot(codes)
+            y, _ = model.stateless_call(*weights, x, training=False)
+            return reduce(x, y) if reduce else y
+
+        compiled = jax.jit(run)
+        groups = (model.trainable_variables, model.non_trainable_variables)
+        return lambda codes: compiled(tuple([v.value for v in g] for g in groups), codes)

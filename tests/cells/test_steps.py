@@ -1,0 +1,215 @@
+"""What the steps of a workflow need beyond a study on one machine, without a cluster."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from helpers.tiny import TINY, one_line, place_of, provenance, results, study_file
+
+from motifk8s import deployment
+from motifk8s.cells import cell, progress
+from motifk8s.cells import plan as grid
+from motifk8s.errors import InputError, Problem
+from motifk8s.store.base import FolderStore, open_store, try_out
+from motifk8s.study.study import load
+
+# The study ------------------------------------------------------------------------------------
+
+
+def test_a_study_may_be_given_as_text(tmp_path):
+    text = study_file(tmp_path / "tiny.yaml").read_text()
+    assert load(text) == load(f"\n{text}") == load(str(tmp_path / "tiny.yaml"))
+    assert load("name: mine\nextends: smoke\n").models == load("smoke").models
+    with pytest.raises(InputError, match=r"the study's text: trialz: .*trials"):
+        load("name: mine\nextends: smoke\ntrialz: 3\n")
+
+
+def test_a_study_is_kept_once_and_whatever_becomes_of_its_file(tmp_path):
+    path = study_file(tmp_path / "tiny.yaml")
+    store = FolderStore(tmp_path / "store")
+    study = load(str(path))
+    where = grid.keep(study, store)
+    path.write_text("")
+    assert load(where) == study
+    assert grid.keep(study, store) == where
+    other = load(str(study_file(path, {"trials": 2})))
+    assert grid.keep(other, store) != where
+    assert load(where) == study and len(store.list("tiny/studies")) == 2
+
+
+# What a step hands to the next ----------------------------------------------------------------
+
+
+def test_plan_and_dataset_hand_on_what_is_unfinished(tmp_path, tiny, here):
+    store, out = tiny.parent / "store", tmp_path / "out"
+    two = {"two": {**TINY["datasets"]["small"], "n_sequences": 300}}
+    study_file(tiny, {"datasets": two, "trials": 2})
+    plan = ["plan", tiny, "--store", store, "--outputs", out, "--max-gpu-hours="]
+    assert here(*plan)[0] == 0
+    assert json.loads((out / "datasets").read_text()) == ["small", "two"]
+    assert (out / "name").read_text() == "tiny"
+    kept = (out / "study").read_text()
+    assert load(kept) == load(str(tiny))
+    more = ["--store", store, "--outputs", out]
+    assert here("dataset", kept, "small", *more)[0] == here("dataset", kept, "two", *more)[0] == 0
+    assert json.loads((out / "cells").read_text()) == ["two/a/1", "two/a/2", "two/b/1", "two/b/2"]
+    assert here("dataset", kept, "small", *more)[0] == 0
+    assert json.loads((out / "cells").read_text()) == ["small/a/2", "small/b/2"]
+    code, _, err = here("dataset", kept, *more)
+    assert code == 2 and "say which data set to make: small, two" in one_line(err)
+
+
+def test_a_finished_study_leaves_nothing_to_do(tmp_path, tiny, here):
+    out = tmp_path / "out"
+    assert here("plan", tiny, "--store", tiny.parent / "store", "--outputs", out)[0] == 0
+    assert (out / "datasets").read_text() == "[]"
+
+
+def test_outputs_that_cannot_be_written(tmp_path, tiny, here):
+    (tmp_path / "out").write_text("")
+    code, _, err = here(
+        "plan", tiny, "--store", tiny.parent / "store", "--outputs", tmp_path / "out"
+    )
+    assert code == 2 and f"cannot write to {tmp_path / 'out'}" in one_line(err)
+
+
+# What a cell tells while it runs --------------------------------------------------------------
+
+ROW = {"epoch": 1, "loss": 0.5, "val_loss": 0.4, "val_auroc": 0.9, "seconds": 2.0}
+
+
+def test_progress_is_told_to_the_store_and_to_argo(tmp_path, monkeypatch):
+    store = FolderStore(tmp_path / "store")
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "argo"))
+    monkeypatch.setenv("MOTIFK8S_NODE", "spot-7")
+    monkeypatch.setenv("MOTIFK8S_ATTEMPT", "1")
+    told = progress.Progress(store, "s/cells/a")
+    told.epoch(3, 40, {**ROW, "val_auroc": float("nan")})
+    told.epoch(4, 40, ROW)  # too soon for the store
+    assert (tmp_path / "argo").read_text() == "4/40\n"
+    read = progress.read(store, "s/cells/a")
+    assert read is not None and (read["epoch"], read["epochs"]) == (3, 40)
+    assert read["seconds_per_epoch"] == 2.0 and read["val_loss"] == 0.4 and "val_auroc" not in read
+    assert (read["node"], read["attempt"], read["pod"]) == ("spot-7", 2, None)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_WRITES", 0)
+    told.epoch(5, 40, {**ROW, "seconds": 4.0})
+    read = progress.read(store, "s/cells/a")
+    assert read is not None and read["epoch"] == 5
+    assert read["seconds_per_epoch"] == pytest.approx(8 / 3)
+    told.clear()
+    assert progress.read(store, "s/cells/a") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "at": "soon"}']
+)
+def test_progress_that_cannot_be_read_is_none(tmp_path, text):
+    store = FolderStore(tmp_path / "store")
+    store.write("a/progress.json", text.encode())
+    assert progress.read(store, "a") is None
+
+
+def test_a_store_that_takes_no_progress_stops_no_training(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/a").write_text("a file where a folder must be")
+    progress.Progress(FolderStore(tmp_path / "store"), "a").epoch(1, 2, ROW)
+
+
+def test_where_a_cell_ran_is_on_record(finished, tmp_path, here, monkeypatch):
+    image = "registry.example/motifk8s:1@sha256:0123"
+    told = {
+        "IMAGE": image,
+        "NODE": "n",
+        "POD": "p",
+        "WORKFLOW": "w",
+        "ATTEMPT": "0",
+        "SPOT": "true",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(f"MOTIFK8S_{name}", value)
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    assert here("dataset", study, "--store", store)[0] == 0
+    assert here("cell", study, "small/a/1", "--threads", "1", "--store", store)[0] == 0
+    assert provenance(store, "small/a/1")["deployment"] == {
+        "image": image, "node": "n", "pod": "p", "workflow": "w", "attempt": 1, "spot": True,
+    }  # fmt: skip
+    assert results(store, "small/a/1") == results(finished, "small/a/1")
+
+
+def test_a_gpu_is_described_by_nvidia_smi(tmp_path, monkeypatch):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'Tesla T4, 550.54.15, 15360 MiB'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    deployment.gpu.cache_clear()
+    wanted = {"name": "Tesla T4", "driver_version": "550.54.15", "memory.total": "15360 MiB"}
+    assert deployment.gpu() == wanted
+    smi.write_text("#!/bin/sh\nexit 9\n")
+    deployment.gpu.cache_clear()
+    assert deployment.gpu() is None
+    deployment.gpu.cache_clear()
+
+
+def test_the_last_lines_of_the_log_are_kept(finished, tmp_path, here, monkeypatch):
+    def fail(*args, **more):
+        args[-2](1, 5, ROW)  # progress
+        for number in range(30):
+            logging.getLogger("motifk8s.cells.cell").info("line %d", number)
+        raise Problem("no more")
+
+    monkeypatch.setattr(cell, "_train", fail)
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    assert here("dataset", study, "--store", store)[0] == 0
+    assert here("cell", study, "small/a/1", "--store", store)[0] == 1
+    failed = json.loads((place_of(store, "small/a/1") / "failed.json").read_text())
+    assert failed["reason"] == "no more"
+    assert not (place_of(store, "small/a/1") / "progress.json").exists()
+    assert [line.split("line ")[1] for line in failed["log"]] == [str(n) for n in range(10, 30)]
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+def test_seconds_between_checkpoints_must_be_seconds(finished, tmp_path, here, monkeypatch, text):
+    monkeypatch.setenv("MOTIFK8S_CHECKPOINT_SECONDS", text)
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    assert here("dataset", study, "--store", store)[0] == 0
+    code, _, err = here("cell", study, "small/a/1", "--store", store)
+    assert code == 2 and f"MOTIFK8S_CHECKPOINT_SECONDS: {text!r} is not" in one_line(err)
+
+
+# The store ------------------------------------------------------------------------------------
+
+
+def test_check_tries_a_store_and_leaves_nothing(tmp_path, here):
+    code, out, _ = here("check", "--store", tmp_path / "store")
+    assert code == 0 and out.startswith(str(tmp_path / "store"))
+    assert open_store(tmp_path / "store").list() == []
+
+
+@pytest.mark.parametrize("method", ["list", "write", "read", "delete"])
+def test_check_says_what_is_not_allowed(tmp_path, monkeypatch, method):
+    def denied(*args):
+        raise Problem(f"cannot {method}")
+
+    monkeypatch.setattr(FolderStore, method, denied)
+    with pytest.raises(Problem, match=f"cannot {method}"):
+        try_out(FolderStore(tmp_path / "store"))
+
+
+def test_a_store_that_deletes_nothing_does_not_undo_a_finished_cell(
+    finished, tmp_path, here, monkeypatch
+):
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    assert here("dataset", study, "--store", store)[0] == 0
+
+    def denied(self, path):
+        raise Problem("permission denied; these credentials need s3:DeleteObject")
+
+    monkeypatch.setattr(FolderStore, "delete", denied)
+    assert here("cell", study, "small/a/1", "--threads", "1", "--store", store)[0] == 0
+    left = {path.name for path in place_of(store, "small/a/1").iterdir()}
+    assert left == {"done.json", "runs", "checkpoint", "progress.json"}
+    monkeypatch.undo()
+    assert here("clean", study, "--store", store)[0] == 0
+    assert {path.name for path in place_of(store, "small/a/1").iterdir()} == {"done.json", "runs"}

@@ -1,0 +1,413 @@
+"""Bins and labels are those of a count of bases, one by one; bad input is told with its line."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from motifk8s.data import datasets, genome
+from motifk8s.data.bed import _label, import_bed, read_bed
+from motifk8s.data.sequences import decode, encode
+from motifk8s.errors import InputError
+
+Intervals = dict[str, list[tuple[str, int, int]]]  # by class
+
+
+def write_genome(path: Path, sequences: Mapping[str, str], width: int = 7) -> Path:
+    lines = []
+    for name, text in sequences.items():
+        lines += [f">{name} more", *(text[i : i + width] for i in range(0, len(text), width))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_bed(path: Path, intervals: list[tuple[str, int, int]]) -> Path:
+    path.write_text("".join(f"{c}\t{s}\t{e}\tx\n" for c, s, e in intervals))
+    return path
+
+
+def random_genome(sizes: Mapping[str, int], seed: int = 0) -> dict[str, str]:
+    rng = np.random.default_rng(seed)
+    return {name: "".join(rng.choice(list("ACGTacgtN"), size)) for name, size in sizes.items()}
+
+
+def brute_force(
+    sequences: Mapping[str, str], peaks: Intervals, bin_size: int, length: int, rule: str
+) -> set[tuple[Any, ...]]:
+    """(chrom, start, sequence, labels) of every sequence with a label, base by base."""
+    found = set()
+    for chrom, text in sequences.items():
+        covered = {
+            name: {x for c, s, e in intervals if c == chrom for x in range(s, e)}
+            for name, intervals in peaks.items()
+        }
+
+        def bin_labels(start: int, covered: dict[str, set[int]] = covered) -> list[int]:
+            return [
+                int(sum(x in bases for x in range(start, start + bin_size)) > bin_size / 2)
+                for bases in covered.values()
+            ]
+
+        step = bin_size if rule == "bin" else length
+        for start in range(0, len(text), step):
+            if rule == "bin":
+                labels = bin_labels(start)
+                begin = start - (length - bin_size) // 2
+            else:
+                all_bins = [bin_labels(s) for s in range(start, start + length, bin_size)]
+                labels = [max(column) for column in zip(*all_bins, strict=True)]
+                begin = start
+            if any(labels) and begin >= 0 and begin + length <= len(text):
+                sequence = "".join(
+                    base if base in "ACGT" else "N" for base in text[begin : begin + length].upper()
+                )
+                found.add((chrom, start, sequence, tuple(labels)))
+    return found
+
+
+SIZES = {"chr1": 83, "chr2": 40, "chr7": 60, "chr8": 61}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Intervals, int, int, str]:
+    def interval(chrom: str) -> st.SearchStrategy[tuple[str, int, int]]:
+        ends = st.lists(st.integers(0, SIZES[chrom]), min_size=2, max_size=2, unique=True)
+        return ends.map(lambda pair: (chrom, min(pair), max(pair)))
+
+    some = st.lists(st.sampled_from(list(SIZES)).flatmap(interval), min_size=1, max_size=8)
+    peaks = {name: draw(some) for name in ("a", "b")}
+    rule = draw(st.sampled_from(["bin", "merged"]))
+    bin_size = draw(st.integers(1, 9))
+    length = bin_size * draw(st.integers(1, 4))
+    if rule == "bin":
+        length += draw(st.integers(0, 3))
+    return peaks, bin_size, length, rule
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(cases())
+def test_bins_and_labels_are_those_of_brute_force(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: tuple[Intervals, int, int, str]
+) -> None:
+    peaks, bin_size, length, rule = case
+    # What is checked here are bins and labels; whether a class can be learnt is not.
+    monkeypatch.setattr("motifk8s.data.assemble.check", lambda *_: None)
+    monkeypatch.setattr(genome, "STRETCH", 20)
+    sequences = random_genome(SIZES)
+    path = tmp_path / "genome.fa"
+    if not path.exists():
+        write_genome(path, sequences)
+    files = {name: write_bed(tmp_path / f"{name}.bed", rows) for name, rows in peaks.items()}
+    expected = brute_force(sequences, peaks, bin_size, length, rule)
+    options: dict[str, Any] = {"bin_size": bin_size, "length": length, "rule": rule}
+    if not expected:
+        with pytest.raises(InputError, match="no bin that can be used"):
+            import_bed(files, path, test=["8"], **options)
+        return
+    dataset, notes, bins = import_bed(files, path, test=["8"], **options)
+    rows = zip(
+        bins["chrom"], bins["start"], decode(dataset.codes), map(tuple, dataset.labels), strict=True
+    )
+    assert len(bins) == len(expected)
+    assert set(rows) == expected
+    part = {"chr1": 0, "chr2": 0, "chr7": 1, "chr8": 2}
+    assert dataset.split.tolist() == [part[c] for c in bins["chrom"]] == sorted(dataset.split)
+
+
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(cases())
+def test_both_strands_and_all_bins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: tuple[Intervals, int, int, str]
+) -> None:
+    peaks, bin_size, length, rule = case
+    monkeypatch.setattr("motifk8s.data.assemble.check", lambda *_: None)
+    sequences = random_genome(SIZES)
+    path = tmp_path / "genome.fa"
+    if not path.exists():
+        write_genome(path, sequences)
+    files = {name: write_bed(tmp_path / f"{name}.bed", rows) for name, rows in peaks.items()}
+    options: dict[str, Any] = {"bin_size": bin_size, "length": length, "rule": rule}
+    assume(brute_force(sequences, peaks, bin_size, length, rule))
+    dataset, *_ = import_bed(files, path, test=["8"], **options)
+    both, *_ = import_bed(files, path, test=["8"], both_strands=True, **options)
+    for name in datasets.PARTS:
+        codes, labels = both.part(name)
+        forward, its_labels = dataset.part(name)
+        n = len(forward)
+        assert (codes[:n] == forward).all() and (labels == np.tile(its_labels, (2, 1))).all()
+        complement = [t[::-1].translate(str.maketrans("ACGT", "TGCA")) for t in decode(forward)]
+        assert decode(codes[n:]) == complement
+    every, _, every_bins = import_bed(files, path, test=["8"], negatives="all", **options)
+    step = bin_size if rule == "bin" else length
+    left = 0 if rule == "merged" else (length - bin_size) // 2
+    inside = {
+        (c, s)
+        for c, n in SIZES.items()
+        for s in range(0, n, step)
+        if s >= left and s - left + length <= n
+    }
+    assert set(zip(every_bins["chrom"], every_bins["start"], strict=True)) == inside
+    assert len(every_bins) == len(inside)
+    marked = (every.labels == 1).any(axis=1)
+    assert sorted(decode(every.codes[marked])) == sorted(decode(dataset.codes))
+
+
+def test_a_peak_of_exactly_half_a_bin_is_no_label(tmp_path: Path) -> None:
+    path = write_genome(tmp_path / "g.fa", random_genome({"chr1": 2000}))
+    half = [("chr1", 400, 500), ("chr1", 600, 701), ("chr1", 800, 850), ("chr1", 850, 901)]
+    bed = write_bed(tmp_path / "a.bed", [*half, ("chr1", 1000, 1060), ("chr1", 1040, 1100)])
+    with pytest.raises(InputError, match="train part has no sequences; .*--negatives bins"):
+        import_bed({"a": bed}, path, test=["chr1"], valid=0.5)
+    # Bins 2 and 5 are covered by half, 3 by one base more, 4 by two adjacent peaks.
+    bins, labels = _label([read_bed(bed)], 200)
+    assert bins["cut"].tolist() == [2, 3, 4, 5]
+    assert labels[:, 0].tolist() == [0, 1, 1, 0]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[dict[str, Path], Path]:
+    """Two classes on five chromosomes, two bins of each on every one."""
+    sizes = {f"chr{n}": 4000 for n in (1, 2, 7, 8, "X")}
+    text = {n: t.replace("N", "A") for n, t in random_genome(sizes, 1).items()}
+    path = write_genome(tmp_path / "g.fa", text, 60)
+    a = [(c, s, s + 150) for c in sizes for s in (600, 1800)]
+    b = [(c, s, s + 190) for c in sizes for s in (1200, 2600)]
+    return {"a": write_bed(tmp_path / "a.bed", a), "b": write_bed(tmp_path / "b.bed", b)}, path
+
+
+def test_chromosomes_and_parts(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+    peaks, path = small
+    dataset, notes, bins = import_bed(peaks, path, test=["8"], length=400)
+    assert list(bins["chrom"].unique()) == ["chr1", "chr2", "chr7", "chr8"]
+    assert notes == {"peaks dropped: on chromosomes that are not used": 4}
+    assert dict(bins.groupby("chrom")["part"].first()) == dict(chr1=0, chr2=0, chr7=1, chr8=2)
+    assert list(bins) == ["chrom", "start", "end", "sequence_start", "part", "strand"]
+    assert ((bins["end"] - bins["start"]) == 200).all()
+    assert (bins["start"] - bins["sequence_start"] == 100).all()
+    file = tmp_path / "x.h5"
+    datasets.write(dataset, file, None)
+    assert datasets.read(file).data_hash == dataset.data_hash
+    only, *_ = import_bed(
+        peaks, path, test=["chrX"], valid=["2"], chromosomes=["1", "2", "X"], length=400
+    )
+    assert np.bincount(only.split).tolist() == [4, 4, 4]
+    with pytest.raises(InputError, match="--test chr8: it is not among the --chromosomes"):
+        import_bed(peaks, path, test=["chr8"], chromosomes=["chr1", "chr2"])
+    with pytest.raises(InputError, match="--valid chr8: it is held out before"):
+        import_bed(peaks, path, test=["chr8"], valid=["chr8"])
+    with pytest.raises(InputError, match="chromosome chr9 is not in .*g.fa, which has chr1"):
+        import_bed(peaks, path)
+
+
+def test_a_share_for_validation_overlaps_nothing(small: tuple[dict[str, Path], Path]) -> None:
+    peaks, path = small
+    options: dict[str, Any] = {"test": ["chr8"], "length": 1000, "negatives": "bins"}
+    dataset, _, bins = import_bed(peaks, path, valid=0.4, **options)
+    assert 0 < (dataset.split == 1).sum() < (dataset.split == 0).sum()
+    assert (bins["part"] == dataset.split).all()
+    places = {
+        part: {
+            (chrom, x)
+            for chrom, start in table[["chrom", "sequence_start"]].itertuples(index=False)
+            for x in range(start, start + 1000)
+        }
+        for part, table in bins.groupby("part")
+    }
+    assert not places[0] & places[1] and not places[0] & places[2]
+    again, *_ = import_bed(peaks, path, valid=0.4, **options)
+    other, *_ = import_bed(peaks, path, valid=0.4, seed=1, **options)
+    assert again.data_hash == dataset.data_hash != other.data_hash
+    with pytest.raises(InputError, match="--valid must name chromosomes"):
+        import_bed(peaks, path, valid=0.4, test=["chr8"], negatives="all")
+
+
+def test_negatives(small: tuple[dict[str, Path], Path]) -> None:
+    peaks, path = small
+    one = {"a": peaks["a"]}
+    with pytest.raises(InputError, match="a has no negative sequence in the train part; .*bins"):
+        import_bed(one, path, test=["8"])
+    dataset, _, bins = import_bed(one, path, test=["8"], negatives="bins")
+    for chrom, rows in bins.groupby("chrom"):
+        labels = dataset.labels[rows.index, 0]
+        assert labels.sum() == 2 and len(labels) == 4, chrom
+        for start in rows["start"][labels == 0]:  # none touches a peak
+            assert not any(s < start + 200 and start < s + 150 for s in (600, 1800))
+    dataset, notes, bins = import_bed(peaks, path, test=["8"], negatives="dinucleotide")
+    shuffled = bins["shuffled"].to_numpy()
+    assert notes["dinucleotide shuffles made"] == shuffled.sum() == len(bins) / 2
+    places = list(zip(bins["chrom"], bins["start"], strict=True))
+    real = {place: i for i, place in enumerate(places) if not shuffled[i]}
+    for i in np.flatnonzero(shuffled):
+        parent = real[places[i]]
+        assert dataset.split[i] == dataset.split[parent]
+        assert (dataset.labels[i] == np.where(dataset.labels[parent] == 1, 0, -1)).all()
+        pairs = [sorted(itertools.pairwise(row)) for row in dataset.codes[[i, parent]].tolist()]
+        assert pairs[0] == pairs[1]
+
+
+def test_negative_bins_with_unknown_bases_are_dropped(tmp_path: Path) -> None:
+    text = {f"chr{n}": ("ACGT" * 300)[:1000] + "N" * 1000 for n in (1, 7, 8)}
+    path = write_genome(tmp_path / "g.fa", text)
+    bed = write_bed(
+        tmp_path / "a.bed", [(c, s, e) for c in text for s, e in ((0, 450), (990, 1011))]
+    )
+    dataset, notes, _ = import_bed(
+        {"a": bed}, path, test=["8"], bin_size=20, length=20, negatives="bins"
+    )
+    assert notes["negative bins dropped: with N"] > 10
+    negative = dataset.labels[:, 0] == 0
+    assert (dataset.codes[negative] < 4).all() and (dataset.codes[~negative] == 4).any()
+
+
+def test_columns_comments_and_compression(tmp_path: Path) -> None:
+    text = (
+        "track name=x\r\nbrowser position chr1\r\n# comment\r\n\r\n"
+        "chr1\t5\t9\tpeak 1\t0\t.\t1.5\t-1\t-1\t2\r\nchr2 7 8\r\n"
+    )
+    (tmp_path / "a.narrowPeak.gz").write_bytes(gzip.compress(text.encode()))
+    table = read_bed(tmp_path / "a.narrowPeak.gz")
+    assert table.to_numpy().tolist() == [["chr1", 5, 9, 5], ["chr2", 7, 8, 6]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("# only\ntrack x\n", "holds no intervals"),
+        ("chr1\t5\n", "line 1: 2 columns"),
+        ("chr1\t5\t6\nchr1\t9\t7\n", "line 2: the end 7 is not above the start 9"),
+        ("chr1\t5\t5\n", "line 1: the end 5 is not above"),
+        ("chr1\t-1\t5\n", "line 1: the start -1 lies before"),
+        ("chrom\tstart\tend\n", "line 1: the start 'start' is not a whole number; begin header"),
+        ("chr1\t1.5\t4\n", "'1.5' is not a whole number"),
+        ("chr1\t1\t1e3\n", "'1e3' is not a whole number"),
+        ("chr1\t1\t٣\n", "is not a whole number"),
+        ("chr1\t1\t4001\n", "line 1: the end 4001 is off the end of chr1, which has 4000"),
+        ("1\t1\t40\n", "line 1: chromosome 1 is not in .*; there it is chr1; make the names"),
+        ("chr1\t1\t40\nchrM\t1\t40\n", "line 2: chromosome chrM is not in .*; use the genome"),
+        ("chrX\t1\t40\n", "no peak is on the chromosomes used, chr1, chr2"),
+        ("chr1\t1\t4\rchr1\t7\t8\r", "line 1: a carriage return within the line"),
+        ("\0\0", "line 1: is not text"),
+    ],
+)
+def test_bad_peaks_are_told(
+    small: tuple[dict[str, Path], Path], tmp_path: Path, text: str, message: str
+) -> None:
+    peaks, path = small
+    bad = tmp_path / "bad.bed"
+    bad.write_bytes(text.encode())
+    with pytest.raises(InputError, match=message) as error:
+        import_bed({**peaks, "bad": bad}, path, test=["8"])
+    assert "\n" not in str(error.value) and "bad.bed" in str(error.value)
+
+
+def test_bad_files_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+    peaks, path = small
+    cut = tmp_path / "cut.bed.gz"
+    cut.write_bytes(gzip.compress(b"chr1\t1\t2\n" + b"#" + os.urandom(2000).hex().encode())[:-500])
+    with pytest.raises(InputError, match="cut.bed.gz, after line .*: the gzip data are cut short"):
+        read_bed(cut)
+    for file, message in ((tmp_path / "none.bed", "no such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=message):
+            read_bed(file)
+    with pytest.raises(InputError, match="no peak files"):
+        import_bed({}, path)
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"bin_size": 0}, "at least 1 bp"),
+        ({"bin_size": 300, "length": 200}, "as long as a bin"),
+        ({"length": 500, "rule": "merged"}, "multiple of --bin"),
+        ({"valid": 1.5}, "between 0 and 1"),
+    ]
+    for options, message in bad:
+        with pytest.raises(InputError, match=message):
+            import_bed(peaks, path, test=["8"], **options)
+
+
+def test_bad_genomes_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+    peaks, path = small
+    text = path.read_text()
+    for name, data, message in (
+        ("empty.fa", b"", "is empty"),
+        ("zip.fa.gz", gzip.compress(text.encode()), "compressed by gzip, .* bgzip"),
+        ("zip.fa", gzip.compress(text.encode()), "is compressed, though its name"),
+        ("plain.fa.gz", text.encode(), "is not compressed, though its name"),
+        ("words.fa", b"hello\n", "not FASTA"),
+        ("twice.fa", (text + text).encode(), "Duplicate key"),
+        ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "[Ll]ine length"),
+        ("rna.fa", text.replace("T", "U").encode(), "'U' is not a base; this is RNA"),
+        ("protein.fa", text.replace("T", "E").encode(), "'E' is not a base"),
+    ):
+        bad = tmp_path / name
+        bad.write_bytes(data)
+        with pytest.raises(InputError, match=message) as error:
+            import_bed(peaks, bad, test=["8"], length=400)
+        assert "\n" not in str(error.value) and name in str(error.value)
+    with pytest.raises(InputError, match="no such file"):
+        import_bed(peaks, tmp_path / "none.fa")
+    # Cut short after its index was made, without a change of its date.
+    import_bed(peaks, path, test=["8"], length=400)
+    date = path.stat().st_mtime - 10
+    path.write_text(text[:9000])
+    os.utime(path, (date, date))
+    with pytest.raises(InputError, match="cut short, or its index is of another file"):
+        import_bed(peaks, path, test=["8"], length=400)
+    Path(f"{path}.fai").write_text("chr1\t4000\n")
+    with pytest.raises(InputError, match="delete its index .*g.fa.fai"):
+        import_bed(peaks, path, test=["8"], length=400)
+
+
+def test_the_index_is_beside_the_genome_or_nowhere(
+    small: tuple[dict[str, Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks, path = small
+    index = Path(f"{path}.fai")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    first, *_ = import_bed(peaks, path, test=["8"], length=400)
+    assert not index.exists()
+    monkeypatch.undo()
+    second, *_ = import_bed(peaks, path, test=["8"], length=400)
+    assert index.exists() and first.data_hash == second.data_hash
+    # A genome that changed gets a new index.
+    time.sleep(0.02)
+    write_genome(path, random_genome({f"chr{n}": 5000 for n in (1, 2, 7, 8, "X")}), 50)
+    third, *_ = import_bed(peaks, path, test=["8"], length=400)
+    assert third.data_hash != second.data_hash
+
+
+def test_a_genome_in_bgzip(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+    from Bio import bgzf
+
+    peaks, path = small
+    with bgzf.open(str(tmp_path / "z.fa.gz"), "w") as file:
+        file.write(path.read_text())
+    plain, *_ = import_bed(peaks, path, test=["8"], length=400)
+    zipped, *_ = import_bed(peaks, tmp_path / "z.fa.gz", test=["8"], length=400)
+    assert plain.data_hash == zipped.data_hash
+
+
+def test_windows_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = random_genome({"chr1": 1000})
+    path = write_genome(tmp_path / "g.fa", text)
+    starts = np.array([0, 3, 3, 500, 990])
+    monkeypatch.setattr(genome, "STRETCH", 10)
+    with genome.open_genome(path) as source:
+        codes = source.windows("chr1", starts, 10)
+    assert (codes == encode([text["chr1"][s : s + 10] for s in starts])).all()

@@ -1,0 +1,137 @@
+"""Ablation: against a network that is run layer by layer, each filter set to zero by hand."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import toy
+
+from motifk8s.filters import importance
+from motifk8s.study.specs import Conv, Model
+from motifk8s.training import loop as training
+
+CLASSES = ("A", "C", "G")
+LABELS = {"filter1": {"target": "MA1", "evalue": 0.01, "class": "C"}}
+DEEP = Model(
+    conv=[
+        Conv(filters=4, width=5),
+        Conv(filters=5, width=4, activation="softplus"),
+        Conv(filters=6, width=3, pool=10, activation="elu"),
+        Conv(filters=7, width=3, pool=2, activation="elu"),
+    ],
+    dense=[9],
+)
+SHALLOW = Model(conv=[Conv(filters=4, width=5, pool=6, activation="tanh")], dense=[])
+
+
+def forward(model: Any, codes: np.ndarray, layer: str, i: int | None) -> np.ndarray:
+    """The probabilities when filter `i` of a layer is silent."""
+    x = np.eye(5, 4, dtype="float32")[codes]
+    for step in model.layers[1:]:
+        x = np.array(step(x))
+        if step.name == layer.replace("conv", "act") and i is not None:
+            x[:, :, i] = 0
+    return x
+
+
+def loss(labels: np.ndarray, p: np.ndarray) -> float:
+    """Mean cross-entropy of the known labels, one by one."""
+    terms = [
+        -np.log(q if y else 1 - q)
+        for y, q in zip(labels.ravel(), p.ravel().astype(float), strict=True)
+        if y >= 0
+    ]
+    return float(np.mean(terms)) if terms else np.nan
+
+
+def shaken(spec: Model, seed: int = 3) -> Any:
+    """A model whose first filters are dead, and whose others matter."""
+    model = toy.model(spec, seed=seed)
+    toy.shake_norms(model, seed)
+    output = model.get_layer("output")
+    output.set_weights([output.get_weights()[0], np.zeros(3)])
+    return model
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    """A third of the labels unknown, the last class without any negative."""
+    codes, labels = toy.data(43)
+    labels[::3, 0] = labels[1::3, 1] = labels[::2, 2] = -1
+    labels[labels[:, 2] == 0, 2] = 1
+    return codes, labels
+
+
+@pytest.mark.parametrize(
+    ("spec", "layer"),
+    [
+        (toy.SPEC, "conv1"),  # read by a convolution
+        (toy.SPEC, "conv2"),  # pooled with overlap, then read by a dense layer
+        (DEEP, "conv1"),
+        (DEEP, "conv2"),
+        (DEEP, "conv3"),  # pooled, then read by a convolution
+        (SHALLOW, "conv1"),  # read by the output itself
+    ],
+)
+def test_each_filter_is_as_if_silenced_by_hand(
+    keras: ModuleType, monkeypatch: pytest.MonkeyPatch, spec: Model, layer: str
+) -> None:
+    monkeypatch.setattr(importance, "BASES_PER_BATCH", 20 * toy.LENGTH + 7)  # of 20, 20 and 3
+    model = shaken(spec)
+    codes, labels = data()
+    table = importance.ablate(model, layer, codes, labels, LABELS, CLASSES)
+    assert tuple(table.columns) == importance.COLUMNS
+    n_filters = spec.conv[int(layer[-1]) - 1].filters
+    assert list(table["filter"]) == [f"filter{i}" for i in range(n_filters)]
+    assert set(table["layer"]) == {layer}
+    assert list(table["target"]) == ["MA1" if i == 1 else "" for i in range(n_filters)]
+    assert list(table["class"]) == ["C" if i == 1 else "" for i in range(n_filters)]
+    whole = forward(model, codes, layer, None)
+    for i, row in table.iterrows():
+        p = forward(model, codes, layer, int(str(i)))
+        close = {"rel": 1e-3, "abs": 2e-6}
+        rise = loss(labels, p) - loss(labels, whole)
+        assert row["loss_increase"] == pytest.approx(rise, **close)
+        drop = np.nanmean(training.auroc(labels, whole)) - np.nanmean(training.auroc(labels, p))
+        assert row["auroc_drop"] == pytest.approx(drop, abs=1e-6)
+        rises = [loss(labels[:, c], p[:, c]) - loss(labels[:, c], whole[:, c]) for c in range(3)]
+        assert row["worst_class_loss_increase"] == pytest.approx(max(rises), **close)
+        if max(rises) > 1e-4:
+            assert row["worst_class"] == CLASSES[int(np.argmax(rises))]
+    assert (table["loss_increase"].abs() > 1e-3).any()
+
+
+def test_without_a_dead_filter_nothing_changes(keras: ModuleType) -> None:
+    codes, labels = data()
+    table = importance.ablate(shaken(toy.SPEC), "conv1", codes, labels, {}, CLASSES)
+    dead = table.iloc[0]
+    assert dead["loss_increase"] == dead["auroc_drop"] == dead["worst_class_loss_increase"] == 0
+    assert dead["worst_class"] == ""
+    assert (table["loss_increase"][1:] != 0).all()
+
+
+def test_a_class_without_known_labels_is_left_out(keras: ModuleType) -> None:
+    codes, labels = toy.data(30)
+    labels[:, 0] = -1
+    model = shaken(SHALLOW)
+    table = importance.ablate(model, "conv1", codes, labels, {}, CLASSES)
+    others = importance.ablate(model, "conv1", codes, labels, {}, ("", "C", "G"))
+    assert set(table["worst_class"]) <= {"", "C", "G"}
+    assert table.equals(others)
+    labels[:] = -1
+    nothing = importance.ablate(model, "conv1", codes, labels, {}, CLASSES)
+    numbers = ["loss_increase", "auroc_drop", "worst_class_loss_increase"]
+    assert nothing[numbers].isna().all(axis=None)
+    assert set(nothing["worst_class"]) == {""}
+
+
+def test_the_auroc_by_ranks_is_that_of_the_tables() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 2, (60, 5)).astype(np.int8)
+    labels[:, 3] = np.minimum(labels[:, 3], 0)
+    p = rng.integers(0, 8, (60, 5)).astype("float32") / 8  # many ties
+    expected = np.nanmean(training.auroc(labels, p))
+    assert importance._macro_auroc(labels, p) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(importance._macro_auroc(np.zeros_like(labels), p))

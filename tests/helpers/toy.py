@@ -1,0 +1,153 @@
+"""A model and data small enough for tests, and what must not depend on the Keras backend.
+
+``python toy.py WEIGHTS.npz RESULTS.npz`` computes `results` and `resumed` on the backend of
+KERAS_BACKEND.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from motifk8s.data import datasets
+from motifk8s.errors import Interrupted
+from motifk8s.filters import extract as filters
+from motifk8s.filters import firing, importance
+from motifk8s.study.specs import Conv, Model, Motifs, Training
+from motifk8s.training import devices, models
+from motifk8s.training import loop as training
+
+LENGTH, CLASSES = 25, 3  # an odd length, so that every "same" pooling pads
+SPEC = Model(
+    conv=[
+        Conv(filters=3, width=5),
+        Conv(filters=4, width=4, pool=5, stride=3, activation="exponential"),
+    ],
+    dense=[6],
+)
+SETTINGS = Training(batch_size=8, epochs=4, l2=1e-3)
+
+
+def without_dropout(spec: Model) -> Model:
+    conv = [layer.model_copy(update={"dropout": 0.0}) for layer in spec.conv]
+    return spec.model_copy(update={"conv": conv, "dense_dropout": 0.0})
+
+
+def codes(n: int, seed: int = 0, length: int = LENGTH) -> np.ndarray:
+    """Random base codes, one in twenty unknown."""
+    bases = [0.24, 0.24, 0.24, 0.23, 0.05]
+    return np.random.default_rng(seed).choice(5, (n, length), p=bases).astype(np.uint8)
+
+
+def data(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Codes, and labels that say whether base c is frequent in the first half: learnable."""
+    x = codes(n, seed)
+    counts = np.stack([(x[:, : LENGTH // 2] == c).sum(axis=1) for c in range(CLASSES)], axis=1)
+    return x, (counts > np.median(counts, axis=0)).astype(np.int8)
+
+
+def model(spec: Model = SPEC, settings: Training = SETTINGS, seed: int = 1) -> Any:
+    return models.build(spec, settings, LENGTH, CLASSES, seed)
+
+
+def optimizer(settings: Training = SETTINGS) -> Any:
+    import keras
+
+    return keras.optimizers.Adam(
+        settings.learning_rate, settings.beta_1, settings.beta_2, settings.epsilon
+    )
+
+
+def device(spec: Model = SPEC, settings: Training = SETTINGS, seed: int = 1) -> devices.Device:
+    return devices.open_device(model(spec, settings, seed), optimizer(settings))
+
+
+class Kept:
+    """A place in memory for checkpoints; `saves` lists all that were ever put there."""
+
+    def __init__(self, key: str = "key", data: bytes | None = None) -> None:
+        self.saves = [] if data is None else [data]
+        self.checkpoint = training.Checkpoint(key, self.load, self.saves.append)
+
+    def load(self) -> bytes | None:
+        return self.saves[-1] if self.saves else None
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    """Whether two states agree in every bit."""
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def shake_norms(model: Any, seed: int = 0) -> None:
+    """Give batch norms arbitrary constants, every third scale negative, the first filter dead."""
+    import keras
+
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.gamma.shape[0]
+            gamma = rng.uniform(0.5, 2, n) * np.resize([-1, 1, 1], n)
+            beta = rng.normal(0.5, 0.3, n)
+            gamma[0], beta[0] = 0, -1
+            layer.set_weights([gamma, beta, rng.normal(0, 0.3, n), rng.uniform(0.5, 2, n)])
+
+
+def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Train an epoch without dropout from given weights, predict, read and question filters."""
+    out: dict[str, np.ndarray] = {}
+    one = device(without_dropout(SPEC))
+    one.model.set_weights(weights)
+    codes, labels = data(60)
+    order = np.arange(60, dtype=np.int32)  # seven batches of 8 and one of 4
+    out["loss"] = np.array(one.train(one.put(codes, labels), order, 8))
+    out |= {f"weight{i}": w for i, w in enumerate(one.model.get_weights())}
+    out["probabilities"] = one.predict(codes, batch_size=16)
+
+    shake_norms(one.model)
+    layers = filters.readable_layers(one.model)
+    for name, preset in (("conv1", "as-written"), ("conv2", "as-run")):
+        found = filters.extract(one.model, layers[name], codes, Motifs.model_validate(preset))
+        out |= {f"{name}/{field}": np.asarray(value) for field, value in found._asdict().items()}
+        table = importance.ablate(one.model, name, codes, labels, {}, "abc")
+        out[f"importance/{name}"] = table[["loss_increase", "auroc_drop"]].to_numpy()
+    # Of the last layer, with motifs of 6 bp at the start of each sequence.
+    at = np.zeros(60, datasets.EMBEDDED)
+    at["sequence"], at["strand"] = np.arange(60), 1
+    of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
+    rule = Motifs.model_validate("as-run")
+    table = firing.measure(one.model, "conv2", codes, at, "abc", {"a": 6}, found, rule, of)
+    out["firing"] = table[["firings", "on_motif", "found", "expected"]].to_numpy(float)
+    return out
+
+
+def resumed() -> dict[str, np.ndarray]:
+    """Whether a run that is stopped and goes on ends as one that is not; with dropout."""
+    parts = data(56), data(30, 1)  # batches of one size only: less to compile
+    whole = device()
+    initial = whole.state()
+    kept, asked = Kept(), iter(range(100))
+    try:
+        training.train(
+            whole, SETTINGS, *parts, 7, kept.checkpoint, stop=lambda: next(asked) == 2
+        )  # fmt: skip
+        raise AssertionError("not interrupted")
+    except Interrupted:
+        pass
+    whole.restore([np.zeros_like(a) for a in initial])  # nothing of it may be needed
+    again = training.train(whole, SETTINGS, *parts, 7, kept.checkpoint)
+    final = whole.state()
+    whole.restore(initial)
+    history = training.train(whole, SETTINGS, *parts, 7).history
+    columns = ["loss", "val_loss", "val_cross_entropy", "val_auroc"]
+    exact = history[columns].equals(again.history[columns]) and same(whole.state(), final)
+    return {"resumed_at": np.array(again.resumed_at), "resume_is_exact": np.array(exact)}
+
+
+if __name__ == "__main__":
+    devices.setup()
+    with np.load(Path(sys.argv[1])) as file:
+        given = [file[f"arr_{i}"] for i in range(len(file.files))]
+    np.savez(Path(sys.argv[2]), **results(given), **resumed())  # type: ignore[arg-type]

@@ -1,0 +1,813 @@
+"""The chart and argo/: what they render is valid, passes Pod Security, and is what the values say.
+
+Run the real helm, argo and kubeconform, offline. The schemas come from the Go modules of Argo and
+Kubernetes. Without a tool its tests are skipped; with MOTIFK8S_REQUIRE_CLUSTER=1 they fail.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ruamel.yaml import YAML
+
+from motifk8s.study.study import load
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "motifk8s"
+VARIANTS = sorted((CHART / "ci").glob("*-values.yaml"))
+WORKFLOWS = sorted((ROOT / "argo").glob("*.yaml"))
+ARGO = ["v3@v3.7.4", "v4@v4.0.7"]  # 4.1 is not checked: its module cannot be had
+KUBERNETES = "k8s.io/kubernetes@v1.34.2"
+KINDS = {
+    *("Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Pod", "Role", "RoleBinding"),
+    *("Service", "ServiceAccount"),
+}
+STEPS = ["plan", "prepare", "cell", "aggregate"]
+STORE = ["--set", "store.url=s3://bucket/prefix"]
+Document = dict[str, Any]
+
+pytestmark = pytest.mark.skipif(not CHART.is_dir(), reason="the chart is not part of an image")
+each_variant = pytest.mark.parametrize(
+    "variant", VARIANTS, ids=[path.name.removesuffix("-values.yaml") for path in VARIANTS]
+)
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        unavailable(f"{name} is not on PATH")
+    return str(path)
+
+
+def unavailable(reason: str) -> None:
+    if os.environ.get("MOTIFK8S_REQUIRE_CLUSTER") == "1":
+        pytest.fail(f"{reason}, and MOTIFK8S_REQUIRE_CLUSTER=1")
+    pytest.skip(reason)
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+
+def helm(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(tool("helm"), "template", "release", CHART, "--namespace", "here", *args)
+
+
+@cache
+def text(*args: str | Path) -> str:
+    made = helm(*args)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def render(*args: str | Path) -> list[Document]:
+    return [doc for doc in yaml.safe_load_all(text(*args)) if doc]
+
+
+def one(docs: list[Document], kind: str, name: str = "motifk8s") -> Document:
+    [found] = [d for d in docs if d["kind"] == kind and d["metadata"]["name"] == name]
+    return found
+
+
+def templates(docs: list[Document]) -> dict[str, Document]:
+    return {t["name"]: t for t in one(docs, "WorkflowTemplate")["spec"]["templates"]}
+
+
+def cell(docs: list[Document]) -> Document:
+    return templates(docs)["cell"]
+
+
+def environment(container: Document) -> dict[str, Any]:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
+
+
+def pods(docs: list[Document]) -> Iterator[tuple[str, Document]]:
+    """The spec of every pod that the manifests lead to, as far as they tell, by a name."""
+    for doc in docs:
+        if doc["kind"] == "Pod":
+            yield doc["metadata"]["name"], doc["spec"]
+        elif doc["kind"] == "Deployment":
+            yield doc["metadata"]["name"], doc["spec"]["template"]["spec"]
+        elif doc["kind"] == "WorkflowTemplate":
+            spec = doc["spec"]
+            patch = yaml.safe_load(spec["podSpecPatch"])
+            for template in spec["templates"]:
+                if "container" in template:
+                    yield (
+                        template["name"],
+                        {
+                            "securityContext": spec["securityContext"],
+                            "volumes": spec["volumes"],
+                            "initContainers": patch["initContainers"],
+                            "containers": [*patch["containers"], template["container"]],
+                        },
+                    )
+
+
+# --- valid for the tools, and for the servers
+
+
+@each_variant
+def test_lint(variant: Path) -> None:
+    made = run(tool("helm"), "lint", "--strict", CHART, "--values", variant)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "WARNING" not in made.stdout
+
+
+def test_lint_without_values() -> None:
+    made = run(tool("helm"), "lint", "--strict", CHART)
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+@each_variant
+def test_argo_lint(variant: Path, tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(yaml.safe_dump(one(render("--values", variant), "WorkflowTemplate")))
+    made = run(tool("argo"), "lint", "--offline", template, *WORKFLOWS)
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+def test_argo_lint_sees_a_mistake(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    wrong = text(*STORE, "--show-only", "templates/workflowtemplate.yaml").replace(
+        "{{inputs.parameters.cell}}", "{{inputs.parameters.cel}}"
+    )
+    template.write_text(wrong)
+    made = run(tool("argo"), "lint", "--offline", template)
+    assert made.returncode != 0
+    assert "inputs.parameters.cel" in made.stdout + made.stderr
+
+
+def module(name: str) -> Path:
+    """The folder of a Go module."""
+    made = run(tool("go"), "mod", "download", "-json", name)
+    told = json.loads(made.stdout or "{}")
+    if "Dir" not in told:
+        unavailable(f"{name} cannot be had: {told.get('Error') or made.stderr}"[:300])
+    return Path(told["Dir"])
+
+
+def strict(schema: Any) -> Any:
+    """A schema as the API server takes it: unknown keys are wrong; some strings may be numbers."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (
+        schema.get("x-kubernetes-int-or-string") is True
+        or schema.get("format") == "int-or-string"
+        or str(schema.get("description")).startswith("Quantity is ")
+    ):
+        return {"type": ["string", "number"]}
+    result = {
+        key: strict(value)
+        for key, value in schema.items()
+        if key != "description" or not isinstance(value, str)  # half of it, and checks nothing
+    }
+    if (
+        isinstance(result.get("properties"), dict)
+        and "additionalProperties" not in result
+        and not result.get("x-kubernetes-preserve-unknown-fields")
+    ):
+        result["additionalProperties"] = False
+    return result
+
+
+def with_references(name: str, definitions: Document) -> Document:
+    """The schema of that name, and those that it refers to."""
+    found: Document = {}
+    todo = [name]
+    while todo:
+        if (each := todo.pop()) not in found:
+            found[each] = strict(definitions[each])
+            todo += re.findall('"#/definitions/([^"]+)"', json.dumps(found[each]))
+    return {"$ref": f"#/definitions/{name}", "definitions": found}
+
+
+@pytest.fixture(scope="module")
+def core_schemas() -> Document:
+    """By the names that kubeconform looks for."""
+    swagger = json.loads((module(KUBERNETES) / "api/openapi-spec/swagger.json").read_text())
+    definitions = swagger["definitions"]
+    return {
+        f"{gvk['kind'].lower()}_{gvk['version']}": with_references(name, definitions)
+        for name, schema in definitions.items()
+        for gvk in schema.get("x-kubernetes-group-version-kind", ())
+        if gvk["kind"] in KINDS
+    }
+
+
+@pytest.fixture(scope="module", params=ARGO)
+def schemas(
+    request: pytest.FixtureRequest, core_schemas: dict[str, Any], tmp_path_factory: Any
+) -> Path:
+    """A folder of JSON Schemas for kubeconform, with one version of Argo."""
+    tool("kubeconform")
+    crds = (
+        module(f"github.com/argoproj/argo-workflows/{request.param}") / "manifests/base/crds/full"
+    )
+    found = dict(core_schemas)
+    for plural in ("workflows", "workflowtemplates"):
+        crd = yaml.load((crds / f"argoproj.io_{plural}.yaml").read_text(), yaml.CSafeLoader)
+        [version] = crd["spec"]["versions"]
+        key = f"{crd['spec']['names']['kind'].lower()}_{version['name']}"
+        found[key] = strict(version["schema"]["openAPIV3Schema"])
+        found[key]["properties"]["metadata"] = {"type": "object"}
+    folder: Path = tmp_path_factory.mktemp("schemas")
+    for key, schema in found.items():
+        (folder / f"{key}.json").write_text(json.dumps(schema))
+    return folder
+
+
+def kubeconform(schemas: Path, *files: Path) -> list[str]:
+    """What is wrong with the files."""
+    made = run(
+        *(tool("kubeconform"), "-strict", "-verbose", "-output", "json"),
+        *("-schema-location", schemas / "{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"),
+        *files,
+    )
+    resources = json.loads(made.stdout)["resources"]
+    assert resources, made.stderr
+    return [f"{r['kind']}: {r['msg']}" for r in resources if r["status"] != "statusValid"]
+
+
+def test_manifests_fit_the_schemas(schemas: Path, tmp_path: Path) -> None:
+    files = []
+    for variant in VARIANTS:
+        files.append(tmp_path / variant.name)
+        files[-1].write_text(text("--values", variant))
+    assert kubeconform(schemas, *files, *WORKFLOWS) == []
+
+
+def test_schemas_refuse_what_argo_refuses(schemas: Path, tmp_path: Path) -> None:
+    good = one(render(*STORE), "WorkflowTemplate")
+    file = tmp_path / "wrong.yaml"
+    for key, value in {"paralelism": 3, "parallelism": "3", "volumes": [{}]}.items():
+        wrong = copy.deepcopy(good)
+        wrong["spec"][key] = value
+        file.write_text(yaml.safe_dump(wrong))
+        assert key in "".join(kubeconform(schemas, file))
+
+
+# --- wrong values
+
+WRONG = [
+    ("store.url=/data/store", "/store/url"),
+    ("store.url=s3://bucket with space", "/store/url"),
+    ("store.urll=s3://bucket", "urll"),
+    ("store.accessKey=x", "accessKey"),
+    ("store.endpoint=s3.example.org", "/store/endpoint"),
+    ("store.sse=AES128", "/store/sse"),
+    ("gpu.count=-1", "/gpu/count"),
+    ("gpu.count=half", "/gpu/count"),
+    ("gpu.resource=gpu", "/gpu/resource"),
+    ("gpus.count=1", "gpus"),
+    ("image.digest=sha256:123", "/image/digest"),
+    ("image.tag=a b", "/image/tag"),
+    ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+    ("imagePullSecrets=registry", "/imagePullSecrets"),
+    ("spot=maybe", "/spot"),
+    ("threads=0", "/threads"),
+    ("parallelism=all", "/parallelism"),
+    ("maxGpuHours=0", "/maxGpuHours"),
+    ("checkpointSeconds=-1", "/checkpointSeconds"),
+    ("retry.limit=-1", "/retry/limit"),
+    ("retry.backoff.duration=soon", "/retry/backoff/duration"),
+    ("retry.backoff.maxDuration=1h", "maxDuration"),
+    ("podGC.strategy=OnFullMoon", "/podGC/strategy"),
+    ("ttlStrategy.secondsAfterLunch=1", "secondsAfterLunch"),
+    ("queue=Not A Name", "/queue"),
+    ("cell.resources.requests.memory=lots", "/cell/resources/requests/memory"),
+    ("cell.resources.request.memory=1Gi", "request"),
+    ("cell.shm=big", "/cell/shm"),
+    ("cell.activeDeadlineSeconds=0", "/cell/activeDeadlineSeconds"),
+    ("cell.gpu=1", "gpu"),
+    ("plan.nodeSelector.a=b", "nodeSelector"),
+    ("nodeSelector.a=true", "/nodeSelector/a"),
+    ("tolerations=all", "/tolerations"),
+    ("serviceAccount.name=Not_A_Name", "/serviceAccount/name"),
+    ("proxy.https=proxy:3128", "/proxy/https"),
+    ("ca.configMap=A B", "/ca/configMap"),
+    ("extraEnv[0].value=1", "/extraEnv/0"),
+    ("podLabels.a=1", "/podLabels/a"),
+    ("networkPolicy.store.ports[0]=70000", "/networkPolicy/store/ports/0"),
+    ("networkPolicy.store.cidrs[0]=anywhere", "/networkPolicy/store/cidrs/0"),
+    ("s3.size=big", "/s3/size"),
+    ("s3.enabled=yes", "/s3/enabled"),
+    # What a schema cannot say well.
+    ("store.url=", "store.url"),
+    ("store.sseKmsKey=mine", "store.sseKmsKey"),
+    ("s3.enabled=true", "store.secretName"),
+    ("s3.enabled=true,store.secretName=keys,store.endpoint=http://other", "store.endpoint"),
+]
+
+
+@pytest.mark.parametrize(("values", "key"), WRONG)
+def test_wrong_values_are_refused_by_name(values: str, key: str) -> None:
+    made = helm(*STORE, "--set", values)
+    assert made.returncode != 0
+    assert re.search(rf"{re.escape(key)}(?![a-zA-Z])", made.stderr), made.stderr
+
+
+def properties(schema: Document, root: Document) -> Document:
+    if "$ref" in schema:
+        schema = root["definitions"][schema["$ref"].rpartition("/")[2]]
+    return schema.get("properties", {})
+
+
+def test_schema_and_values_have_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def compare(values: Document, part: Document, path: str) -> None:
+        known = properties(part, schema)
+        if not known:
+            return
+        # Helm gives `global` to every chart; the other two are there for those who want them.
+        optional = {"global", "secondsAfterSuccess", "secondsAfterFailure", "requests", "limits"}
+        assert set(known) - optional <= set(values) <= set(known), path
+        for key, value in values.items():
+            if isinstance(value, dict):
+                compare(value, known[key], f"{path}.{key}")
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+# --- what the values come to
+
+
+def test_gpu_by_default() -> None:
+    container = cell(render(*STORE))["container"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+    for step in ("plan", "prepare", "aggregate"):
+        other = templates(render(*STORE))[step]["container"]
+        assert other["image"] + "-gpu" == container["image"]
+        assert set(other["resources"]["limits"]) == {"memory"}
+
+
+def test_no_gpu() -> None:
+    container = cell(render(*STORE, "--set", "gpu.count=0"))["container"]
+    assert set(container["resources"]["limits"]) == {"memory"}
+    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+    assert container["image"] == templates(render(*STORE))["plan"]["container"]["image"]
+
+
+Check = Callable[[list[Document]], object]
+GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+SHA = "sha256:" + "ab" * 32
+EFFECTS: list[tuple[str, Check, object]] = [
+    (
+        "gpu.resource=nvidia.com/mig-1g.10gb",
+        lambda d: cell(d)["container"]["resources"]["limits"],
+        {"memory": "8Gi", "nvidia.com/mig-1g.10gb": 1},
+    ),
+    (
+        f"image.repository=r.example.org/m,image.tag=v1,gpuImage.digest={SHA}",
+        lambda d: [templates(d)[step]["container"]["image"] for step in STEPS],
+        [
+            "r.example.org/m:v1",
+            "r.example.org/m:v1",
+            f"r.example.org/m@{SHA}",
+            "r.example.org/m:v1",
+        ],
+    ),
+    (
+        f"image.digest={SHA},gpu.count=0",
+        lambda d: {
+            environment(templates(d)[step]["container"])["MOTIFK8S_IMAGE"] for step in STEPS
+        },
+        {f"motifk8s@{SHA}"},
+    ),
+    (
+        f"gpuImage.digest={SHA}",
+        lambda d: environment(cell(d)["container"])["MOTIFK8S_IMAGE"],
+        f"motifk8s@{SHA}",
+    ),
+    (
+        "gpuImage.repository=other,gpuImage.tag=v2",
+        lambda d: cell(d)["container"]["image"],
+        "other:v2",
+    ),
+    ("spot=true", lambda d: environment(cell(d)["container"])["MOTIFK8S_SPOT"], "true"),
+    ("spot=false", lambda d: environment(cell(d)["container"])["MOTIFK8S_SPOT"], "false"),
+    ("spot=null", lambda d: environment(cell(d)["container"])["MOTIFK8S_SPOT"], ""),
+    ("threads=3", lambda d: cell(d)["container"]["args"][-1], "--threads=3"),
+    ("threads=null", lambda d: cell(d)["container"]["args"][-1], "--threads="),
+    (
+        "checkpointSeconds=7",
+        lambda d: environment(cell(d)["container"])["MOTIFK8S_CHECKPOINT_SECONDS"],
+        "7",
+    ),
+    (
+        "deepsea=https://example.org/d.tar.gz",
+        lambda d: [
+            environment(templates(d)[step]["container"]).get("MOTIFK8S_DEEPSEA") for step in STEPS
+        ],
+        [None, "https://example.org/d.tar.gz", None, None],
+    ),
+    (
+        "maxGpuHours=12.5",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["arguments"]["parameters"][1]["value"],
+        "12.5",
+    ),
+    (
+        "maxGpuHours=null",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["arguments"]["parameters"][1]["value"],
+        "",
+    ),
+    ("parallelism=5", lambda d: one(d, "WorkflowTemplate")["spec"]["parallelism"], 5),
+    ("parallelism=null", lambda d: "parallelism" in one(d, "WorkflowTemplate")["spec"], False),
+    (
+        "retry.limit=3",
+        lambda d: {templates(d)[step]["retryStrategy"]["limit"] for step in STEPS},
+        {3},
+    ),
+    (
+        "ttlStrategy.secondsAfterCompletion=2592000",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["ttlStrategy"],
+        {"secondsAfterCompletion": 2592000},
+    ),
+    (
+        "queue=gpu",
+        lambda d: {
+            s
+            for s in STEPS
+            if templates(d)[s]["metadata"]["labels"].get("kueue.x-k8s.io/queue-name") == "gpu"
+        },
+        {"cell"},
+    ),
+    (
+        "store.sse=aws:kms,store.sseKmsKey=mine",
+        lambda d: [
+            (env["MOTIFK8S_SSE"], env["MOTIFK8S_SSE_KMS_KEY"])
+            for step in STEPS
+            for env in [environment(templates(d)[step]["container"])]
+        ],
+        [("aws:kms", "mine")] * 4,
+    ),
+    (
+        "store.sse=aws:kms:dsse,store.sseKmsKey=mine",
+        lambda d: environment(cell(d)["container"])["MOTIFK8S_SSE"],
+        "aws:kms:dsse",
+    ),
+    (
+        "store.endpoint=https://s3.example.org",
+        lambda d: environment(cell(d)["container"])["AWS_ENDPOINT_URL"],
+        "https://s3.example.org",
+    ),
+    (
+        "s3.enabled=true,store.secretName=keys",
+        lambda d: environment(cell(d)["container"])["AWS_ENDPOINT_URL"],
+        "http://motifk8s-s3.here.svc:7070",
+    ),
+    (
+        "s3.enabled=true,store.secretName=keys",
+        lambda d: dict(pods(d))["motifk8s-s3"]["containers"][0]["volumeMounts"][1]["subPath"],
+        "bucket",
+    ),
+    (
+        "s3.enabled=true,s3.size=1Gi,store.secretName=keys",
+        lambda d: one(d, "Deployment", "motifk8s-s3")["spec"]["template"]["spec"]["volumes"][-1],
+        {"name": "data", "persistentVolumeClaim": {"claimName": "motifk8s-s3"}},
+    ),
+    (
+        "proxy.https=http://p:1,proxy.noProxy=.x.org",
+        lambda d: environment(cell(d)["container"])["NO_PROXY"],
+        ".x.org,localhost,127.0.0.1,.svc,.cluster.local",
+    ),
+    (
+        "ca.configMap=bundle,ca.key=root.pem",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["volumes"][1]["configMap"],
+        {"name": "bundle", "items": [{"key": "root.pem", "path": "ca.crt"}]},
+    ),
+    (
+        "cell.shm=1Gi",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["volumes"][-1],
+        {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+    ),
+    (
+        "cell.terminationGracePeriodSeconds=15,cell.runtimeClassName=nvidia",
+        lambda d: yaml.safe_load(cell(d)["podSpecPatch"]),
+        {"terminationGracePeriodSeconds": 15, "runtimeClassName": "nvidia"},
+    ),
+    ("cell.activeDeadlineSeconds=60", lambda d: cell(d)["activeDeadlineSeconds"], 60),
+    ("cell.noEvict=false", lambda d: "annotations" in cell(d)["metadata"], False),
+    (
+        "cell.noEvict=true",
+        lambda d: cell(d)["metadata"]["annotations"],
+        {
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+            "karpenter.sh/do-not-disrupt": "true",
+        },
+    ),
+    (
+        "nodeSelector.a=b,cell.nodeSelector.c=d",
+        lambda d: (one(d, "WorkflowTemplate")["spec"]["nodeSelector"], cell(d)["nodeSelector"]),
+        ({"a": "b"}, {"c": "d"}),
+    ),
+    (
+        "tolerations[0].key=a,tolerations[0].operator=Exists",
+        lambda d: [
+            one(d, "WorkflowTemplate")["spec"]["tolerations"],
+            one(d, "Pod", "motifk8s-check")["spec"]["tolerations"],
+            cell(d)["tolerations"][:1],
+            cell(d)["tolerations"][1:],
+        ],
+        [*[[{"key": "a", "operator": "Exists"}]] * 3, [GPU_TOLERATION]],
+    ),
+    (
+        "cell.tolerations=null,tolerations[0].key=a",
+        lambda d: cell(d)["tolerations"],
+        [{"key": "a"}],
+    ),
+    ("tolerations=null", lambda d: cell(d)["tolerations"], [GPU_TOLERATION]),
+    (
+        "priorityClassName=a,cell.priorityClassName=b",
+        lambda d: (
+            one(d, "WorkflowTemplate")["spec"]["podPriorityClassName"],
+            cell(d)["priorityClassName"],
+        ),
+        ("a", "b"),
+    ),
+    (
+        "podLabels.team=x,podLabels.motifk8s/step=mine",
+        lambda d: [
+            (labels["team"], labels["motifk8s/step"])
+            for step in STEPS
+            for labels in [templates(d)[step]["metadata"]["labels"]]
+        ],
+        [("x", step) for step in STEPS],
+    ),
+    (
+        "podLabels.team=x,podLabels.motifk8s/step=mine",
+        lambda d: [
+            one(d, "Pod", "motifk8s-check")["metadata"]["labels"][key]
+            for key in ("team", "motifk8s/step", "app.kubernetes.io/name")
+        ],
+        ["x", "check", "motifk8s"],
+    ),
+    (
+        r"podAnnotations.team=x,podAnnotations.helm\.sh/hook=mine",
+        lambda d: [
+            one(d, "Pod", "motifk8s-check")["metadata"]["annotations"][key]
+            for key in ("team", "helm.sh/hook")
+        ],
+        ["x", "test"],
+    ),
+    (
+        "podAnnotations.team=x,cell.noEvict=false",
+        lambda d: [templates(d)[step]["metadata"]["annotations"] for step in STEPS],
+        [{"team": "x"}] * 4,
+    ),
+    (
+        r"s3.enabled=true,store.secretName=keys,podAnnotations.a=b,podLabels.team=x,"
+        r"podLabels.app\.kubernetes\.io/name=mine",
+        lambda d: one(d, "Deployment", "motifk8s-s3")["spec"]["template"]["metadata"],
+        {
+            "labels": {
+                "app.kubernetes.io/name": "motifk8s-s3",
+                "app.kubernetes.io/instance": "release",
+                "team": "x",
+            },
+            "annotations": {"a": "b"},
+        },
+    ),
+    (
+        "serviceAccount.create=false,serviceAccount.name=mine",
+        lambda d: (
+            [doc for doc in d if doc["kind"] == "ServiceAccount"],
+            one(d, "RoleBinding")["subjects"],
+            one(d, "WorkflowTemplate")["spec"]["serviceAccountName"],
+        ),
+        ([], [{"kind": "ServiceAccount", "name": "mine", "namespace": "here"}], "mine"),
+    ),
+    (
+        "podSecurityContext.runAsUser=1000680000",
+        lambda d: one(d, "WorkflowTemplate")["spec"]["securityContext"]["runAsUser"],
+        1000680000,
+    ),
+    ("ttlStrategy=null", lambda d: "ttlStrategy" in one(d, "WorkflowTemplate")["spec"], False),
+    ("podGC=null", lambda d: "podGC" in one(d, "WorkflowTemplate")["spec"], False),
+    ("podSpecPatch=null", lambda d: "podSpecPatch" in one(d, "WorkflowTemplate")["spec"], False),
+    ("networkPolicy.enabled=false", lambda d: [x for x in d if x["kind"] == "NetworkPolicy"], []),
+    (
+        "networkPolicy.enabled=true,networkPolicy.store.cidrs[0]=10.0.0.0/8",
+        lambda d: one(d, "NetworkPolicy")["spec"]["egress"][2],
+        {
+            "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
+            "ports": [{"protocol": "TCP", "port": 80}, {"protocol": "TCP", "port": 443}],
+        },
+    ),
+    (
+        "networkPolicy.enabled=true",
+        lambda d: one(d, "NetworkPolicy")["spec"]["ingress"],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "look", "expected"), EFFECTS, ids=[e[0] for e in EFFECTS])
+def test_values_have_their_effect(values: str, look: Check, expected: object) -> None:
+    assert look(render(*STORE, "--set", values)) == expected
+
+
+def test_no_key_is_there_twice() -> None:
+    theirs = r"podLabels.motifk8s/step=mine,podAnnotations.helm\.sh/hook=mine"
+    selector = r"podLabels.app\.kubernetes\.io/name=mine"
+    s3 = "s3.enabled=true,store.secretName=keys"
+    rendered = text(*STORE, "--set", f"{theirs},{selector},{s3}")
+    assert list(YAML(typ="safe").load_all(rendered))  # raises at a key that is there twice
+
+
+# --- security
+
+
+@each_variant
+def test_pods_are_restricted(variant: Path) -> None:
+    found = dict(pods(render("--values", variant)))
+    assert {*STEPS, "motifk8s-check"} <= set(found)
+    for name, pod in found.items():
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["securityContext"].get("runAsUser") != 0, name
+        for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }, (name, container)
+        for volume in pod["volumes"]:
+            assert set(volume) - {"name"} <= {"emptyDir", "configMap", "persistentVolumeClaim"}
+
+
+@each_variant
+def test_pods_may_report_and_nothing_else(variant: Path) -> None:
+    docs = render("--values", variant)
+    assert one(docs, "Role")["rules"] == [
+        {
+            "apiGroups": ["argoproj.io"],
+            "resources": ["workflowtaskresults"],
+            "verbs": ["create", "patch"],
+        }
+    ]
+    assert not [doc for doc in docs if doc["kind"].startswith("Cluster")]
+
+
+@each_variant
+def test_keys_come_from_the_users_secret_alone(variant: Path) -> None:
+    docs = render("--values", variant)
+    wanted = yaml.safe_load(variant.read_text())["store"].get("secretName")
+    assert "Secret" not in {doc["kind"] for doc in docs}
+    seen = set()
+    for _, pod in pods(docs):
+        for container in pod["containers"]:
+            for variable in container.get("env", ()):
+                if re.search("KEY_ID|ACCESS_KEY|SECRET|TOKEN", variable["name"]):
+                    seen.add(variable["valueFrom"]["secretKeyRef"]["name"])
+    assert seen == ({wanted} if wanted else set())
+
+
+def test_what_helm_makes_it_removes() -> None:
+    """Nothing is kept, and the only hook leaves no pod, whatever its outcome."""
+    for variant in VARIANTS:
+        for doc in render("--values", variant):
+            annotations = doc["metadata"].get("annotations") or {}
+            assert "helm.sh/resource-policy" not in annotations
+            if "helm.sh/hook" in annotations:
+                policy = annotations["helm.sh/hook-delete-policy"].split(",")
+                assert {"hook-succeeded", "hook-failed"} <= set(policy)
+
+
+def test_another_image_leaves_the_store_alone() -> None:
+    """An upgrade that restarted it would empty it, where it has no volume claim."""
+    values = [*STORE, "--set", "s3.enabled=true,store.secretName=keys"]
+    before, after = (
+        one(render(*values, "--set-string", f"image.tag={tag}"), "Deployment", "motifk8s-s3")
+        for tag in ("1", "2")
+    )
+    assert before == after
+
+
+# --- the workflow
+
+
+def test_only_leaves_are_tried_again() -> None:
+    for template in templates(render(*STORE)).values():
+        if "dag" in template:
+            assert "retryStrategy" not in template
+            assert template["dag"]["failFast"] is False
+        else:
+            assert template["retryStrategy"]["retryPolicy"] == "Always"
+            assert set(template["retryStrategy"]["backoff"]) == {"duration", "factor", "cap"}
+            assert template["container"]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+ENDINGS = [
+    # exit code, Argo's message, a preemption?
+    (75, "main: Error (exit code 75): motifk8s: stopped", True),
+    (143, "main: Error (exit code 143)", True),
+    (137, "main: Error (exit code 137)", True),
+    (137, "main: ContainerStatusUnknown (exit code 137): The container could not be located", True),
+    (-1, "init: Error (exit code 137)", True),
+    (0, "wait: Error (exit code 143)", True),
+    (-1, "main: Unknown (exit code 255)", True),
+    (-1, "pod deleted", True),
+    (75, "Pod was terminated in response to imminent node shutdown.", True),
+    (-1, "Pod was rejected as the node is shutting down.", True),
+    (-1, "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1", True),
+    (-1, "node is draining", True),
+    (137, "The node was low on resource: memory. Threshold quantity: 100Mi", True),
+    (75, "The node had condition: [DiskPressure]. ", True),
+    (-1, "Preempted in order to admit critical pod", True),
+    (-1, "can't find failed message for pod x namespace y", True),
+    (-1, "pod failed: neither main nor wait container completed successfully", True),
+    (-1, "Pod failed before main container starts due to ContainerCreating: ", True),
+    (137, "main: OOMKilled (exit code 137)", False),
+    (0, "wait: OOMKilled (exit code 137)", False),
+    (-1, "wait: OOMKilled (exit code 137)", False),
+    (75, "Pod was active on the node longer than the specified deadline", False),
+    (137, "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ", False),
+    (137, 'Container main exceeded its local ephemeral storage limit "1Gi". ', False),
+    (137, 'Usage of EmptyDir volume "tmp" exceeds the limit "1Gi". ', False),
+    (1, "main: Error (exit code 1): motifk8s: loss is not a number; pod deleted 137", False),
+    (2, "main: Error (exit code 2): motifk8s: study.yaml: seed: expected a number", False),
+    (3, "main: Error (exit code 3): motifk8s: 75 cells are missing", False),
+    (0, "", False),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "again"), ENDINGS)
+def test_preemption_is_told_from_failure(code: int, message: str, again: bool) -> None:
+    """The expression, in Python's words: its language has the same operators."""
+    expression = cell(render(*STORE))["retryStrategy"]["expression"]
+    for pattern, python in [
+        (r"asInt\(lastRetry\.exitCode\)", "int(code)"),
+        (r"lastRetry\.message matches (\".*?\")", r"bool(re.search(\1, message))"),
+        (r"lastRetry\.message contains (\".*?\")", r"(\1 in message)"),
+        ("&&", "and"),
+        (r"\|\|", "or"),
+    ]:
+        expression, n = re.subn(pattern, python, expression)
+        assert n
+    assert eval(expression, {"re": re}, {"code": str(code), "message": message}) is again
+
+
+def test_aggregation_follows_whatever_happened() -> None:
+    tasks = {t["name"]: t for t in templates(render(*STORE))["study"]["dag"]["tasks"]}
+    assert set(tasks["aggregate"]["depends"].split(" || ")) == {
+        f"datasets.{state}" for state in ("Succeeded", "Failed", "Errored", "Skipped")
+    }
+
+
+def test_braces_of_argo_survive_helm() -> None:
+    rendered = text(*STORE)
+    for name in ("workflow.parameters.study", "inputs.parameters.cell", "item", "retries"):
+        assert "{{" + name + "}}" in rendered
+    assert "`" not in rendered
+
+
+# --- argo/ and the rest
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_name_the_template_and_a_study(path: Path) -> None:
+    assert path.read_text().startswith("# ")
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["spec"]["workflowTemplateRef"] == {"name": "motifk8s"}
+    given = {p["name"]: p["value"] for p in workflow["spec"]["arguments"]["parameters"]}
+    study = load(given.pop("study"))
+    assert list(study.cells())
+    declared = one(render(*STORE), "WorkflowTemplate")["spec"]["arguments"]["parameters"]
+    assert set(given) <= {p["name"] for p in declared}
+    assert workflow["metadata"]["generateName"] == path.stem.removesuffix("study")
+
+
+def test_chart_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version
+
+
+def test_notes_name_the_next_command() -> None:
+    made = run(
+        *(tool("helm"), "install", "release", CHART, "--namespace", "here"),
+        *("--dry-run=client", *STORE),
+    )
+    assert made.returncode == 0, made.stderr
+    notes = made.stdout.partition("NOTES:")[2]
+    assert "helm test release -n here" in notes
+    assert "argo submit -n here --from workflowtemplate/motifk8s -p study=smoke" in notes
+    assert "no value" not in notes and "%!" not in notes
