@@ -22,7 +22,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from motifk8s.study.specs import Model, Training
+from motifk8s.study.specs import Model, TrainingSettings
 
 VALID_ROWS = 500  # of a batch of the validation part, in all three
 Parts = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -71,7 +71,9 @@ class Clock:
 # --- stock Keras
 
 
-def keras_network(spec: Model, settings: Training, length: int, classes: int, seed: int) -> Any:
+def keras_network(
+    spec: Model, settings: TrainingSettings, length: int, classes: int, seed: int
+) -> Any:
     """The network in Keras' layers, from (N, L, 4) to (N, C) probabilities."""
     import keras
     from keras import layers
@@ -101,7 +103,7 @@ def keras_network(spec: Model, settings: Training, length: int, classes: int, se
     return keras.Model(inputs, x)
 
 
-def keras_optimizer(settings: Training) -> Any:
+def keras_optimizer(settings: TrainingSettings) -> Any:
     """Adam with the settings of the study, as a cell makes it."""
     import keras
 
@@ -136,7 +138,9 @@ def _multiply() -> None:
     ops.convert_to_numpy(ops.ones((2, 2)) @ ops.ones((2, 2)))
 
 
-def train_keras(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+def train_keras(
+    task: dict[str, Any], spec: Model, settings: TrainingSettings, clock: Clock
+) -> None:
     """Train with ``model.fit``.
 
     `setting` has ``jit_compile``, ``steps_per_execution``, and ``input``, which is "numpy" or
@@ -189,7 +193,7 @@ def train_keras(task: dict[str, Any], spec: Model, settings: Training, clock: Cl
 
 
 def torch_network(
-    spec: Model, settings: Training, length: int, classes: int, channels_last: bool = False
+    spec: Model, settings: TrainingSettings, length: int, classes: int, channels_last: bool = False
 ) -> Any:
     """The network in PyTorch's layers, from (N, 4, L) to logits (N, C).
 
@@ -243,7 +247,7 @@ def torch_network(
     return nn.Sequential(*parts)
 
 
-def torch_optimizer(network: Any, settings: Training) -> Any:
+def torch_optimizer(network: Any, settings: TrainingSettings) -> Any:
     """Adam with the settings of the study; L2 on kernels alone."""
     import torch
 
@@ -275,7 +279,9 @@ def start_torch(threads: int) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else device
 
 
-def train_torch(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+def train_torch(
+    task: dict[str, Any], spec: Model, settings: TrainingSettings, clock: Clock
+) -> None:
     """Train with a plain loop over batches, the data resident on the device.
 
     `setting` has ``compile``, whether by ``torch.compile``, and ``channels_last``.
@@ -337,10 +343,9 @@ def start_ours(threads: int) -> str:
     return device
 
 
-def train_ours(task: dict[str, Any], spec: Model, settings: Training, clock: Clock) -> None:
+def train_ours(task: dict[str, Any], spec: Model, settings: TrainingSettings, clock: Clock) -> None:
     """Train as a cell does, with its checkpoints in a file."""
-    from motifk8s.training import devices, models
-    from motifk8s.training import loop as training
+    from motifk8s.training import devices, loop, models
 
     train, valid = read(task["data"])
     clock.lap()
@@ -359,10 +364,10 @@ def train_ours(task: dict[str, Any], spec: Model, settings: Training, clock: Clo
         def save(data: bytes) -> None:
             place.write_bytes(data)
 
-        checkpoint = training.Checkpoint("bench", lambda: None, save)
+        checkpoint = loop.Checkpoint("bench", lambda: None, save)
         settings = settings.model_copy(update={"epochs": task["epochs"], "patience": None})
         clock.begin()
-        training.train(device, settings, train, valid, task["seed"], checkpoint, progress)
+        loop.train(device, settings, train, valid, task["seed"], checkpoint, progress)
 
 
 # --- one run
@@ -378,7 +383,10 @@ RUNS = {
 def main() -> None:
     """Train as the task says; print one line of JSON."""
     task = json.loads(sys.argv[1])
-    spec, settings = Model.model_validate(task["model"]), Training.model_validate(task["training"])
+    spec, settings = (
+        Model.model_validate(task["model"]),
+        TrainingSettings.model_validate(task["training"]),
+    )
     machine.pin(task["threads"])
     start, train = RUNS[task["framework"]]
     device = start(task["threads"])

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 
-from motifk8s.cells import cell, estimate, marker
-from motifk8s.cells import plan as grid
-from motifk8s.data import stored as data
-from motifk8s.store.base import open_store
+from motifk8s.cells import estimate, marker
+from motifk8s.cells.keys import cell_folder
+from motifk8s.cells.plan import plan
+from motifk8s.data import stored
+from motifk8s.store.open import open_store
 from motifk8s.study.study import load
 
 
@@ -31,19 +32,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
         for name in dict.fromkeys(study.cell(id).dataset for id in args.cells):
-            data.prepare(study, name, store)
+            stored.prepare(study, name, store)
 
         def run(id: str) -> float:
             command = ["motifk8s", "cell", args.study, id, "--threads", "1", "--store", folder]
             subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
-            place = cell.folder(study, study.cell(id))
+            place = cell_folder(study, study.cell(id))
             done = marker.read_done(store, place)
             assert done is not None
             return float(json.loads(marker.fetch(store, place, done, "metrics.json"))["seconds"])
 
         first, *others = args.cells
         print(f"{first}: took {run(first):.1f} s")
-        costs = estimate.estimate(study, store, grid.plan(study, store)).costs
+        costs = estimate.estimate(study, store, plan(study, store)).costs
         expected = {cost.cell.id: cost for cost in costs}
         for id in others:
             said, took = expected[id].total, run(id)

@@ -62,7 +62,7 @@ def make(folder: Path, train: int) -> None:
 def strand(kept: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes (N, L) of A C G T, 4 for unknown, and labels (N, 919) of the forward strands."""
     from motifk8s.data.deepsea import KEPT, POSITIVES
-    from motifk8s.motifs.motif import jaspar_motif
+    from motifk8s.motifs.jaspar import jaspar_motif
     from motifk8s.study.study import load
 
     rng = np.random.default_rng(seed)

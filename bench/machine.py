@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from motifk8s.cells.cell import cores
 from motifk8s.errors import Problem
-from motifk8s.provenance import code_version
+from motifk8s.provenance import code_version, cores
 
 # Where make bench writes.
 OUT = Path(__file__).parents[1] / "docs" / "results" / "bench"

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="rows to train on")
     args = parser.parse_args()
 
-    from motifk8s.study import study
+    from motifk8s.study.study import load
     from motifk8s.training import devices, models
 
     devices.setup(1)
@@ -33,7 +33,7 @@ def main() -> None:
     keras.ops.convert_to_numpy(keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2)))
     before = machine.resident()
 
-    paper = study.load("koo2019")
+    paper = load("koo2019")
     settings = paper.training_for("invivo")
     source = np.random.default_rng(0)
     codes = source.integers(0, 4, (args.sequences, args.length), dtype=np.uint8)

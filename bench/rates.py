@@ -24,8 +24,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from motifk8s.cells import measured, rates
-from motifk8s.store.base import open_store
-from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.store.open import open_store
+from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.study.study import load
 
 CLASSES = 12
@@ -70,13 +70,12 @@ def measure(model: Model, length: int, batch_size: int, rows: int) -> tuple[floa
     """CPU seconds of an epoch, once compiled; and of forward passes, as a share of training's."""
     import keras
 
-    from motifk8s.training import devices, models
-    from motifk8s.training import loop as training
+    from motifk8s.training import devices, loop, models
 
     source = np.random.default_rng(0)
     codes = source.integers(0, 4, (rows, length), dtype=np.uint8)
     labels = source.integers(0, 2, (rows, CLASSES), dtype=np.int8)
-    built = models.build(model, Training(), length, CLASSES)
+    built = models.build(model, TrainingSettings(), length, CLASSES)
     device = devices.open_device(built, keras.optimizers.Adam(1e-3))
     data, order = device.put(codes, labels), np.arange(rows, dtype=np.int32)
     predict = device._compile_map(device.model, None)
@@ -96,7 +95,7 @@ def measure(model: Model, length: int, batch_size: int, rows: int) -> tuple[floa
 
     trained = seconds(lambda: device.train(data, order, batch_size))
     valid = rows // VALID
-    validated = seconds(lambda: training._validate(device, codes[:valid], labels[:valid]))
+    validated = seconds(lambda: loop._validate(device, codes[:valid], labels[:valid]))
     return trained + validated, seconds(forward) / trained
 
 

@@ -25,8 +25,9 @@ import machine
 import numpy as np
 import pandas as pd
 
-from motifk8s.cells.cell import cores, folder
-from motifk8s.store.base import open_store
+from motifk8s.cells.keys import cell_folder
+from motifk8s.provenance import cores
+from motifk8s.store.open import open_store
 from motifk8s.study.study import load
 
 FILES = ("model.keras", "filters.h5", "metrics.json")  # of the cell, for the steps
@@ -64,9 +65,11 @@ class Given:
 
     def filters(self) -> Any:
         """Its filters, by layer."""
-        from motifk8s.filters import layer_motifs as readout
+        from motifk8s.filters.layer_motifs import (
+            read_filters,
+        )
 
-        return readout.read_filters(self.here / "filters.h5")
+        return read_filters(self.here / "filters.h5")
 
     def layers(self) -> dict[str, Any]:
         """What its filters match, by layer."""
@@ -100,39 +103,46 @@ def imports(given: Given, watch: Watch) -> None:
 
 def filters(given: Given, watch: Watch) -> None:
     """Filters of every layer before the first pooling; tracing and compiling included."""
-    from motifk8s.filters import layer_motifs as readout
+    from motifk8s.filters.layer_motifs import (
+        extract_layers,
+    )
 
     model, (codes, _) = given.model(), given.dataset().part("test")
     n, length = codes.shape
     with watch(f"filters of {n:,} x {length:,} nt"):
-        readout.extract(model, codes, given.study.motifs)
+        extract_layers(model, codes, given.study.motifs)
 
 
 def matches(given: Given, watch: Watch) -> None:
     """Tomtom, and what a cell adds to it: fractions by chance, MEME files."""
-    from motifk8s.filters import layer_motifs as readout
-    from motifk8s.motifs import matches
-    from motifk8s.motifs import motif as motifs
+    from motifk8s.filters.layer_motifs import (
+        layer_motifs,
+        match_layers,
+    )
+    from motifk8s.motifs.database import read_database
+    from motifk8s.motifs.tomtom import tomtom
 
     rule, spec, found = given.study.motifs, given.study.matches, given.filters()
     with watch("reading the database of motifs"):
-        targets = motifs.database(spec.database)
-    queries = [motif for layer in found.values() for motif in readout.layer_motifs(layer, rule)]
+        targets = read_database(spec.database)
+    queries = [motif for layer in found.values() for motif in layer_motifs(layer, rule)]
     with watch(f"Tomtom, {len(queries)} filters and {len(targets)} motifs"):
-        matches.tomtom(queries, targets, spec.evalue)
+        tomtom(queries, targets, spec.evalue)
     truth = given.study.datasets[given.cell.dataset].motif_ids
     with tempfile.TemporaryDirectory() as out, watch("matches as a cell counts them"):
-        readout.match(found, rule, spec.database, spec.evalue, truth, Path(out))
+        match_layers(found, rule, spec.database, spec.evalue, truth, Path(out))
 
 
 def logos(given: Given, watch: Watch) -> None:
     """Logos, matplotlib's import included."""
-    from motifk8s.filters import layer_motifs as readout
+    from motifk8s.filters.layer_motifs import (
+        draw_layers,
+    )
 
     found, layers = given.filters(), given.layers()
     number = sum(len(layer.dead) for layer in found.values())
     with tempfile.TemporaryDirectory() as out, watch(f"logos of {number} filters"):
-        readout.draw(found, layers, given.cell.id, Path(out))
+        draw_layers(found, layers, given.cell.id, Path(out))
 
 
 def analysis(given: Given, watch: Watch) -> None:
@@ -147,8 +157,7 @@ def analysis(given: Given, watch: Watch) -> None:
 
 def checkpoint(given: Given, watch: Watch) -> None:
     """One checkpoint: the state's way to the host, and to bytes."""
-    from motifk8s.training import devices, models
-    from motifk8s.training import loop as training
+    from motifk8s.training import devices, loop, models
 
     keras, dataset = given.keras(), given.dataset()
     settings = given.study.training_for(given.cell.dataset)
@@ -160,7 +169,7 @@ def checkpoint(given: Given, watch: Watch) -> None:
         state = device.state()
     rows = [dict.fromkeys(("epoch", "loss", "val_loss", "seconds"), 0.5)] * settings.epochs
     with watch("checkpoint to bytes (beside training)"):
-        data = training._Snapshot(state, state, rows, [], "").dumps("key")
+        data = loop._Snapshot(state, state, rows, [], "").dumps("key")
     watch.found["bytes"] = {"checkpoint to bytes (beside training)": len(data)}
 
 
@@ -219,7 +228,7 @@ def run_cell(study: str, cell: str, here: Path, threads: Sequence[object]) -> pd
     store = here / "store"
     motifk8s("dataset", study, loaded.cell(cell).dataset, "--store", store)
     seconds = motifk8s("cell", study, cell, *threads, "--store", store)
-    place, opened = folder(loaded, loaded.cell(cell)), open_store(str(store))
+    place, opened = cell_folder(loaded, loaded.cell(cell)), open_store(str(store))
     done = marker.read_done(opened, place)
     assert done is not None
     for name in FILES:

@@ -29,8 +29,8 @@ import numpy as np
 import summary
 from summary import FRAMEWORKS, Probe, words
 
-from motifk8s.cells.cell import cores
 from motifk8s.data import datasets
+from motifk8s.provenance import cores
 from motifk8s.study.specs import Model
 from motifk8s.study.study import Study, load
 

@@ -53,15 +53,15 @@ def finished(tmp_path_factory) -> Path:
     The study file lies beside it: ``tiny.yaml``.
     """
     from motifk8s.cells import cell
-    from motifk8s.data import stored as data
-    from motifk8s.store.base import FolderStore
+    from motifk8s.data import stored
+    from motifk8s.store.folder import FolderStore
     from motifk8s.study.study import load
     from motifk8s.training import devices
 
     folder = tmp_path_factory.mktemp("finished")
     study = load(str(study_file(folder / "tiny.yaml")))
     store = FolderStore(folder / "store")
-    data.prepare(study, "small", store)
+    stored.prepare(study, "small", store)
     setup, devices.setup = devices.setup, lambda threads=None: setup(1)
     try:
         for each in study.cells():

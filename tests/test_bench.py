@@ -15,7 +15,7 @@ import pytest
 from helpers import toy
 from helpers.tiny import ROOT, study_file
 
-from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.study.specs import Conv, Model, TrainingSettings
 
 if not (ROOT / "bench").is_dir():
     pytest.skip("the benchmarks are not part of an image", allow_module_level=True)
@@ -214,7 +214,7 @@ def torch_side(given: Path, out: Path) -> None:
     with np.load(given) as file:
         arrays = dict(file)
     codes, labels = arrays.pop("codes"), arrays.pop("labels")
-    settings, last = Training.model_validate(task["settings"]), task["channels_last"]
+    settings, last = TrainingSettings.model_validate(task["settings"]), task["channels_last"]
     spec = Model.model_validate(task["spec"])
     epochs.start_torch(1)
     network = epochs.torch_network(spec, settings, toy.LENGTH, toy.CLASSES, last)
@@ -246,7 +246,7 @@ def test_pytorch_has_our_network_and_takes_our_steps(
     keras: Any, tmp_path: Path, spec: Model, channels_last: bool
 ) -> None:
     # Small steps and much L2, so that a wrong strength of it shows.
-    spec, settings = toy.without_dropout(spec), Training(l2=1.0, learning_rate=1e-3)
+    spec, settings = toy.without_dropout(spec), TrainingSettings(l2=1.0, learning_rate=1e-3)
     device = toy.device(spec, settings)
     toy.shake_norms(device.model)
     weights = {
@@ -302,7 +302,7 @@ def test_training_in_small(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Non
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     case = bench.Case("a", "A", SPEC, toy.LENGTH)
-    task = bench.Task(case, tmp_path / "none.npz", Training().model_dump(mode="json"), 1)
+    task = bench.Task(case, tmp_path / "none.npz", TrainingSettings().model_dump(mode="json"), 1)
     assert "none.npz" in task.run("ours", {}, 2, 0)
 
 

@@ -17,15 +17,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from motifk8s import errors
-from motifk8s.cells import plan as grid
-from motifk8s.cells.cell import STAGES
-from motifk8s.cli import main as cli
+from motifk8s.cells.keys import STAGES
+from motifk8s.cells.plan import State
+from motifk8s.cli import main
 from motifk8s.data.datasets import describe, read
 from motifk8s.filters import analysis
-from motifk8s.motifs import matches
-from motifk8s.report import comparison as published
-from motifk8s.report import tables
-from motifk8s.study.study import builtin_names, json_schema, load, loads
+from motifk8s.motifs.tomtom import COLUMNS
+from motifk8s.report import comparison, tables
+from motifk8s.study.file import builtin_names
+from motifk8s.study.schema import json_schema
+from motifk8s.study.study import load, loads
 
 ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
@@ -59,7 +60,7 @@ def shell_lines(page: str) -> list[str]:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    actions = cli._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    actions = main._parser()._subparsers._group_actions  # type: ignore[union-attr]
     return dict(actions[0].choices)  # type: ignore[arg-type]
 
 
@@ -309,8 +310,9 @@ def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
 
 
 KEYS_TABLES = [
-    "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv", "Training",
-    "Motifs", "Trim", "Matches", "Analysis", "FigureSpec", "Expected",
+    "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv",
+    "TrainingSettings", "MotifSettings", "Trim", "MatchSettings", "AnalysisSettings", "FigureSpec",
+    "Expected",
 ]  # fmt: skip
 
 
@@ -333,10 +335,14 @@ def test_every_key_is_told_with_its_default() -> None:
 
 
 def test_presets_are_told() -> None:
-    from motifk8s.study.specs import Analysis, Motifs, Training
+    from motifk8s.study.specs import AnalysisSettings, MotifSettings, TrainingSettings
 
     found = dict(zip(KEYS_TABLES, rows("docs/studies.md", "key"), strict=True))
-    for spec, preset in ((Training, "as-written"), (Motifs, "as-written"), (Analysis, "none")):
+    for spec, preset in (
+        (TrainingSettings, "as-written"),
+        (MotifSettings, "as-written"),
+        (AnalysisSettings, "none"),
+    ):
         table = found[spec.__name__]
         column = table[0].index(f"`{preset}`")
         told = {
@@ -408,9 +414,9 @@ def columns(name: str) -> list[str]:
 
 def test_columns_are_told() -> None:
     assert columns("## results.csv") == tables.RESULTS
-    assert sorted(columns("## comparison.csv")) == sorted(published.COLUMNS)
+    assert sorted(columns("## comparison.csv")) == sorted(comparison.COLUMNS)
     part = text("docs/store.md")
-    assert all(f"`{column}`" in part for column in matches.COLUMNS)
+    assert all(f"`{column}`" in part for column in COLUMNS)
     for name, told in analysis.TABLES.items():
         assert columns(f"**{name}.csv**") == list(told)
     row = next(r for r in rows("docs/store.md", "column")[1] if r[0].startswith("`X_mean`"))
@@ -424,7 +430,7 @@ def test_stages_states_and_exit_codes_are_told() -> None:
     [stages] = rows("docs/store.md", "stage")
     assert tuple(row[0] for row in stages[1:]) == STAGES
     [states] = rows("docs/store.md", "state")
-    known = re.findall(r'"(\w+)"', grid.State.__doc__ or "")
+    known = re.findall(r'"(\w+)"', State.__doc__ or "")
     assert sorted(row[0] for row in states[1:]) == sorted(set(known))
     kinds = (errors.Problem, errors.InputError, errors.IncompleteError, errors.Interrupted)
     [codes] = rows("docs/store.md", "code")

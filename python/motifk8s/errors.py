@@ -27,3 +27,8 @@ class Interrupted(Problem):
     """Stopped by a signal after saving a checkpoint; the same command goes on."""
 
     exit_code = 75
+
+
+def last_line(text: str) -> str:
+    """The last line, which is what a traceback comes to."""
+    return " ".join(text.strip().splitlines()[-1:])

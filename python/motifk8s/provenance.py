@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import sys
+import time
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = (
     "tensorflow",
@@ -54,3 +58,62 @@ def library_versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def process_age() -> float:
+    """Seconds since this process began, imports included; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes (Linux counts it in KiB)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+GPU_FACTS = ("name", "driver_version", "memory.total")
+
+
+def deployment() -> dict[str, Any]:
+    """Describe where this process runs.
+
+    Returns
+    -------
+    dict
+        `image` as deployed (with its digest, where the chart was given one), `node`, `pod`,
+        `workflow`; `attempt` from 1; `spot`, True or False; each None where nothing tells.
+    """
+    attempt = os.environ.get("MOTIFK8S_ATTEMPT", "")
+    spot = os.environ.get("MOTIFK8S_SPOT", "").lower()
+    return {
+        **{
+            name: os.environ.get(f"MOTIFK8S_{name.upper()}") or None
+            for name in ("image", "node", "pod", "workflow")
+        },
+        "attempt": int(attempt) + 1 if attempt.isdecimal() else None,  # Argo counts retries
+        "spot": {"true": True, "false": False}.get(spot),
+    }
+
+
+@cache
+def gpu() -> dict[str, str] | None:
+    """Name, driver and memory of the first GPU, as ``nvidia-smi`` gives them; None without one."""
+    query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+        values = found.stdout.splitlines()[0].split(", ")
+        return dict(zip(GPU_FACTS, values, strict=True))
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return None

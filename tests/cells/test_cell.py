@@ -13,16 +13,18 @@ import pytest
 from helpers.tiny import FILES, command, one_line, provenance, results, run_folder, study_file
 
 from motifk8s.cells import cell, marker
-from motifk8s.cells import plan as grid
+from motifk8s.cells.keys import STAGES, stage_keys
+from motifk8s.cells.plan import plan
 from motifk8s.data import datasets
 from motifk8s.errors import InputError, Interrupted, Problem
-from motifk8s.filters import analysis
-from motifk8s.filters import layer_motifs as readout
-from motifk8s.motifs import motif as motifs
-from motifk8s.store.base import FolderStore
-from motifk8s.study.specs import Motifs
+from motifk8s.filters import analysis, layer_motifs
+from motifk8s.filters.layer_motifs import read_filters
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.store.folder import FolderStore
+from motifk8s.study.specs import MotifSettings
 from motifk8s.study.study import load, parse_cell
-from motifk8s.training import loop as training
+from motifk8s.training import loop
 
 A, B = parse_cell("small/a/1"), parse_cell("small/b/1")
 
@@ -37,7 +39,7 @@ def place(store: Path, which=A) -> Path:
 def test_all_files_are_there_and_are_what_the_marker_says(finished):
     for which, more in ((A, set()), (B, {f"{n}-conv2{s}" for n, s in LAYER_FILES})):
         done = json.loads((place(finished, which) / "done.json").read_text())
-        assert done["format"] == 1 and set(done["keys"]) == set(cell.STAGES)
+        assert done["format"] == 1 and set(done["keys"]) == set(STAGES)
         folder = place(finished, which) / done["run"]
         assert set(done["files"]) == {path.name for path in folder.iterdir()} == FILES | more
         for name, digest in done["files"].items():
@@ -57,12 +59,12 @@ def test_metrics_say_what_the_files_say(finished):
     assert set(metrics["auroc_by_class"]) == {"SRF", "MAX"}
     assert metrics["best_epoch"] == 5  # what is compared below has trained to the end
     assert metrics["auroc"] == pytest.approx(sum(metrics["auroc_by_class"].values()) / 2)
-    found = readout.read_filters(folder / "filters.h5")
+    found = read_filters(folder / "filters.h5")
     assert list(found) == list(metrics["layers"]) == ["conv1", "conv2"]
     for name, layer in metrics["layers"].items():
         assert layer["n_filters"] == len(found[name].dead) == 4
         assert layer["dead"] == found[name].dead.sum()
-        alive = motifs.read_meme(folder / f"motifs-{name}.meme")
+        alive = read_meme(folder / f"motifs-{name}.meme")
         assert len(alive) == 4 - layer["dead"]
         hits = (folder / f"hits-{name}.tsv").read_text().splitlines()[1:]
         matched = {line.split("\t")[0] for line in hits if line.startswith("filter")}
@@ -73,7 +75,7 @@ def test_provenance_is_complete(finished):
     study = load(str(finished.parent / "tiny.yaml"))
     of = provenance(finished, A.id)
     assert of["format"] == 1 and of["cell"] == A.id and of["study"] == study.resolved()
-    assert of["keys"] == cell.stage_keys(study, A, of["data_hash"])
+    assert of["keys"] == stage_keys(study, A, of["data_hash"])
     data = next((finished / "datasets").glob("*/data.h5"))
     assert of["data_hash"] == datasets.read(data).data_hash
     assert re.fullmatch(r"0\.1\.0(\+g[0-9a-f]{12}(\.dirty)?)?", of["code_version"])
@@ -84,7 +86,7 @@ def test_provenance_is_complete(finished):
     assert set(of["deployment"].values()) == {None}  # no cluster
     assert of["peak_memory_bytes"] > 100 * 2**20
     stages = of["stages"]
-    assert set(stages) == {"start", "data", "setup", "logos", *cell.STAGES}
+    assert set(stages) == {"start", "data", "setup", "logos", *STAGES}
     metrics = json.loads((run_folder(finished, A.id) / "metrics.json").read_text())
     assert metrics["seconds"] == pytest.approx(sum(stages.values()))
 
@@ -119,7 +121,7 @@ def again(tiny, tmp_path, monkeypatch, one_thread):
 
 
 def untrained(monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("it trained"))
 
 
 def test_a_finished_cell_is_left_alone(again, tmp_path):
@@ -133,9 +135,9 @@ def test_a_finished_cell_is_left_alone(again, tmp_path):
 @pytest.mark.parametrize("change", ["database", "evalue", "truth"])
 def test_matching_again_trains_nothing_again(again, finished, tmp_path, monkeypatch, change):
     untrained(monkeypatch)
-    monkeypatch.setattr(readout, "extract", lambda *_: pytest.fail("it read the filters"))
+    monkeypatch.setattr(cell, "extract_layers", lambda *_: pytest.fail("it read the filters"))
     database = tmp_path / "mine.meme"
-    motifs.write_meme([motifs.jaspar_motif("MA0083.3", "JASPAR2016")], database)
+    write_meme([jaspar_motif("MA0083.3", "JASPAR2016")], database)
     changes = {
         "database": {"matches": {"database": str(database)}},
         "evalue": {"matches": {"evalue": 400}},
@@ -172,7 +174,7 @@ def test_a_changed_filter_rule_trains_nothing_again(again, finished, tmp_path, m
     was, now = provenance(finished, A.id), provenance(store, A.id)
     assert was["keys"]["training"] == now["keys"]["training"]
     assert was["keys"]["filters"] != now["keys"]["filters"]
-    found = readout.read_filters(new / "filters.h5")["conv1"]
+    found = read_filters(new / "filters.h5")["conv1"]
     assert found.maximum_kind == "achievable" and found.ppm.shape[1] == 9
 
 
@@ -190,15 +192,15 @@ def without_analysis(store: Path) -> None:
 @pytest.mark.parametrize("how", ["earlier version", "other settings"])
 def test_analysing_again_repeats_nothing_else(again, finished, tmp_path, monkeypatch, how):
     untrained(monkeypatch)
-    for name in ("extract", "write_filters", "match", "draw"):
-        monkeypatch.setattr(readout, name, lambda *_: pytest.fail("it did more than the analysis"))
+    for name in ("extract_layers", "write_filters", "match_layers", "draw_layers"):
+        monkeypatch.setattr(cell, name, lambda *_: pytest.fail("it did more than the analysis"))
     store, change = tmp_path / "store", {}
     if how == "earlier version":
         without_analysis(store)
     else:
         change = {"analysis": {"thresholds": [0.3, 0.9]}}
     study = load(str(study_file(tmp_path / "changed.yaml", change)))
-    [state] = [s for s in grid.plan(study, FolderStore(store)) if s.cell == A]
+    [state] = [s for s in plan(study, FolderStore(store)) if s.cell == A]
     why = "is not made yet" if how == "earlier version" else "settings or data have changed"
     assert state[1:] == ("outdated", f"its analysis {why}")
     assert again(change) == ([], 0)
@@ -249,10 +251,10 @@ def test_an_unknown_release_is_refused_before_training(again, here, tmp_path, mo
 )
 def test_changed_settings_train_again(again, finished, tmp_path, change):
     if "seed" in change:  # the data's seed too, so the data set is another
-        from motifk8s.data import stored as data
+        from motifk8s.data import stored
 
         changed = load(str(study_file(tmp_path / "s.yaml", change)))
-        data.prepare(changed, "small", FolderStore(tmp_path / "store"))
+        stored.prepare(changed, "small", FolderStore(tmp_path / "store"))
     assert again(change)[1] == 1
     old, new = results(finished, A.id), results(tmp_path / "store", A.id)
     assert old["weights"] != new["weights"]
@@ -315,7 +317,7 @@ def test_filters_of_a_future_format_are_refused(finished, tmp_path):
     with h5py.File(tmp_path / "filters.h5", "a") as file:
         file.attrs["format"] = 2
     with pytest.raises(Problem, match="format 2, this version reads 1"):
-        readout.read_filters(tmp_path / "filters.h5")
+        read_filters(tmp_path / "filters.h5")
 
 
 def test_a_broken_checkpoint_is_not_used(again, finished, tmp_path):
@@ -330,15 +332,16 @@ def test_a_broken_checkpoint_is_not_used(again, finished, tmp_path):
 KILL = """
 import os, signal, sys
 from motifk8s.cli.main import main
-from motifk8s.store import base as store
+from motifk8s.store.files import replacing
+from motifk8s.store.folder import FolderStore
 
 os.environ["MOTIFK8S_CHECKPOINT_SECONDS"] = "0"
 moment, *argv = sys.argv[1:]
-write, upload = store.FolderStore.write, store.FolderStore.upload
+write, upload = FolderStore.write, FolderStore.upload
 checkpoints = 0
 
 def half(self, path, data):
-    with store.replacing(self.folder / path) as file:
+    with replacing(self.folder / path) as file:
         file.write(data[:len(data) // 2])
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -358,7 +361,7 @@ def killing_upload(self, file, path):
         half(self, path, file.read_bytes())
     upload(self, file, path)
 
-store.FolderStore.write, store.FolderStore.upload = killing_write, killing_upload
+FolderStore.write, FolderStore.upload = killing_write, killing_upload
 sys.exit(main(argv))
 """
 
@@ -486,7 +489,7 @@ def test_disk_full_in_the_temporary_folder(again, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(readout, "write_filters", full)
+    monkeypatch.setattr(cell, "write_filters", full)
     with pytest.raises(Problem, match="no space left on its disk"):
         again({"motifs": {"preset": "as-written"}})
 
@@ -502,15 +505,17 @@ def test_layer_motifs_are_of_living_filters_and_trimmed_as_the_rule_says(finishe
     sharp, flat = np.eye(4)[[0, 1, 2]], np.full((8, 4), 0.25)
     ppm = np.concatenate([flat, sharp, flat])[None].repeat(2, axis=0).astype(np.float32)
     found = Filters(ppm, np.array([7, 0]), np.array([1.0, 0]), "observed", np.array([False, True]))
-    [run] = readout.layer_motifs(found, Motifs.model_validate({"preset": "as-run"}))
+    [run] = layer_motifs.layer_motifs(found, MotifSettings.model_validate({"preset": "as-run"}))
     assert run.name == "filter0" and len(run.ppm) == 3 + 3 + 3 and run.nsites == 9
-    [written] = readout.layer_motifs(found, Motifs.model_validate({"preset": "as-written"}))
+    [written] = layer_motifs.layer_motifs(
+        found, MotifSettings.model_validate({"preset": "as-written"})
+    )
     assert len(written.ppm) == 19 and written.nsites == 7
 
 
 def test_keys_follow_each_stage_and_its_forerunners(finished, tmp_path):
     def keys(change):
-        return cell.stage_keys(load(str(study_file(tmp_path / "k.yaml", change))), A, "hash")
+        return stage_keys(load(str(study_file(tmp_path / "k.yaml", change))), A, "hash")
 
     base = keys({})
     for change, first in [

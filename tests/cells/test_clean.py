@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from test_store import aws, moto_url, s3, store  # noqa: F401 (fixtures)
 
 from motifk8s.cells import clean as cleaning
-from motifk8s.cells.cell import folder, stage_keys
-from motifk8s.data import stored as data
-from motifk8s.store.base import FolderStore
+from motifk8s.cells.keys import cell_folder, stage_keys
+from motifk8s.cli.clean import register
+from motifk8s.data import stored
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
 LATER = 2 * cleaning.YOUNG  # seconds after which no run is young
@@ -34,14 +35,14 @@ def ready(store, study):  # noqa: F811
 
 def with_data(store, study):  # noqa: F811
     marker = {"format": 1, "data_hash": "0" * 64}
-    store.write(f"{data.place(study, 'small')}/done.json", json.dumps(marker).encode())
+    store.write(f"{stored.place(study, 'small')}/done.json", json.dumps(marker).encode())
     return store
 
 
 def finish(store, study, n, run="runs/last", changes=None):  # noqa: F811
     """Write the marker of a cell and the run that it names."""
     cell = study.cells()[n]
-    place = folder(study, cell)
+    place = cell_folder(study, cell)
     store.write(f"{place}/{run}/metrics.json", b"{}")
     keys = stage_keys(study, cell, "0" * 64)
     marker = {"format": 1, "keys": keys, "run": run, "files": {"metrics.json": "f" * 64}}
@@ -86,7 +87,7 @@ def test_names_that_begin_alike(ready, study):
 
 
 def test_an_unfinished_cell_keeps_its_checkpoint_unless_told(ready, study):
-    place = folder(study, study.cells()[0])
+    place = cell_folder(study, study.cells()[0])
     leave(ready, place, "checkpoint", "progress.json", "failed.json")
     assert clean(ready, study) == []
     assert len(clean(ready, study, all_checkpoints=True)) == 2
@@ -115,7 +116,7 @@ def test_other_files_stay(ready, study):
 
 
 def test_a_run_that_may_be_on_its_way_up_is_left(ready, study):
-    place = folder(study, study.cells()[0])
+    place = cell_folder(study, study.cells()[0])
     leave(ready, place, "runs/new/metrics.json")
     now = ready.infos(place)[f"{place}/runs/new/metrics.json"].modified
     for seconds, young in ((0, True), (3599, True), (3601, False)):
@@ -166,7 +167,7 @@ def test_a_marker_that_changes_after_it_was_read(ready, study, to):
 
 
 def test_a_first_marker_that_comes_after_a_cell_was_found_unfinished(ready, study):
-    place = folder(study, study.cells()[0])
+    place = cell_folder(study, study.cells()[0])
     leave(ready, place, "runs/last/metrics.json")
     found = cleaning.find(study, ready, now=time.time() + LATER)
     finish(ready, study, 0)
@@ -175,7 +176,7 @@ def test_a_first_marker_that_comes_after_a_cell_was_found_unfinished(ready, stud
 
 
 def test_a_marker_that_comes_between_listing_and_reading(ready, study, monkeypatch):
-    place = folder(study, study.cells()[0])
+    place = cell_folder(study, study.cells()[0])
     leave(ready, place, "checkpoint")
     infos = ready.infos
 
@@ -210,7 +211,7 @@ def test_what_markers_name_survives(study, tmp_path_factory, cells, all_checkpoi
     """Runs, which of them have a second file, the run that counts, a checkpoint, a present key."""
     store = with_data(FolderStore(tmp_path_factory.mktemp("store")), study)  # noqa: F811
     for n, (runs, counts, checkpoint, present) in enumerate(cells):
-        place = folder(study, study.cells()[n])
+        place = cell_folder(study, study.cells()[n])
         for run, more in runs.items():
             leave(store, place, f"runs/{run}/metrics.json", *[f"runs/{run}/more"] * more)
         if checkpoint:
@@ -220,7 +221,7 @@ def test_what_markers_name_survives(study, tmp_path_factory, cells, all_checkpoi
     clean(store, study, all_checkpoints=all_checkpoints)
     left = set(store.list())
     for n, (_, counts, checkpoint, present) in enumerate(cells):
-        place = folder(study, study.cells()[n])
+        place = cell_folder(study, study.cells()[n])
         names = {path for path in left if path.startswith(f"{place}/runs/")}
         assert (f"{place}/done.json" in left) == bool(counts)
         assert all(path.startswith(f"{place}/runs/{counts}/") for path in names)
@@ -232,7 +233,7 @@ def test_what_markers_name_survives(study, tmp_path_factory, cells, all_checkpoi
 
 def command(*args):
     parser = argparse.ArgumentParser()
-    cleaning.register(parser.add_subparsers())
+    register(parser.add_subparsers())
     parsed = parser.parse_args([str(arg) for arg in args])
     return parsed.run(parsed)
 

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motifk8s.cells import estimate, measured, rates
-from motifk8s.cells import plan as grid
-from motifk8s.cells.cell import folder, stage_keys
+from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.measured import Machine
+from motifk8s.cells.plan import plan
 from motifk8s.cells.rates import Sizes, Work
-from motifk8s.data import stored as data
+from motifk8s.cli.terminal import print_estimate
+from motifk8s.data import stored
 from motifk8s.errors import InputError
-from motifk8s.store.base import FolderStore, Info, MissingError, Store
+from motifk8s.store.base import Info, MissingError, Store
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import Conv, Model
 from motifk8s.study.study import load
 
@@ -78,7 +80,7 @@ def finish(store, study, id, seconds, others=4.0, on=CPU, resumed=(), keys=None,
     """Write a finished cell: seconds of its epochs, and of all else."""
     cell = study.cell(id)
     data_marker = {"format": 1, "data_hash": "d" * 64}
-    store.write(f"{data.place(study, cell.dataset)}/done.json", json.dumps(data_marker).encode())
+    store.write(f"{stored.place(study, cell.dataset)}/done.json", json.dumps(data_marker).encode())
     history = "epoch,seconds\n" + "".join(f"{i},{s}\n" for i, s in enumerate(seconds, 1))
     told = {
         "study": study.resolved(),
@@ -89,7 +91,7 @@ def finish(store, study, id, seconds, others=4.0, on=CPU, resumed=(), keys=None,
         **(wrong or {}),
     }
     files = {"history.csv": history.encode(), "provenance.json": json.dumps(told).encode()}
-    place = folder(study, cell)
+    place = cell_folder(study, cell)
     for name, content in files.items():
         store.write(f"{place}/runs/r/{name}", content)
     marker = {
@@ -102,7 +104,7 @@ def finish(store, study, id, seconds, others=4.0, on=CPU, resumed=(), keys=None,
 
 
 def ask(study, store):
-    found = estimate.estimate(study, store, grid.plan(study, store))
+    found = estimate.estimate(study, store, plan(study, store))
     return found, {cost.cell.id: cost for cost in found.costs}
 
 
@@ -281,7 +283,7 @@ def test_a_finished_study_costs_nothing(make, store, capsys):
     found, costs = ask(study, store)
     assert found.hours == 0 and costs == {}
     estimate.check_cap(found, 1e-9)
-    estimate.print_estimate(found, 3.0, 1.0)
+    print_estimate(found, 3.0, 1.0)
     assert capsys.readouterr().out.splitlines() == [
         "left: 0.00 GPU hours, one GPU a cell; 0.00 at 3 an hour; the cap is 1",
         "every cell is done",
@@ -302,7 +304,7 @@ def test_a_checkpoint_is_not_believed(make, store):
     """It may be of other settings, and training would begin again."""
     study = make()
     finish(store, study, "small/a/1", [1.0] * 4)
-    place = folder(study, study.cell("small/b/1"))
+    place = cell_folder(study, study.cell("small/b/1"))
     store.write(f"{place}/checkpoint", b"")
     store.write(f"{place}/progress.json", json.dumps({"format": 1, "epoch": 3}).encode())
     assert ask(study, store)[1]["small/b/1"].epochs == 4
@@ -321,7 +323,7 @@ def test_what_cannot_be_understood_is_left_out(make, store, wrong):
 def test_what_is_damaged_is_left_out(make, store):
     study = make()
     finish(store, study, "small/a/1", [1.0, 1.0])
-    store.write(f"{folder(study, study.cell('small/a/1'))}/runs/r/history.csv", b"epoch")
+    store.write(f"{cell_folder(study, study.cell('small/a/1'))}/runs/r/history.csv", b"epoch")
     found, costs = ask(study, store)
     assert {cost.basis for cost in costs.values()} == {"reference"}
 
@@ -340,7 +342,7 @@ def test_reading_is_bounded(make, store):
     for model in "ab":
         for trial in range(1, 251):
             finish(store, study, f"small/{model}/{trial}", [1.0])
-    states = grid.plan(study, store)
+    states = plan(study, store)
     store.reads = 0
     found = estimate.estimate(study, store, states)
     assert len(found.costs) == 500
@@ -384,7 +386,7 @@ def test_sizes_as_described(make, store):
 def test_sizes_of_a_file(make, store, tmp_path, there):
     spec = {"kind": "file", "path": str(tmp_path / "x.h5"), "length": 40, "classes": CLASSES}
     study = make({"datasets": {"small": None, "own": spec}})
-    place = data.place(study, "own")
+    place = stored.place(study, "own")
     if there == "file":
         (tmp_path / "x.h5").write_bytes(h5())
     elif there in ("store", "folder"):
@@ -436,12 +438,12 @@ def test_printed(make, store, capsys):
     finish(store, study, "small/a/1", [4000.0, 1800.0, 1800.0], others=0.0, on=GPU)
     found, costs = ask(study, store)
     found = found._replace(costs=[c for c in found.costs if c.cell.model == "a"])
-    estimate.print_estimate(found, price=2.5, cap=5)
+    print_estimate(found, price=2.5, cap=5)
     said = capsys.readouterr().out
     assert ["small", "a", "2", "6", "1.8e+03", "4.22", "measured"] in [
         line.split() for line in said.splitlines()
     ]
     assert "left: 4.22 GPU hours, one GPU a cell; 10.56 at 2.5 an hour; the cap is 5\n" in said
     assert "2 cells by finished cells of their kind; on NVIDIA H100\n" in said
-    estimate.print_estimate(ask(make({"name": "new", "seed": 9}), Memory())[0])
+    print_estimate(ask(make({"name": "new", "seed": 9}), Memory())[0])
     assert "≤ 15" in capsys.readouterr().out

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from helpers.tiny import CORES, command, one_line, provenance, results, run_folder, study_file
 
-from motifk8s.cells import plan as grid
-from motifk8s.cells import workers
+from motifk8s.cells import run, workers
+from motifk8s.cells.plan import plan
+from motifk8s.cells.run import run_study
 from motifk8s.cli import terminal
 from motifk8s.errors import InputError, Interrupted
 from motifk8s.report import tables
-from motifk8s.store.base import FolderStore
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
 OUTPUTS = {
@@ -30,7 +31,7 @@ OUTPUTS = {
 
 def states(study: Path) -> dict[str, tuple[str, str]]:
     store = FolderStore(study.parent / "store")
-    return {s.cell.id: (s.state, s.reason) for s in grid.plan(load(str(study)), store)}
+    return {s.cell.id: (s.state, s.reason) for s in plan(load(str(study)), store)}
 
 
 def runs(store: Path) -> set[Path]:
@@ -184,10 +185,10 @@ def test_results_that_cannot_be_written(tiny, here, monkeypatch):
 
 
 def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
-    monkeypatch.setattr(grid, "run_side_by_side", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(run, "run_side_by_side", lambda *_: pytest.fail("ran"))
     store = FolderStore(tiny.parent / "store")
     with pytest.raises(InputError, match=r"no cell .* is like 'large/\*'; one .* is small/a/1"):
-        grid.run(load(str(tiny)), store, terminal.Progress(), only="large/*")
+        run_study(load(str(tiny)), store, terminal.Progress(), only="large/*")
     (tiny.parent / "bad.meme").write_text("no motifs here")
     for database, reason in (("bad.meme", "bad.meme"), ("JASPAR1990", "neither a MEME file nor")):
         study_file(tiny, {"matches": {"database": str(tiny.parent / database)}})
@@ -198,12 +199,12 @@ def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
 def test_threads_do_not_depend_on_what_is_left_to_do(tiny, monkeypatch):
     # The number of threads can change the last digits, and a resumed run must not notice.
     asked = []
-    monkeypatch.setattr(grid, "run_side_by_side", lambda *args: asked.append(args[1:]))
-    monkeypatch.setattr("motifk8s.cells.cell.cores", lambda: 4)
+    monkeypatch.setattr(run, "run_side_by_side", lambda *args: asked.append(args[1:]))
+    monkeypatch.setattr("motifk8s.cells.run.cores", lambda: 4)
     study, store = load(str(tiny)), FolderStore(tiny.parent / "store")
     (tiny.parent / "store/tiny/cells/small/a/1/done.json").unlink()
     for jobs in (None, 1, 2, 3, 9):
-        grid.run(study, store, terminal.Progress(), jobs=jobs)
+        run_study(study, store, terminal.Progress(), jobs=jobs)
     todo, _, _, jobs, threads = asked[0]
     assert [cell.id for cell in todo] == ["small/a/1"] and (jobs, threads) == (4, 1)
     assert [(a[3], a[4]) for a in asked[1:]] == [(1, 4), (2, 2), (3, 1), (9, 1)]

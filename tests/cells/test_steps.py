@@ -8,11 +8,12 @@ import logging
 import pytest
 from helpers.tiny import TINY, one_line, place_of, provenance, results, study_file
 
-from motifk8s import deployment
 from motifk8s.cells import cell, progress
-from motifk8s.cells import plan as grid
+from motifk8s.cells.plan import keep_study
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore, open_store, try_out
+from motifk8s.provenance import gpu
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.open import open_store, try_out
 from motifk8s.study.study import load
 
 # The study ------------------------------------------------------------------------------------
@@ -30,12 +31,12 @@ def test_a_study_is_kept_once_and_whatever_becomes_of_its_file(tmp_path):
     path = study_file(tmp_path / "tiny.yaml")
     store = FolderStore(tmp_path / "store")
     study = load(str(path))
-    where = grid.keep(study, store)
+    where = keep_study(study, store)
     path.write_text("")
     assert load(where) == study
-    assert grid.keep(study, store) == where
+    assert keep_study(study, store) == where
     other = load(str(study_file(path, {"trials": 2})))
-    assert grid.keep(other, store) != where
+    assert keep_study(other, store) != where
     assert load(where) == study and len(store.list("tiny/studies")) == 2
 
 
@@ -143,13 +144,13 @@ def test_a_gpu_is_described_by_nvidia_smi(tmp_path, monkeypatch):
     smi.write_text("#!/bin/sh\necho 'Tesla T4, 550.54.15, 15360 MiB'\n")
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    deployment.gpu.cache_clear()
+    gpu.cache_clear()
     wanted = {"name": "Tesla T4", "driver_version": "550.54.15", "memory.total": "15360 MiB"}
-    assert deployment.gpu() == wanted
+    assert gpu() == wanted
     smi.write_text("#!/bin/sh\nexit 9\n")
-    deployment.gpu.cache_clear()
-    assert deployment.gpu() is None
-    deployment.gpu.cache_clear()
+    gpu.cache_clear()
+    assert gpu() is None
+    gpu.cache_clear()
 
 
 def test_the_last_lines_of_the_log_are_kept(finished, tmp_path, here, monkeypatch):

@@ -19,9 +19,9 @@ import pytest
 from helpers.fakeargo import FakeArgo, Flow, by_kubeconfig, by_server, isolate
 from helpers.tiny import ROOT, TINY, one_line, study_file
 
-from motifk8s.cli import cluster as remote
 from motifk8s.cli import follow
-from motifk8s.cluster import client as cluster
+from motifk8s.cluster import client
+from motifk8s.cluster.submit import study_argument
 from motifk8s.cluster.workflows import Workflow
 from motifk8s.errors import IncompleteError, InputError, Interrupted, Problem
 from motifk8s.study.study import load, loads
@@ -101,7 +101,7 @@ def test_study_file_goes_as_its_text(here, reached, study):
 
 def test_argo_finds_no_variable_in_the_text(tmp_path):
     path = study_file(tmp_path / "t.yaml", {"title": "{{workflow.name}} {{{x", "description": "}}"})
-    text = remote.argument_of(load(str(path)), str(path))
+    text = study_argument(load(str(path)), str(path))
     assert "{{" not in text and load(text) == load(str(path))
 
 
@@ -143,18 +143,18 @@ def with_file(tmp_path):
 def test_file_is_uploaded_to_the_clusters_store(here, reached, with_file, monkeypatch, tmp_path):
     code, _, err = here("submit", with_file)
     assert code == 2 and "own.h5" in one_line(err) and "--store s3://" in err
-    from motifk8s.store import base as store
-    from motifk8s.store.base import FolderStore
+    from motifk8s.cluster import submit
+    from motifk8s.store.folder import FolderStore
 
     bucket = FolderStore(tmp_path / "bucket")
-    monkeypatch.setattr(store, "open_store", lambda url: bucket)
+    monkeypatch.setattr(submit, "open_store", lambda url: bucket)
     code, out, err = here("submit", with_file, "--store", "s3://b/p")
     assert (code, err) == (0, "") and "uploading data set own" in out
     assert [p for p in bucket.list() if p.endswith("data.h5")]
     # A pod finds it under the same name, though it lacks the file.
-    from motifk8s.data import stored as data
+    from motifk8s.data import stored
 
-    assert data.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
+    assert stored.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
     assert "uploading" not in here("submit", with_file, "--store", "s3://b/p")[1]
 
 
@@ -305,25 +305,25 @@ def test_malformed_server(here, monkeypatch, server):
 def test_no_such_namespace(here, reached):
     code, _, err = here("cancel", "smoke", "--namespace", "Bio")
     assert code == 2 and "'Bio'" in one_line(err)
-    monkey = cluster.connect("other")
+    monkey = client.connect("other")
     with pytest.raises(InputError, match="no namespace other"):
         monkey.create({"metadata": {"generateName": "x"}})
 
 
 def test_namespace(reached, way, monkeypatch):
     monkeypatch.delenv("ARGO_NAMESPACE", raising=False)
-    assert cluster.connect().namespace == ("bio" if way is by_kubeconfig else "default")
+    assert client.connect().namespace == ("bio" if way is by_kubeconfig else "default")
     monkeypatch.setenv("ARGO_NAMESPACE", "env")
-    assert cluster.connect().namespace == "env"
-    assert cluster.connect("option").namespace == "option"
+    assert client.connect().namespace == "env"
+    assert client.connect("option").namespace == "option"
 
 
 def test_other_answers(reached):
-    found = cluster.connect()
-    with pytest.raises(cluster.GoneError, match="there-is-none"):
+    found = client.connect()
+    with pytest.raises(client.GoneError, match="there-is-none"):
         found.get("there-is-none")
     reached.answer = (503, "upstream is away")
-    with pytest.raises(cluster.NoAnswerError, match="answered 503: upstream is away"):
+    with pytest.raises(client.NoAnswerError, match="answered 503: upstream is away"):
         found.list()
     reached.answer = (500, json.dumps({"message": "etcdserver: timed\nout"}))
     with pytest.raises(Problem, match="answered 500: etcdserver: timed out"):
@@ -341,7 +341,7 @@ def test_all_pages_are_read(monkeypatch, tmp_path, fake):
         return 200, {"metadata": {"continue": f"token{i}" if i < 2 else ""}, "items": [pages[i]]}
 
     fake.serve = serve
-    assert [w["metadata"]["name"] for w in cluster.connect().list()] == ["w-2", "w-1", "w-0"]
+    assert [w["metadata"]["name"] for w in client.connect().list()] == ["w-2", "w-1", "w-0"]
     asked = [path for _, path, _ in fake.asked]
     assert "labelSelector=app.kubernetes.io" in asked[0].replace("%2F", "/")
     assert "continue=token1" in asked[2]
@@ -452,7 +452,7 @@ def test_stopped_by_someone_else(capsys, study):
 
 
 def test_cluster_that_is_away_for_a_while(capsys, study, monkeypatch):
-    away = cluster.NoAnswerError("cannot read workflow w: it does not answer")
+    away = client.NoAnswerError("cannot read workflow w: it does not answer")
     ended = flow("Succeeded", cells=[]).aggregate(DONE)
     error, said = watch(capsys, study, away, away, ended)
     assert error is None
@@ -467,7 +467,7 @@ def test_login_that_expires_meanwhile(capsys, study):
 
 
 def test_deleted_workflow(capsys, study):
-    error, _ = watch(capsys, study, cluster.GoneError("cannot read workflow w: not found"))
+    error, _ = watch(capsys, study, client.GoneError("cannot read workflow w: not found"))
     assert error.exit_code == 1 and "motifk8s status" in str(error)
 
 

@@ -17,21 +17,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.cli import importing as imports
+from motifk8s.cli import importing
 from motifk8s.cli.importing import parse_files
-from motifk8s.data import datasets
-from motifk8s.data import starter_study as starter
-from motifk8s.data import stored as data
-from motifk8s.data.starter_study import class_motifs, lookup_motifs, near_motifs, starter_study
+from motifk8s.data import datasets, stored
+from motifk8s.data.starter_study import (
+    RELEASE,
+    class_motifs,
+    lookup_motifs,
+    near_motifs,
+    starter_study,
+)
 from motifk8s.errors import InputError
-from motifk8s.store.base import open_store
+from motifk8s.store.open import open_store
 from motifk8s.study.study import load, loads
 
 
 def run(*words: str | Path) -> int:
     """Run motifk8s import with these arguments."""
     parser = argparse.ArgumentParser()
-    imports.register(parser.add_subparsers())
+    importing.register(parser.add_subparsers())
     args = parser.parse_args(["import", *map(str, words)])
     return int(args.run(args))
 
@@ -73,7 +77,7 @@ def test_fasta_to_a_study_that_can_begin(
         "Yy1": ["MA0095.2"],
     }
     store = open_store(tmp_path / "store")
-    facts = data.prepare(study, "my-study", store)
+    facts = stored.prepare(study, "my-study", store)
     assert facts["sequences"] == {"train": 216, "valid": 24, "test": 60}
     assert facts["data_hash"] == datasets.read(out).data_hash
     with h5py.File(out) as file:
@@ -277,4 +281,4 @@ def test_models_of_a_study_are_as_large_as_each_other(length: int) -> None:
     study = loads(starter_study("datasets", "x.h5", length, {"SRF": []}), "test")
     assert study.name == "own" and list(study.models) == ["cnn-2", "cnn-4", "cnn-25"]
     assert len({model.n_parameters(length, 5) for model in study.models.values()}) == 1
-    assert study.matches.database == starter.RELEASE
+    assert study.matches.database == RELEASE

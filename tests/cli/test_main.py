@@ -19,13 +19,13 @@ import pandas as pd
 import pytest
 from helpers.tiny import ROOT, command, one_line, study_file
 
-from motifk8s.cells import plan as grid
-from motifk8s.cli import main as cli
-from motifk8s.cli import terminal
+from motifk8s.cli import main, terminal
 from motifk8s.data import datasets
-from motifk8s.motifs import motif as motifs
-from motifk8s.motifs.matches import COLUMNS
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.motifs.meme import write_meme
+from motifk8s.motifs.tomtom import COLUMNS
 from motifk8s.report import tables
+from motifk8s.report.aggregate import Aggregate, aggregate
 from motifk8s.study.study import load
 from motifk8s.training import devices
 
@@ -49,14 +49,14 @@ def parsers(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argpar
 
 
 def test_every_command_and_option_has_help(capsys):
-    found = parsers(cli._parser())
+    found = parsers(main._parser())
     assert found.keys() >= COMMANDS
     for name, parser in found.items():
         assert parser.description.endswith(".") and parser.description[0].isupper(), name
         for action in parser._actions:
             assert action.help or isinstance(action, argparse._SubParsersAction), name
         with pytest.raises(SystemExit) as left:
-            cli.main([*name.split(), "--help"])
+            main.main([*name.split(), "--help"])
         assert left.value.code == 0
         said = capsys.readouterr().out
         assert said.startswith(f"usage: motifk8s {name}")
@@ -88,21 +88,21 @@ finally:
 
 
 def test_version(capsys, monkeypatch):
-    from motifk8s import provenance as version
+    from motifk8s import provenance
 
-    version.code_version.cache_clear()
-    assert cli.main(["--version"]) == 0
+    provenance.code_version.cache_clear()
+    assert main.main(["--version"]) == 0
     assert re.fullmatch(r"0\.1\.0(\+g[0-9a-f]{12}(\.dirty)?)?\n", capsys.readouterr().out)
     # An image has no checkout; it carries its commit.
-    version.code_version.cache_clear()
+    provenance.code_version.cache_clear()
     monkeypatch.setenv("MOTIFK8S_COMMIT", "0123456789ab")
-    assert version.code_version() == "0.1.0+g0123456789ab"
+    assert provenance.code_version() == "0.1.0+g0123456789ab"
     # Neither commit nor git.
-    version.code_version.cache_clear()
+    provenance.code_version.cache_clear()
     monkeypatch.delenv("MOTIFK8S_COMMIT")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert version.code_version() == "0.1.0"
-    version.code_version.cache_clear()
+    assert provenance.code_version() == "0.1.0"
+    provenance.code_version.cache_clear()
 
 
 # The entry points of pods ---------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_jobs_are_the_command(name, monkeypatch, capsys):
     path = ROOT / "jobs" / f"{name}.py"
     assert len(path.read_text().splitlines()) < 12
     seen = []
-    monkeypatch.setattr(cli, "main", lambda argv: seen.append(argv) or 7)
+    monkeypatch.setattr(main, "main", lambda argv: seen.append(argv) or 7)
     monkeypatch.setattr(sys, "argv", [str(path), "demo", "--store", "s3://b"])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(path), run_name="__main__")
@@ -226,7 +226,7 @@ def test_stores_that_cannot_be_written(tmp_path, here, monkeypatch):
 )
 def test_usage(capsys, args, words):
     with pytest.raises(SystemExit) as left:
-        cli.main(args)
+        main.main(args)
     assert left.value.code == 2 and words in capsys.readouterr().err
 
 
@@ -241,12 +241,12 @@ def test_what_goes_wrong_beyond_us_is_one_line_too(monkeypatch, here):
     def fail(args):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
 
-    monkeypatch.setattr(cli, "_schema", fail)
+    monkeypatch.setattr(main, "_schema", fail)
     assert here("schema") == (1, "", "motifk8s: /tmp/x: No space left on device\n")
-    monkeypatch.setattr(cli, "_schema", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(main, "_schema", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert here("schema") == (75, "", "motifk8s: stopped\n")
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cli, "_schema", lambda args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(main, "_schema", lambda args: os.kill(os.getpid(), signal.SIGTERM))
     assert here("schema") == (75, "", "motifk8s: stopped\n")
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -313,9 +313,7 @@ def test_plan_counts_by_model(tiny, here):
 @pytest.fixture
 def query(tmp_path):
     path = tmp_path / "query.meme"
-    motifs.write_meme(
-        [motifs.jaspar_motif(i, "JASPAR2016") for i in ("MA0083.3", "MA0058.3")], path
-    )
+    write_meme([jaspar_motif(i, "JASPAR2016") for i in ("MA0083.3", "MA0058.3")], path)
     return path
 
 
@@ -441,7 +439,7 @@ def test_filters_with_wrong_arguments(elsewhere, finished, tmp_path, here):
 # What a person sees ---------------------------------------------------------------------------
 
 
-def paper(trials: int) -> grid.Aggregate:
+def paper(trials: int) -> Aggregate:
     study = load("koo2019")
     rng = np.random.default_rng(0)
     metrics = []
@@ -459,7 +457,7 @@ def paper(trials: int) -> grid.Aggregate:
         )  # fmt: skip
     table = tables.table1(tables.results(metrics, study), study)
     outputs = {name: f"./store/koo2019/{name}" for name in ("tables/results.csv", "report.html")}
-    return grid.Aggregate(outputs, table, "")
+    return Aggregate(outputs, table, "")
 
 
 @pytest.mark.parametrize("trials", [5, 2])
@@ -562,7 +560,7 @@ def test_data_is_described(tmp_path, here):
 def test_aggregate_prints_numbers_that_the_file_has(tiny, here):
     store = tiny.parent / "store"
     here("aggregate", tiny, "--store", store)
-    made = grid.aggregate(load(str(tiny)), grid_store(store))
+    made = aggregate(load(str(tiny)), grid_store(store))
     pd.testing.assert_frame_equal(
         made.table[["model", "layer", "trials", "match_truth_mean"]],
         pd.read_csv(store / "tiny/tables/table1.csv")[
@@ -574,6 +572,6 @@ def test_aggregate_prints_numbers_that_the_file_has(tiny, here):
 
 
 def grid_store(path: Path):
-    from motifk8s.store.base import FolderStore
+    from motifk8s.store.folder import FolderStore
 
     return FolderStore(path)

@@ -11,10 +11,10 @@ from helpers.fakeargo import FakeArgo, Flow, by_kubeconfig, by_server, isolate, 
 from helpers.tiny import one_line, study_file
 
 from motifk8s.cells.plan import State
-from motifk8s.cli import status_table as statustable
+from motifk8s.cli import status_table
 from motifk8s.cluster.status import STATES, Status, gather, merge, to_json
 from motifk8s.cluster.workflows import CellNode, Workflow, failure, waiting
-from motifk8s.store.base import FolderStore
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Cell, load
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -434,14 +434,14 @@ def test_a_thousand_cells_are_quick(tmp_path):
     began = time.monotonic()
     status = gather(study, store, [Workflow(data)], "bio", [], NOW)
     to_json(status)
-    statustable.print_status(status, NOW)
+    status_table.print_status(status, NOW)
     assert time.monotonic() - began < 5
     assert status.counts() == {"running": 600, "waiting": 400}
 
 
 def test_long_lists_are_cut(capsys, study):
     cells = [merged("failed", reason="x")] * 60
-    statustable.print_status(Status("tiny", "store", None, cells, [], []), NOW)
+    status_table.print_status(Status("tiny", "store", None, cells, [], []), NOW)
     out = capsys.readouterr().out
     assert out.count("failed: small/a/1: x") == 50 and "failed: 10 more; --json names all" in out
 
@@ -452,4 +452,4 @@ def test_long_lists_are_cut(capsys, study):
      (86400, "1 d"), (187200, "2 d 4 h")],
 )  # fmt: skip
 def test_durations(seconds, text):
-    assert statustable.duration(seconds) == text
+    assert status_table.duration(seconds) == text

@@ -28,7 +28,7 @@ from motifk8s.data import datasets, synthetic
 from motifk8s.data.datasets import EMBEDDED, Dataset, describe, read, synthesize, write
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError, Problem
-from motifk8s.study.study import Synthetic
+from motifk8s.study.specs import Synthetic
 
 TFS = {
     "Arid3a": ["MA0151.1", "MA0601.1"],

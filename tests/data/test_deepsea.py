@@ -23,13 +23,13 @@ from helpers.broken_bundles import (
 )
 from helpers.bundles import LENGTH, SIZES, make, pack, write, write_5, write_73
 
-from motifk8s.data import bundle, deepsea, matlab
-from motifk8s.data import stored as data
+from motifk8s.data import bundle, deepsea, matlab, stored
 from motifk8s.data.datasets import PARTS, read
 from motifk8s.data.download import download
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore
-from motifk8s.study.study import DeepSea, load, loads
+from motifk8s.store.folder import FolderStore
+from motifk8s.study.specs import DeepSea
+from motifk8s.study.study import load, loads
 
 
 def spec_of(classes=CLASSES, length=LENGTH):
@@ -260,9 +260,9 @@ def test_prepare(folder, arrays, tmp_path):
         deepsea.prepare(study, "invivo", store, f"{folder}2")
     assert store.list() == []
     facts = deepsea.prepare(study, "invivo", store, str(folder))
-    found = data.load_dataset(study, "invivo", store)
+    found = stored.load_dataset(study, "invivo", store)
     np.testing.assert_array_equal(found.codes, expected(arrays, spec)[0])
-    assert data.data_hash(study, "invivo", store) == facts["data_hash"]
+    assert stored.data_hash(study, "invivo", store) == facts["data_hash"]
     again = deepsea.prepare(study, "invivo", store)  # it is there: nothing is downloaded
     assert again == {key: facts[key] for key in again}
     assert set(facts) - set(again) == {"source", "read"}

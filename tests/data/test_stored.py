@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from helpers.tiny import one_line, study_file
 
-from motifk8s.data import datasets
-from motifk8s.data import stored as data
+from motifk8s.data import datasets, stored
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
 
@@ -28,7 +27,7 @@ def study(tmp_path):
 def store(study, tmp_path):
     """A store that holds the data set."""
     store = FolderStore(tmp_path / "store")
-    data.prepare(study, "small", store)
+    stored.prepare(study, "small", store)
     return store
 
 
@@ -61,14 +60,14 @@ def test_made_once_and_described(study, store, monkeypatch):
     assert {marker.name, file.name} == {"done.json", "data.h5"}
     assert json.loads((file.parent / "done.json").read_text())["format"] == 1
     monkeypatch.setattr(datasets, "synthesize", lambda *_: pytest.fail("made it again"))
-    facts = data.prepare(study, "small", store)
+    facts = stored.prepare(study, "small", store)
     assert facts["sequences"] == {"train": 100, "valid": 50, "test": 50}
     assert facts["length"] == 40 and set(facts["positives"]) == {"SRF", "MAX"}
 
 
 def test_same_seed_same_bytes(study, store, tmp_path):
     other = FolderStore(tmp_path / "other")
-    data.prepare(study, "small", other)
+    stored.prepare(study, "small", other)
     assert store.list() == other.list()
     for path in store.list():
         assert store.read(path) == other.read(path)
@@ -76,7 +75,7 @@ def test_same_seed_same_bytes(study, store, tmp_path):
 
 def test_what_decides_the_data_decides_the_place(study, tmp_path):
     def place(*changes):
-        return data.place(load(str(study_file(tmp_path / "x.yaml", *changes))), "small")
+        return stored.place(load(str(study_file(tmp_path / "x.yaml", *changes))), "small")
 
     def of(**spec):
         return {"datasets": {"small": spec}}
@@ -87,10 +86,10 @@ def test_what_decides_the_data_decides_the_place(study, tmp_path):
         of(classes={"SRF": ["MA0083.3", "MA0052.3"]}),  # only matching depends on the second
     ]
     for change in same:
-        assert place(change) == data.place(study, "small")
+        assert place(change) == stored.place(study, "small")
     others = [{"seed": 4}, of(length=41), of(n_sequences=201), of(classes={"SRF": ["MA0052.3"]})]
     places = {place(change) for change in others}
-    assert len(places) == 4 and data.place(study, "small") not in places
+    assert len(places) == 4 and stored.place(study, "small") not in places
 
 
 def test_no_such_data_set(study, store, tmp_path, here):
@@ -131,11 +130,11 @@ def spoil(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "truncated", "garbage", "another"])
 def test_a_damaged_data_set_is_refused_until_made_again(study, store, tmp_path, here, how):
-    good = data.load_dataset(study, "small", store)
-    file = Path(store.url) / data.place(study, "small") / "data.h5"
+    good = stored.load_dataset(study, "small", store)
+    file = Path(store.url) / stored.place(study, "small") / "data.h5"
     spoil(file, how)
     with pytest.raises(Problem, match=r"make it again: motifk8s dataset STUDY\.yaml small --again"):
-        data.load_dataset(study, "small", store)
+        stored.load_dataset(study, "small", store)
     args = [tmp_path / "tiny.yaml", "--store", store.url]
     code, _, err = here("dataset", *args)
     assert code == 1 and "--again" in one_line(err)
@@ -143,7 +142,7 @@ def test_a_damaged_data_set_is_refused_until_made_again(study, store, tmp_path, 
     assert code == 3 and err.count("--again") == 1 and "Traceback" not in err
     assert not store.list("tiny/cells")
     assert here("dataset", *args, "--again")[0] == 0
-    assert data.load_dataset(study, "small", store).data_hash == good.data_hash
+    assert stored.load_dataset(study, "small", store).data_hash == good.data_hash
 
 
 @pytest.mark.parametrize(
@@ -156,21 +155,21 @@ def test_a_damaged_data_set_is_refused_until_made_again(study, store, tmp_path, 
     ],
 )
 def test_a_marker_that_cannot_be_read(study, store, tmp_path, here, text, reason):
-    marker = Path(store.url) / data.place(study, "small") / "done.json"
+    marker = Path(store.url) / stored.place(study, "small") / "done.json"
     marker.write_text(text)
     for command in ("plan", "run", "aggregate", "dataset"):
         code, _, err = here(command, tmp_path / "tiny.yaml", "--store", store.url)
         assert code == 1 and reason in one_line(err)
     assert marker.read_text() == text
     with pytest.raises(Problem, match=reason.split(":")[0]):
-        data.data_hash(study, "small", store)
+        stored.data_hash(study, "small", store)
 
 
 def test_absent(study, tmp_path):
     nothing = FolderStore(tmp_path / "nothing")
-    assert data.data_hash(study, "small", nothing) is None
+    assert stored.data_hash(study, "small", nothing) is None
     with pytest.raises(InputError, match=r"not in the store; make it: motifk8s dataset STUDY"):
-        data.load_dataset(study, "small", nothing)
+        stored.load_dataset(study, "small", nothing)
 
 
 # Files of the user ----------------------------------------------------------------------------
@@ -180,7 +179,7 @@ def test_a_file_of_the_reference_layout(tmp_path, here):
     study = from_file(tmp_path, reference_layout(tmp_path / "own.h5"))
     code, out, _ = here("dataset", study, "--store", tmp_path / "store")
     assert code == 0 and "20 training, 20 validation, 20 test sequences of 40 bp" in out
-    loaded = data.load_dataset(load(str(study)), "own", FolderStore(tmp_path / "store"))
+    loaded = stored.load_dataset(load(str(study)), "own", FolderStore(tmp_path / "store"))
     assert loaded.classes == ("A", "B") and len(loaded.codes) == 60
 
 

@@ -15,8 +15,8 @@ from helpers.tiny import TINY, run_folder
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.stored import load_dataset
 from motifk8s.filters import analysis, importance
-from motifk8s.filters import layer_motifs as readout
-from motifk8s.store.base import FolderStore
+from motifk8s.filters.layer_motifs import read_filters
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Study
 
 HIT = {"target": "MA0083.3", "evalue": 0.01, "class": "SRF"}
@@ -34,7 +34,7 @@ def parts(finished: Path, keras: Any) -> tuple[Dataset, Any, Any]:
     return (
         load_dataset(study(), "small", FolderStore(finished)),
         keras.models.load_model(folder / "model.keras", compile=False),
-        readout.read_filters(folder / "filters.h5"),
+        read_filters(folder / "filters.h5"),
     )
 
 

@@ -12,9 +12,16 @@ import pytest
 from helpers import toy
 
 from motifk8s.errors import InputError
-from motifk8s.filters import extract as filters
-from motifk8s.filters.extract import achievable_maximum, extract, readable_layers
-from motifk8s.study.specs import Conv, Model, Motifs, Training
+from motifk8s.filters import extract
+from motifk8s.filters.extract import (
+    Filters,
+    Layer,
+    achievable_maximum,
+    extract_at,
+    extract_layer,
+    readable_layers,
+)
+from motifk8s.study.specs import Conv, Model, MotifSettings, TrainingSettings
 from motifk8s.training import devices, models
 
 LENGTH = 30
@@ -41,7 +48,7 @@ def activations(keras: ModuleType, model: Any, name: str, codes: np.ndarray) -> 
 @pytest.fixture(scope="module")
 def shaken(keras: ModuleType) -> tuple[Any, np.ndarray]:
     """A model of three layers before its pooling, and sequences with N and with many ties."""
-    model = models.build(THREE, Training(), LENGTH, 2, 4)
+    model = models.build(THREE, TrainingSettings(), LENGTH, 2, 4)
     toy.shake_norms(model, 3)
     codes = toy.codes(17, 5, LENGTH)
     codes[3], codes[4] = 1, np.tile([0, 2, 3], 10)
@@ -62,7 +69,7 @@ def eagerly(keras: ModuleType) -> Iterator[None]:
 
 
 def aligned(
-    y: np.ndarray, codes: np.ndarray, maximum: np.ndarray, rule: Motifs, width: int
+    y: np.ndarray, codes: np.ndarray, maximum: np.ndarray, rule: MotifSettings, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """PPMs and numbers of windows, by the words of the paper and of the reference code."""
     n_filters = y.shape[2]
@@ -91,14 +98,14 @@ def aligned(
 
 
 def check(
-    model: Any, layer: filters.Layer, y: np.ndarray, codes: np.ndarray, rule: Motifs, width: int
-) -> filters.Filters:
+    model: Any, layer: Layer, y: np.ndarray, codes: np.ndarray, rule: MotifSettings, width: int
+) -> Filters:
     maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
     kind = "observed" if maximum is None else "achievable"
     if maximum is None:
         maximum = y.max(axis=(0, 1))
     ppm, windows = aligned(y, codes, maximum, rule, width)
-    found = extract(model, layer, codes, rule)
+    found = extract_layer(model, layer, codes, rule)
     assert found.ppm.dtype == np.float32
     assert found.maximum_kind == kind
     np.testing.assert_allclose(found.maximum, maximum, rtol=1e-5)
@@ -130,7 +137,7 @@ def test_every_rule_is_what_a_plain_loop_gives(
     maximum: str,
     field: int,
 ) -> None:
-    monkeypatch.setattr(filters, "BASES_PER_BATCH", 12 * LENGTH + 7)  # batches of 12 and 5
+    monkeypatch.setattr(extract, "BASES_PER_BATCH", 12 * LENGTH + 7)  # batches of 12 and 5
     model, codes = shaken
     layer = readable_layers(model)[name]
     y = activations(keras, model, name.replace("conv", "act"), codes)
@@ -142,7 +149,7 @@ def test_every_rule_is_what_a_plain_loop_gives(
         (None, 5, 19),
         (0.3, 0.0)[: 1 + layer.first],
     ):
-        rule = Motifs.model_validate(
+        rule = MotifSettings.model_validate(
             {
                 "windows": windows,
                 "weighted": weighted,
@@ -164,7 +171,7 @@ def test_the_presets_when_compiled(
     keras: ModuleType, shaken: tuple[Any, np.ndarray], preset: str, name: str, field: int
 ) -> None:
     model, codes = shaken
-    rule = Motifs.model_validate(preset)
+    rule = MotifSettings.model_validate(preset)
     y = activations(keras, model, name.replace("conv", "act"), codes)
     check(model, readable_layers(model)[name], y, codes, rule, rule.window or field)
 
@@ -178,18 +185,18 @@ def test_several_thresholds_at_once_give_what_each_gives_alone(
     preset: str,
     name: str,
 ) -> None:
-    monkeypatch.setattr(filters, "BASES_PER_BATCH", 12 * LENGTH + 7)  # batches of 12 and 5
+    monkeypatch.setattr(extract, "BASES_PER_BATCH", 12 * LENGTH + 7)  # batches of 12 and 5
     model, codes = shaken
-    layer, rule = readable_layers(model)[name], Motifs.model_validate(preset)
+    layer, rule = readable_layers(model)[name], MotifSettings.model_validate(preset)
     shares = [0.0, 0.3, 0.5, 0.7, 0.9]
     alone = [
-        extract(model, layer, codes, rule.model_copy(update={"threshold": share}))
+        extract_layer(model, layer, codes, rule.model_copy(update={"threshold": share}))
         for share in shares
     ]
     for known in (None, alone[2]):
-        together = filters.extract_at(model, layer, codes, rule, shares, known)
+        together = extract_at(model, layer, codes, rule, shares, known)
         for one, other in zip(alone, together, strict=True):
-            for field in filters.Filters._fields:
+            for field in Filters._fields:
                 np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
     if preset == "as-run":  # every position counts, so that fewer do with each threshold
         assert len({found.windows.sum() for found in alone}) > 2
@@ -234,10 +241,10 @@ def test_of_equal_activations_the_first_is_best(keras: ModuleType) -> None:
     model = hand_made(keras, kernel, 9)
     codes = np.zeros((1, 9), np.uint8)
     codes[0, [2, 5]], codes[0, [1, 4]] = 2, [1, 3]  # A C G A T G A A A: CGA before TGA
-    rule = Motifs.model_validate("as-written")
-    found = extract(model, readable_layers(model)["conv"], codes, rule)
+    rule = MotifSettings.model_validate("as-written")
+    found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
     np.testing.assert_array_equal(found.ppm[0], np.eye(4)[[1, 2, 0]])
-    every = extract(
+    every = extract_layer(
         model, readable_layers(model)["conv"], codes, rule.model_copy(update={"windows": "all"})
     )
     np.testing.assert_array_equal(every.ppm[0, 0], [0, 0.5, 0, 0.5])
@@ -257,10 +264,14 @@ def test_a_filter_that_is_a_motif_recovers_it(keras: ModuleType) -> None:
         sequence[start : start + 8] = motif
     model = hand_made(keras, np.log2(ppm / 0.25)[:, :, None], 50)
     for preset, threshold in (("as-written", 0.7), ("as-run", 0.5)):
-        rule = Motifs.model_validate({"preset": preset, "threshold": threshold, "window": None})
-        found = extract(model, readable_layers(model)["conv"], codes, rule)
+        rule = MotifSettings.model_validate(
+            {"preset": preset, "threshold": threshold, "window": None}
+        )
+        found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
         np.testing.assert_allclose(found.ppm[0], ppm, atol=0.06)
-    padded = extract(model, readable_layers(model)["conv"], codes, Motifs.model_validate("as-run"))
+    padded = extract_layer(
+        model, readable_layers(model)["conv"], codes, MotifSettings.model_validate("as-run")
+    )
     # 19 bp around the middle of 8: columns 6 to 13, background on either side.
     np.testing.assert_allclose(padded.ppm[0, 6:14], ppm, atol=0.06)
     np.testing.assert_allclose(padded.ppm[0, [0, 1, 17, 18]], 0.25, atol=0.08)
@@ -270,8 +281,8 @@ def test_windows_of_nothing_but_n_say_nothing(keras: ModuleType) -> None:
     model = hand_made(keras, np.full((3, 4, 2), -1.0), 9, activation="exponential")
     codes = np.full((2, 9), 4, np.uint8)
     codes[1, 4] = 2
-    rule = Motifs.model_validate("as-run")
-    found = extract(model, readable_layers(model)["conv"], codes, rule)
+    rule = MotifSettings.model_validate("as-run")
+    found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
     assert (found.windows > 9).all()
     assert not found.dead.any()
     informative = (found.ppm != 0.25).any(axis=2)
@@ -304,7 +315,7 @@ def test_the_achievable_maximum_is_that_of_the_best_of_all_sequences(
         )
     else:
         spec = Model(conv=[Conv(filters=6, width=width, pool=2)], dense=[])
-        model = models.build(spec, Training(), 12, 1)
+        model = models.build(spec, TrainingSettings(), 12, 1)
     toy.shake_norms(model, 7)
     words = np.array(list(product(range(4), repeat=width)), np.uint8)
     codes = rng.integers(0, 4, (len(words), 12)).astype(np.uint8)
@@ -380,9 +391,9 @@ def test_a_window_is_centred_on_the_receptive_field(
     codes = np.full((2, 30), 1, np.uint8)
     codes[:, start : start + 7] = word
     for name, window in product(("conv1", "conv2"), (3, 5, 7, 11, 19)):
-        rule = Motifs.model_validate({"preset": "as-written", "window": window})
+        rule = MotifSettings.model_validate({"preset": "as-written", "window": window})
         rule = rule.model_copy(update={"maximum": "observed"})
-        found = extract(model, layers[name], codes, rule)
+        found = extract_layer(model, layers[name], codes, rule)
         first = start + 3 - (window - 1) // 2
         np.testing.assert_array_equal(found.windows, 2)
         np.testing.assert_array_equal(
@@ -396,7 +407,7 @@ def test_deeper_windows_of_even_widths_show_the_bases_they_depend_on(keras: Modu
     codes = np.random.default_rng(5).integers(0, 4, (1, 20)).astype(np.uint8)
     y = activations(keras, model, "act2", codes)[0, :, 0]
     at = int(np.argmax(y))
-    found = extract(model, layer, codes, Motifs.model_validate("as-written"))
+    found = extract_layer(model, layer, codes, MotifSettings.model_validate("as-written"))
     start = at - layer.offset
     assert (layer.receptive_field, layer.offset) == (7, 2)
     if 0 <= start <= 13:
@@ -440,7 +451,7 @@ def test_models_built_by_others_are_read(keras: ModuleType) -> None:
     assert tuple(layers["b"].output.shape) == (None, 14, 2)
     codes = toy.codes(12, 1, 20)
     for preset, layer in product(("as-run", "as-written"), layers.values()):
-        found = extract(inside, layer, codes, Motifs.model_validate(preset))
+        found = extract_layer(inside, layer, codes, MotifSettings.model_validate(preset))
         np.testing.assert_allclose(found.ppm.sum(axis=2), 1, rtol=1e-5)
         assert found.windows.sum() > 0
 
@@ -499,7 +510,7 @@ def test_the_data_is_streamed_in_bounded_batches(
     keras: ModuleType, shaken: tuple[Any, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, codes = shaken
-    monkeypatch.setattr(filters, "BASES_PER_BATCH", 10 * LENGTH)
+    monkeypatch.setattr(extract, "BASES_PER_BATCH", 10 * LENGTH)
     asked: list[int] = []
     shapes: list[Any] = []
     true_map = devices.Device.map
@@ -513,13 +524,15 @@ def test_the_data_is_streamed_in_bounded_batches(
             yield result
 
     monkeypatch.setattr(devices.Device, "map", watched)
-    extract(model, readable_layers(model)["conv1"], codes, Motifs.model_validate("as-run"))
+    extract_layer(
+        model, readable_layers(model)["conv1"], codes, MotifSettings.model_validate("as-run")
+    )
     assert asked == [10, 10]  # once for the maximum, once for the alignment
     assert shapes == [(4,)] * 2 + [[(4,), (4, 19 * 4)]] * 2
 
-    long = Motifs.model_validate("as-run")
-    monkeypatch.setattr(filters, "BASES_PER_BATCH", LENGTH - 1)
-    extract(model, readable_layers(model)["conv1"], codes[:2], long)
+    long = MotifSettings.model_validate("as-run")
+    monkeypatch.setattr(extract, "BASES_PER_BATCH", LENGTH - 1)
+    extract_layer(model, readable_layers(model)["conv1"], codes[:2], long)
     assert asked[2:] == [1, 1]  # never none
     monkeypatch.undo()
-    assert filters.BASES_PER_BATCH * 4 * 19 * 4 < 50e6  # bytes of the windows of one batch
+    assert extract.BASES_PER_BATCH * 4 * 19 * 4 < 50e6  # bytes of the windows of one batch

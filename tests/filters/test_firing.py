@@ -10,10 +10,10 @@ import pytest
 from helpers import toy
 
 from motifk8s.data.datasets import EMBEDDED, Dataset, synthesize
-from motifk8s.filters import extract as filters
-from motifk8s.filters import firing
-from motifk8s.motifs import motif as motifs
-from motifk8s.study.specs import Conv, Model, Motifs, Synthetic, Training
+from motifk8s.filters import extract, firing
+from motifk8s.filters.extract import Layer, extract_layer, readable_layers
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.study.specs import Conv, Model, MotifSettings, Synthetic, TrainingSettings
 from motifk8s.training import models
 
 LENGTH = 40
@@ -45,7 +45,7 @@ def embedded(n: int) -> np.ndarray:
 
 
 def plain(
-    y: np.ndarray, i: int, c: int, at: np.ndarray, layer: filters.Layer, threshold: np.float32
+    y: np.ndarray, i: int, c: int, at: np.ndarray, layer: Layer, threshold: np.float32
 ) -> dict[str, Any]:
     """The numbers of filter `i` for class `c`, by the words of the definition."""
     firings = on_motif = on_any = 0
@@ -89,13 +89,13 @@ def plain(
 def test_the_numbers_are_what_a_plain_loop_gives(
     keras: ModuleType, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:
-    monkeypatch.setattr(filters, "BASES_PER_BATCH", 9 * LENGTH)  # of 9, 9 and 7
-    model = models.build(SPEC, Training(), LENGTH, 2, 4)
+    monkeypatch.setattr(extract, "BASES_PER_BATCH", 9 * LENGTH)  # of 9, 9 and 7
+    model = models.build(SPEC, TrainingSettings(), LENGTH, 2, 4)
     toy.shake_norms(model, 3)
     codes, at = toy.codes(25, 5, LENGTH), embedded(25)
-    rule = Motifs.model_validate({"preset": "as-run", "threshold": 0.3})
-    place = filters.readable_layers(model)[layer]
-    found = filters.extract(model, place, codes, rule)
+    rule = MotifSettings.model_validate({"preset": "as-run", "threshold": 0.3})
+    place = readable_layers(model)[layer]
+    found = extract_layer(model, place, codes, rule)
     # The first filter is dead, and two match nothing of the truth.
     of = dict(enumerate(["even", "short", "even", "", "long", "unused"]))
     labels = {f"filter{i}": {"target": f"M{i}", "class": name} for i, name in of.items()}
@@ -120,10 +120,10 @@ def test_the_numbers_are_what_a_plain_loop_gives(
 
 
 def test_without_a_match_there_is_no_row(keras: ModuleType) -> None:
-    model = models.build(SPEC, Training(), LENGTH, 2, 4)
+    model = models.build(SPEC, TrainingSettings(), LENGTH, 2, 4)
     codes, at = toy.codes(3, 5, LENGTH), embedded(3)
-    rule = Motifs()
-    found = filters.extract(model, filters.readable_layers(model)["conv1"], codes, rule)
+    rule = MotifSettings()
+    found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
     labels = {"filter0": {"target": "MA0615.1", "class": ""}}
     table = firing.measure(model, "conv1", codes, at, CLASSES, WIDTHS, found, rule, labels)
     assert table.empty
@@ -142,7 +142,7 @@ def test_a_filter_that_is_a_motif_fires_on_it_and_on_one_strand(keras: ModuleTyp
     dataset = synthesize(spec, 1)
     widths = firing.motif_widths(spec)
     assert widths == {"SRF": 16, "YY1": 12}
-    ppm = motifs.jaspar_motif("MA0095.2").ppm
+    ppm = jaspar_motif("MA0095.2").ppm
     kinds = keras.layers
     model = keras.Sequential(
         [
@@ -157,8 +157,8 @@ def test_a_filter_that_is_a_motif_fires_on_it_and_on_one_strand(keras: ModuleTyp
     model.get_layer("conv1").set_weights([np.stack([kernel, moved], axis=2).astype("float32")])
     codes, _ = dataset.part("test")
     at = firing.in_part(dataset, "test")
-    rule = Motifs(threshold=0.6)
-    found = filters.extract(model, filters.readable_layers(model)["conv1"], codes, rule)
+    rule = MotifSettings(threshold=0.6)
+    found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
     labels = {f"filter{i}": {"target": "MA0095.2", "class": "YY1"} for i in (0, 1)}
     table = firing.measure(model, "conv1", codes, at, dataset.classes, widths, found, rule, labels)
     first, second = table.to_dict("records")

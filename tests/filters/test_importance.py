@@ -11,7 +11,7 @@ from helpers import toy
 
 from motifk8s.filters import importance
 from motifk8s.study.specs import Conv, Model
-from motifk8s.training import loop as training
+from motifk8s.training.scores import auroc
 
 CLASSES = ("A", "C", "G")
 LABELS = {"filter1": {"target": "MA1", "evalue": 0.01, "class": "C"}}
@@ -94,7 +94,7 @@ def test_each_filter_is_as_if_silenced_by_hand(
         close = {"rel": 1e-3, "abs": 2e-6}
         rise = loss(labels, p) - loss(labels, whole)
         assert row["loss_increase"] == pytest.approx(rise, **close)
-        drop = np.nanmean(training.auroc(labels, whole)) - np.nanmean(training.auroc(labels, p))
+        drop = np.nanmean(auroc(labels, whole)) - np.nanmean(auroc(labels, p))
         assert row["auroc_drop"] == pytest.approx(drop, abs=1e-6)
         rises = [loss(labels[:, c], p[:, c]) - loss(labels[:, c], whole[:, c]) for c in range(3)]
         assert row["worst_class_loss_increase"] == pytest.approx(max(rises), **close)
@@ -132,6 +132,6 @@ def test_the_auroc_by_ranks_is_that_of_the_tables() -> None:
     labels = rng.integers(-1, 2, (60, 5)).astype(np.int8)
     labels[:, 3] = np.minimum(labels[:, 3], 0)
     p = rng.integers(0, 8, (60, 5)).astype("float32") / 8  # many ties
-    expected = np.nanmean(training.auroc(labels, p))
+    expected = np.nanmean(auroc(labels, p))
     assert importance._macro_auroc(labels, p) == pytest.approx(expected, rel=1e-12)
     assert np.isnan(importance._macro_auroc(np.zeros_like(labels), p))

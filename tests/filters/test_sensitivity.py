@@ -14,11 +14,13 @@ from helpers.tiny import TINY, run_folder
 from motifk8s.data.stored import load_dataset
 from motifk8s.errors import InputError
 from motifk8s.filters import analysis, sensitivity
-from motifk8s.filters import extract as filters
-from motifk8s.filters import layer_motifs as readout
+from motifk8s.filters.extract import Filters
+from motifk8s.filters.layer_motifs import extract_layers, match_layers, read_filters
 from motifk8s.motifs import matches
-from motifk8s.motifs import motif as motifs
-from motifk8s.store.base import FolderStore
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.jaspar import jaspar, jaspar_motif
+from motifk8s.motifs.tomtom import COLUMNS, tomtom
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Study, load
 
 ROWS = {"a": ["conv1"], "b": ["conv1", "conv2"]}
@@ -134,7 +136,7 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
     truth = of.datasets["small"].motif_ids
     folder = run_folder(finished, "small/b/1")
     model = keras.models.load_model(folder / "model.keras", compile=False)
-    found = readout.read_filters(folder / "filters.h5")
+    found = read_filters(folder / "filters.h5")
     different = 0
     for setting, value, rule, evalue in (
         ("threshold", "0.3", {"threshold": 0.3}, 0.1),
@@ -143,8 +145,8 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
         ("evalue", "200", {}, 200.0),
     ):
         changed = of.motifs.model_copy(update=rule)
-        read = readout.extract(model, codes, changed) if setting == "threshold" else found
-        layers = readout.match(read, changed, "JASPAR2016", evalue, truth, tmp_path)
+        read = extract_layers(model, codes, changed) if setting == "threshold" else found
+        layers = match_layers(read, changed, "JASPAR2016", evalue, truth, tmp_path)
         for layer, counted in layers.items():
             table = tables["b"]
             [row] = table[
@@ -159,22 +161,22 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
     assert different > 0
 
 
-def perfect(names: list[str], release: str) -> filters.Filters:
+def perfect(names: list[str], release: str) -> Filters:
     """Filters that are motifs of a release, 19 columns wide, and a dead one."""
     ppm = np.full((len(names) + 1, 19, 4), 0.25, np.float32)
     for i, name in enumerate(names):
-        one = motifs.jaspar_motif(name, release).ppm[:19]
+        one = jaspar_motif(name, release).ppm[:19]
         ppm[i, : len(one)] = one
     dead = np.arange(len(ppm)) == len(names)
-    return filters.Filters(ppm, np.where(dead, 0, 50), np.ones(len(ppm)), "observed", dead)
+    return Filters(ppm, np.where(dead, 0, 50), np.ones(len(ppm)), "observed", dead)
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The table for given filters, with no model behind them: nothing else than them is read."""
-    monkeypatch.setattr(filters, "readable_layers", lambda model: {"conv1": None})
+    monkeypatch.setattr(sensitivity, "readable_layers", lambda model: {"conv1": None})
 
-    def count(found: filters.Filters, of: Study, truth: dict[str, list[str]]) -> pd.DataFrame:
+    def count(found: Filters, of: Study, truth: dict[str, list[str]]) -> pd.DataFrame:
         table = sensitivity.measure(None, np.zeros((1, 1)), {"conv1": found}, of, truth)  # type: ignore[arg-type]
         return table.set_index(["setting", "value"])
 
@@ -182,7 +184,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_in_another_release_any_version_of_an_id_counts(counted: Any) -> None:
-    names = {motif.name for motif in motifs.jaspar("JASPAR2026")}
+    names = {motif.name for motif in jaspar("JASPAR2026")}
     truth = {"SP1": ["MA0079.3"], "SRF": ["MA0083.3"], "none": []}
     assert "MA0079.3" not in names and any(name.startswith("MA0079.") for name in names)
     asked = {"preset": "none", "databases": ["JASPAR2026"]}
@@ -202,7 +204,7 @@ def test_in_the_studys_own_release_only_its_ids_count(counted: Any) -> None:
 
 
 def test_a_flat_motif_matches_what_nothing_matches(counted: Any) -> None:
-    flat = filters.Filters(
+    flat = Filters(
         np.full((1, 19, 4), 0.25, np.float32), np.array([9]), np.ones(1), "observed",
         np.array([False]),
     )  # fmt: skip
@@ -212,10 +214,10 @@ def test_a_flat_motif_matches_what_nothing_matches(counted: Any) -> None:
 
 
 def test_hits_are_the_same_without_their_q_values() -> None:
-    targets = motifs.database("JASPAR2016")
+    targets = read_database("JASPAR2016")
     queries = [targets[3], targets[200], matches.flat(19)]
-    whole = matches.tomtom(queries, targets, 1)
-    quick = matches.tomtom(queries, targets, 1, q_values=False)
+    whole = tomtom(queries, targets, 1)
+    quick = tomtom(queries, targets, 1, q_values=False)
     assert len(whole) > 3 and quick["q-value"].isna().all() and whole["q-value"].notna().all()
-    columns = [column for column in matches.COLUMNS if column != "q-value"]
+    columns = [column for column in COLUMNS if column != "q-value"]
     pd.testing.assert_frame_equal(whole[columns], quick[columns], check_exact=True)

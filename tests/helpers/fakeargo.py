@@ -284,14 +284,14 @@ class FakeArgo:
 
 def isolate(monkeypatch: Any, home: Path) -> None:
     """See that nobody's own cluster is ever asked, nor a proxy."""
-    from motifk8s.cluster import client as cluster
+    from motifk8s.cluster import client
 
     for name in [*os.environ]:
         if name.startswith(("ARGO_", "KUBE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(cluster, "ACCOUNT", home / "no-account")
-    monkeypatch.setattr(cluster, "TIMEOUT", (1.0, 5.0))
+    monkeypatch.setattr(client, "ACCOUNT", home / "no-account")
+    monkeypatch.setattr(client, "TIMEOUT", (1.0, 5.0))
 
 
 def by_kubeconfig(

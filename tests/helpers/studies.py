@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from motifk8s.cells.finished import CellFiles
 from motifk8s.filters import analysis
 from motifk8s.filters.extract import Filters
-from motifk8s.report import page as report
 from motifk8s.report import tables
 from motifk8s.study.study import Study
 
@@ -79,7 +79,7 @@ def cell_files(model, trial, share, n=6):
         "peak_memory_bytes": 2**30, "resumed_at_epochs": [],
     }  # fmt: skip
     layers = {"conv1": Filters(ppm, ones.astype(int), ones, "observed", dead)}
-    return report.CellFiles(values, history, layers, provenance, asked(labels, share, n))
+    return CellFiles(values, history, layers, provenance, asked(labels, share, n))
 
 
 def asked(labels, share, n):

@@ -14,11 +14,10 @@ import numpy as np
 
 from motifk8s.data import datasets
 from motifk8s.errors import Interrupted
-from motifk8s.filters import extract as filters
 from motifk8s.filters import firing, importance
-from motifk8s.study.specs import Conv, Model, Motifs, Training
-from motifk8s.training import devices, models
-from motifk8s.training import loop as training
+from motifk8s.filters.extract import extract_layer, readable_layers
+from motifk8s.study.specs import Conv, Model, MotifSettings, TrainingSettings
+from motifk8s.training import devices, loop, models
 
 LENGTH, CLASSES = 25, 3  # an odd length, so that every "same" pooling pads
 SPEC = Model(
@@ -28,7 +27,7 @@ SPEC = Model(
     ],
     dense=[6],
 )
-SETTINGS = Training(batch_size=8, epochs=4, l2=1e-3)
+SETTINGS = TrainingSettings(batch_size=8, epochs=4, l2=1e-3)
 
 
 def without_dropout(spec: Model) -> Model:
@@ -49,11 +48,11 @@ def data(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return x, (counts > np.median(counts, axis=0)).astype(np.int8)
 
 
-def model(spec: Model = SPEC, settings: Training = SETTINGS, seed: int = 1) -> Any:
+def model(spec: Model = SPEC, settings: TrainingSettings = SETTINGS, seed: int = 1) -> Any:
     return models.build(spec, settings, LENGTH, CLASSES, seed)
 
 
-def optimizer(settings: Training = SETTINGS) -> Any:
+def optimizer(settings: TrainingSettings = SETTINGS) -> Any:
     import keras
 
     return keras.optimizers.Adam(
@@ -61,7 +60,9 @@ def optimizer(settings: Training = SETTINGS) -> Any:
     )
 
 
-def device(spec: Model = SPEC, settings: Training = SETTINGS, seed: int = 1) -> devices.Device:
+def device(
+    spec: Model = SPEC, settings: TrainingSettings = SETTINGS, seed: int = 1
+) -> devices.Device:
     return devices.open_device(model(spec, settings, seed), optimizer(settings))
 
 
@@ -70,7 +71,7 @@ class Kept:
 
     def __init__(self, key: str = "key", data: bytes | None = None) -> None:
         self.saves = [] if data is None else [data]
-        self.checkpoint = training.Checkpoint(key, self.load, self.saves.append)
+        self.checkpoint = loop.Checkpoint(key, self.load, self.saves.append)
 
     def load(self) -> bytes | None:
         return self.saves[-1] if self.saves else None
@@ -107,9 +108,9 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     out["probabilities"] = one.predict(codes, batch_size=16)
 
     shake_norms(one.model)
-    layers = filters.readable_layers(one.model)
+    layers = readable_layers(one.model)
     for name, preset in (("conv1", "as-written"), ("conv2", "as-run")):
-        found = filters.extract(one.model, layers[name], codes, Motifs.model_validate(preset))
+        found = extract_layer(one.model, layers[name], codes, MotifSettings.model_validate(preset))
         out |= {f"{name}/{field}": np.asarray(value) for field, value in found._asdict().items()}
         table = importance.ablate(one.model, name, codes, labels, {}, "abc")
         out[f"importance/{name}"] = table[["loss_increase", "auroc_drop"]].to_numpy()
@@ -117,7 +118,7 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     at = np.zeros(60, datasets.EMBEDDED)
     at["sequence"], at["strand"] = np.arange(60), 1
     of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
-    rule = Motifs.model_validate("as-run")
+    rule = MotifSettings.model_validate("as-run")
     table = firing.measure(one.model, "conv2", codes, at, "abc", {"a": 6}, found, rule, of)
     out["firing"] = table[["firings", "on_motif", "found", "expected"]].to_numpy(float)
     return out
@@ -130,17 +131,17 @@ def resumed() -> dict[str, np.ndarray]:
     initial = whole.state()
     kept, asked = Kept(), iter(range(100))
     try:
-        training.train(
+        loop.train(
             whole, SETTINGS, *parts, 7, kept.checkpoint, stop=lambda: next(asked) == 2
         )  # fmt: skip
         raise AssertionError("not interrupted")
     except Interrupted:
         pass
     whole.restore([np.zeros_like(a) for a in initial])  # nothing of it may be needed
-    again = training.train(whole, SETTINGS, *parts, 7, kept.checkpoint)
+    again = loop.train(whole, SETTINGS, *parts, 7, kept.checkpoint)
     final = whole.state()
     whole.restore(initial)
-    history = training.train(whole, SETTINGS, *parts, 7).history
+    history = loop.train(whole, SETTINGS, *parts, 7).history
     columns = ["loss", "val_loss", "val_cross_entropy", "val_auroc"]
     exact = history[columns].equals(again.history[columns]) and same(whole.state(), final)
     return {"resumed_at": np.array(again.resumed_at), "resume_is_exact": np.array(exact)}

@@ -11,16 +11,12 @@ import pandas as pd
 import pytest
 
 from motifk8s.errors import InputError
-from motifk8s.motifs.matches import COLUMNS, null_targets, run_tomtom, summarize, to_tsv, tomtom
-from motifk8s.motifs.motif import (
-    Motif,
-    consensus,
-    database,
-    jaspar_motif,
-    read_meme,
-    reverse_complement,
-    write_meme,
-)
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.motifs.matches import null_targets, summarize
+from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.motifs.motif import Motif, consensus, reverse_complement
+from motifk8s.motifs.tomtom import COLUMNS, run_tomtom, to_tsv, tomtom
 
 GOLDEN = Path(__file__).parent / "golden"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tomtom"
@@ -29,7 +25,7 @@ FLAT = Motif("flat", np.full((19, 4), 0.25))
 
 @pytest.fixture(scope="module")
 def jaspar2016():
-    return database("JASPAR2016")
+    return read_database("JASPAR2016")
 
 
 def random_motif(rng, name, width):

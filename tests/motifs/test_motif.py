@@ -15,21 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.motifs.motif import (
-    Motif,
-    consensus,
-    database,
-    database_version,
-    information,
-    jaspar,
-    jaspar_motif,
-    normalize,
-    read_meme,
-    releases,
-    reverse_complement,
-    trim,
-    write_meme,
-)
+from motifk8s.motifs.database import database_version, read_database
+from motifk8s.motifs.jaspar import jaspar, jaspar_motif, releases
+from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.motifs.motif import Motif, consensus, information, normalize, reverse_complement, trim
 
 FLAT, SURE = [0.25] * 4, [0.0, 1.0, 0.0, 0.0]
 HALF = [0.5, 0.5, 0.0, 0.0]  # 1 bit
@@ -396,7 +385,7 @@ def test_unknown_motif(identifier):
         jaspar_motif(identifier)
 
 
-@pytest.mark.parametrize("call", [jaspar, database, lambda r: jaspar_motif("MA0083.3", r)])
+@pytest.mark.parametrize("call", [jaspar, read_database, lambda r: jaspar_motif("MA0083.3", r)])
 def test_unknown_release_names_the_known_ones(call):
     with pytest.raises(InputError, match="JASPAR1999.*JASPAR2014.*JASPAR2016"):
         call("JASPAR1999")
@@ -409,13 +398,13 @@ def test_unknown_group():
 
 
 def test_database_is_a_release_to_six_decimals_or_a_file(tmp_path):
-    rounded, full = database("JASPAR2016"), jaspar("JASPAR2016")
+    rounded, full = read_database("JASPAR2016"), jaspar("JASPAR2016")
     for one, other in zip(rounded, full, strict=True):
         assert one.name == other.name
         np.testing.assert_allclose(one.ppm, other.ppm, rtol=0, atol=5.0001e-7)
     path = tmp_path / "own.meme"
     path.write_text(ONE + ROWS)
-    assert [motif.name for motif in database(path)] == ["m1"]
+    assert [motif.name for motif in read_database(path)] == ["m1"]
     assert database_version("JASPAR2016") == "JASPAR2016"
     before = database_version(str(path))
     path.write_text(ONE + ROWS.replace("1 0 0 0", "0 1 0 0"))

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from motifk8s.motifs import logos
+from motifk8s.motifs.logos import logo_grid
 from motifk8s.motifs.motif import Motif
-from motifk8s.report import comparison as published
 from motifk8s.report import figures, tables
+from motifk8s.report.words import label, listed
 
 
 def ppms(n, width=19, seed=0):
@@ -55,7 +56,7 @@ def test_logo_grid_names_numbers_and_dead_filters(tmp_path):
     dead = np.array([False, True, False, False])
     paths = [tmp_path / "g.png", tmp_path / "g.svg"]
     labels = ["SRF", "", "", "ABCDEFGHIJ"]
-    figures.logo_grid(ppms(4), labels, paths, "A $title$ <&>", dead)
+    logo_grid(ppms(4), labels, paths, "A $title$ <&>", dead)
     check_png(paths[0])
     svg = paths[1].read_text()
     for words in (">SRF<", ">dead<", ">ABCDEF…<", ">3<", "A $title$ &lt;&amp;&gt;"):
@@ -69,7 +70,7 @@ def test_same_figure_same_bytes(tmp_path):
     for name in "ab":
         for suffix in ("png", "svg"):
             path = tmp_path / f"{name}.{suffix}"
-            figures.logo_grid(ppms(3), [""] * 3, path)
+            logo_grid(ppms(3), [""] * 3, path)
             digests.add((suffix, hashlib.sha256(path.read_bytes()).hexdigest()))
     assert len(digests) == 2
 
@@ -134,15 +135,15 @@ def test_history_plot(tmp_path, measure):
 def test_pyplot_is_not_used(tmp_path):
     import matplotlib.pyplot as plt
 
-    figures.logo_grid(ppms(1), [""], tmp_path / "g.png")
+    logo_grid(ppms(1), [""], tmp_path / "g.png")
     assert plt.get_fignums() == []
 
 
 def test_words_of_a_model_and_a_list():
     made = study(labels={"cnn-25": "CNN-25"})
-    assert published.label(made, "cnn-25") == "CNN-25"
-    assert published.label(made, "cnn-4") == "cnn-4"
-    assert [published.listed(list("abc")[:n]) for n in range(4)] == [
+    assert label(made, "cnn-25") == "CNN-25"
+    assert label(made, "cnn-4") == "cnn-4"
+    assert [listed(list("abc")[:n]) for n in range(4)] == [
         "",
         "a",
         "a and b",

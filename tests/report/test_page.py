@@ -10,9 +10,8 @@ from helpers.studies import HOSTILE, Balanced, cell_files, frame, study
 from PIL import Image
 
 from motifk8s.filters import analysis
-from motifk8s.report import comparison as published
+from motifk8s.report import comparison, tables
 from motifk8s.report import page as report
-from motifk8s.report import tables
 from motifk8s.report.answer import answer, pooling_family
 from motifk8s.study.study import Study, load
 
@@ -179,7 +178,7 @@ def test_real_motifs_of_the_classes():
 def told(shares, of=None):
     of = of or study()
     results = frame(of, {model: [share] for model, share in shares.items()})
-    compared = published.comparisons(results, of)
+    compared = comparison.comparisons(results, of)
     main, remarks = answer(tables.table1(results, of), compared, of, "synthetic")
     return " ".join(main), " ".join(remarks)
 

@@ -12,14 +12,12 @@ import pytest
 from helpers.studies import metrics
 from PIL import Image
 
-from motifk8s.cells import plan as grid
-from motifk8s.data import datasets, deepsea
-from motifk8s.data import stored as data
+from motifk8s.cells.finished import CellFiles
+from motifk8s.data import datasets, deepsea, stored
 from motifk8s.errors import InputError
 from motifk8s.filters.extract import Filters
-from motifk8s.report import fig1 as figure1
-from motifk8s.report import figures, paper, pictures
-from motifk8s.store.base import FolderStore
+from motifk8s.report import fig1, figures, paper, pictures
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import FigureSpec
 from motifk8s.study.study import Study, load
 
@@ -41,7 +39,7 @@ def filters(n: int = 5) -> Filters:
     return Filters(ppm, np.ones(n, int), np.ones(n), "observed", np.arange(n) == 4)
 
 
-def cells(*names: str, layers: tuple[int, ...] = (5,)) -> dict[str, pictures.CellFiles]:
+def cells(*names: str, layers: tuple[int, ...] = (5,)) -> dict[str, CellFiles]:
     """Made-up finished cells such as cnn-2/1, with so many filters in their layers."""
     made = {}
     for name in names:
@@ -49,7 +47,7 @@ def cells(*names: str, layers: tuple[int, ...] = (5,)) -> dict[str, pictures.Cel
         found = {f"conv{i}": filters(n) for i, n in enumerate(layers, 1)}
         values = metrics(model, int(trial), labels=LABELS)
         values["layers"] = dict.fromkeys(found, values["layers"]["conv1"])
-        made[f"synthetic/{name}"] = pictures.CellFiles(values, HISTORY, found, {}, {})
+        made[f"synthetic/{name}"] = CellFiles(values, HISTORY, found, {}, {})
     return made
 
 
@@ -57,8 +55,8 @@ def cells(*names: str, layers: tuple[int, ...] = (5,)) -> dict[str, pictures.Cel
 def have(monkeypatch):
     """Say which cells are finished."""
 
-    def set_to(found: dict[str, pictures.CellFiles]) -> None:
-        monkeypatch.setattr(grid, "finished", lambda study, store: (found, {}))
+    def set_to(found: dict[str, CellFiles]) -> None:
+        monkeypatch.setattr(paper, "read_finished", lambda study, store: (found, {}))
 
     return set_to
 
@@ -211,7 +209,7 @@ def test_s1_table_counts_the_training_part_of_the_data_set(tmp_path):
     made = datasets.Dataset(np.zeros((8, 20), np.uint8), labels, split, ("SRF", "mine"))
     file, store = tmp_path / "data.h5", FolderStore(tmp_path / "store")
     datasets.write(made, file, {})
-    data.publish(study, "invivo", store, file, datasets.describe(made))
+    stored.publish(study, "invivo", store, file, datasets.describe(made))
     found = paper.make(study, store, ["s1-table"], tmp_path / "out")
     assert found.lacking == []
     table = pd.read_csv(tmp_path / "out" / "s1-table.csv")
@@ -300,18 +298,18 @@ def test_figures_are_validated_by_themselves():
 
 
 @pytest.fixture(scope="module")
-def scans(keras: Any) -> dict[str, figure1.Scan]:
-    return {half: figure1.compute(pool) for half, pool in figure1.POOLS.items()}
+def scans(keras: Any) -> dict[str, fig1.Scan]:
+    return {half: fig1.compute(pool) for half, pool in fig1.POOLS.items()}
 
 
 def places(letters: str) -> list[int]:
-    return [i for i in range(60) if figure1.SEQUENCE.startswith(letters, i)]
+    return [i for i in range(60) if fig1.SEQUENCE.startswith(letters, i)]
 
 
 def test_the_sequence_holds_the_patterns_and_no_other_part_of_them():
-    assert len(figure1.SEQUENCE) == 60
-    for pattern, start in figure1.PATTERNS.items():
-        there = figure1.SEQUENCE[start : start + len(pattern)]
+    assert len(fig1.SEQUENCE) == 60
+    for pattern, start in fig1.PATTERNS.items():
+        there = fig1.SEQUENCE[start : start + len(pattern)]
         assert all(a == b or a == "N" for a, b in zip(pattern, there, strict=True))
         assert start // 20 == (start + len(pattern) - 1) // 20
     assert places("GTG") == [10, 27, 52] and places("CAC") == [7, 30, 46]
@@ -323,11 +321,11 @@ def test_with_small_pools_the_second_layer_tells_the_patterns_apart(scans):
     assert len(signatures) == 3
     # Each second-layer filter is on once, at its own pattern.
     assert [np.flatnonzero(on).tolist() for on in scan.second.T] == [[2], [9], [16]]
-    for i, (pattern, start) in enumerate(figure1.PATTERNS.items()):
+    for i, (pattern, start) in enumerate(fig1.PATTERNS.items()):
         [at] = np.flatnonzero(scan.second[:, i])
         assert start <= 3 * at + 1 < start + len(pattern)
     # By hand: an activation lies at the middle of its three letters.
-    for i, letters in enumerate(figure1.FILTERS):
+    for i, letters in enumerate(fig1.FILTERS):
         expected = [(place + 1) // 3 for place in places(letters)]
         assert np.flatnonzero(scan.pooled[:, i]).tolist() == expected
 
@@ -342,11 +340,11 @@ def test_with_large_pools_it_cannot(scans):
 
 def test_fig_1_is_drawn_the_same_each_time(scans, tmp_path):
     paths = pictures.both(tmp_path, "fig1")
-    figure1.draw(scans, paths)
+    fig1.draw(scans, paths)
     text = svg(paths[1])
     assert "max-pooling with a window of 20" in text and text.count(">CACNNNGTG<") == 2
     assert "9 nt and 26 nt wide" in " ".join(text.split()) and "sequence is our own" in text
-    figure1.draw(scans, [tmp_path / "again.svg"])
+    fig1.draw(scans, [tmp_path / "again.svg"])
     assert (tmp_path / "again.svg").read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as image:
         assert image.width == 1500

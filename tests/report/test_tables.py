@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motifk8s.errors import InputError
-from motifk8s.report import comparison as published
-from motifk8s.report import tables
+from motifk8s.report import comparison, tables
 from motifk8s.study.study import Study
 
 
 def compare(expected, shares, **keywords):
     made = study([expected], **keywords)
-    return published.comparisons(frame(made, shares), made).iloc[0]
+    return comparison.comparisons(frame(made, shares), made).iloc[0]
 
 
 # ------------------------------------------------------------------------------------ results
@@ -63,20 +62,20 @@ def test_metrics_that_cannot_be_read_are_refused(change, words):
 
 
 def test_sd_is_the_population_s():
-    mean, sd = published.mean_sd([0.2, 0.4, 0.9])
+    mean, sd = comparison.mean_sd([0.2, 0.4, 0.9])
     assert mean == pytest.approx(0.5)
     assert sd == pytest.approx(math.sqrt((0.09 + 0.01 + 0.16) / 3))
 
 
 def test_one_trial_has_no_sd_and_none_has_no_mean():
-    mean, sd = published.mean_sd([0.3])
+    mean, sd = comparison.mean_sd([0.3])
     assert mean == 0.3 and math.isnan(sd)
-    assert all(map(math.isnan, published.mean_sd([])))
+    assert all(map(math.isnan, comparison.mean_sd([])))
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_mean_sd_agree_with_numpy(values):
-    assert published.mean_sd(values) == pytest.approx((np.mean(values), np.std(values)))
+    assert comparison.mean_sd(values) == pytest.approx((np.mean(values), np.std(values)))
 
 
 # ---------------------------------------------------------------------------------- verdicts
@@ -144,7 +143,7 @@ def test_published_numbers_of_models_not_in_the_study_are_left_out():
     made = Study.model_validate(
         {**study([EXACT]).resolved(), "grid": {"synthetic": ["cnn-1", "cnn-4"]}}
     )
-    assert published.comparisons(frame(made, {}), made).empty
+    assert comparison.comparisons(frame(made, {}), made).empty
 
 
 # ----------------------------------------------------------------------------------- table 1
@@ -178,7 +177,7 @@ def test_an_exact_number_goes_before_the_bound_and_keeps_its_footnote():
     assert table.published_match_truth_kind["cnn-4"] == "at-least"
     assert table.published_match_truth_footnotes["cnn-25"] == "a"
     assert table.published_match_truth_footnotes["cnn-4"] == "a"
-    note = published.footnotes(published.comparisons(frame(made, {"cnn-25": [1.0]}), made), made)
+    note = comparison.footnotes(comparison.comparisons(frame(made, {"cnn-25": [1.0]}), made), made)
     assert list(note) == ["a"]
     assert "0.880 ± 0.034 as the smallest of cnn-4 and cnn-25" in note["a"]
     assert "over 1 of 2" in note["a"] and "held so far" in note["a"]
@@ -191,7 +190,7 @@ def rendered(expected=(), shares=None, **keywords):
     made = study(expected, **keywords)
     results = frame(made, shares or {"cnn-25": [0.9, 1.0], "cnn-4": [0.1]})
     table = tables.table1(results, made)
-    notes = published.footnotes(published.comparisons(results, made), made)
+    notes = comparison.footnotes(comparison.comparisons(results, made), made)
     return tables.to_markdown(table, notes, made), tables.to_html(table, notes, made)
 
 

@@ -5,18 +5,17 @@ import pytest
 from helpers.studies import asked, cell_files, study
 
 from motifk8s.filters import analysis
-from motifk8s.report import tables
-from motifk8s.report import topics as beyond
+from motifk8s.report import tables, topics
 from motifk8s.study.study import Study, load
 
 
 def told(of, cells, folder, change=None):
     """The sentences by topic, and the names of the charts."""
     results = tables.results((files.metrics for files in cells.values()), of)
-    made = beyond.frames(of, cells, results, tables.table1(results, of))
+    made = topics.frames(of, cells, results, tables.table1(results, of))
     made |= change(made) if change else {}
-    found = beyond.topics(of, results, made, folder)
-    assert {topic.name for topic in found} == set(beyond.SAY)
+    found = topics.topics(of, results, made, folder)
+    assert {topic.name for topic in found} == set(topics.SAY)
     said = {topic.name: " ".join(sum(topic.said.values(), [])) for topic in found}
     return said, sorted(path.stem for path in folder.glob("*.png"))
 
@@ -208,7 +207,7 @@ def test_rows_are_in_the_order_of_the_study(tmp_path):
     of = study(trials=2)
     cells = dict(reversed(cells_of({"cnn-4": [0.1, 0.2], "cnn-25": [0.9]}).items()))
     results = tables.results((files.metrics for files in cells.values()), of)
-    made = beyond.frames(of, cells, results, tables.table1(results, of))
+    made = topics.frames(of, cells, results, tables.table1(results, of))
     for name in ("sensitivity", "importance", "firing"):
         frame = made[name][["model", "trial"]].drop_duplicates()
         assert [*map(tuple, frame.values)] == [("cnn-4", 1), ("cnn-4", 2), ("cnn-25", 1)]
@@ -216,17 +215,17 @@ def test_rows_are_in_the_order_of_the_study(tmp_path):
 
 def test_many_names_are_cut():
     names = [f"m{i}" for i in range(9)]
-    assert beyond._few(names) == "m0, m1, m2, m3, m4, m5 and 3 more"
-    assert beyond._few(names[:7]) == "m0, m1, m2, m3, m4, m5 and m6"
+    assert topics._few(names) == "m0, m1, m2, m3, m4, m5 and 3 more"
+    assert topics._few(names[:7]) == "m0, m1, m2, m3, m4, m5 and m6"
 
 
 def test_the_value_of_a_built_in_study_is_framed():
     own = analysis.own_values(load("koo2019-synthetic"))
-    assert [own[setting] for setting in beyond.SETTINGS] == ["0.5", "0.5", "0.1", "JASPAR2016"]
+    assert [own[setting] for setting in topics.SETTINGS] == ["0.5", "0.5", "0.1", "JASPAR2016"]
 
 
 def test_frames_without_cells_have_their_columns():
     of = study()
     results = tables.results([], of)
-    made = beyond.frames(of, {}, results, tables.table1(results, of))
+    made = topics.frames(of, {}, results, tables.table1(results, of))
     assert isinstance(made["firing"], pd.DataFrame) and "recall" in made["firing"].columns

@@ -17,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore, MissingError, checked, open_store
+from motifk8s.store.base import MissingError
+from motifk8s.store.files import checked
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.open import open_store
 from motifk8s.store.s3 import SMALL, S3Store
 
 # Contract ------------------------------------------------------------------------------------
@@ -694,10 +697,11 @@ def test_what_is_written_is_encrypted_as_asked(monkeypatch, tmp_path, s3, size):
 def test_a_study_and_its_files_in_a_store(monkeypatch, s3, tmp_path):
     from helpers.tiny import study_file
 
-    from motifk8s.cells import plan as grid
-    from motifk8s.data import datasets
-    from motifk8s.data import stored as data
-    from motifk8s.motifs import motif as motifs
+    from motifk8s.cells.plan import keep_study
+    from motifk8s.data import datasets, stored
+    from motifk8s.motifs.database import database_version, read_database
+    from motifk8s.motifs.jaspar import jaspar
+    from motifk8s.motifs.meme import write_meme
     from motifk8s.study.study import load
 
     spec = {"kind": "file", "path": "own.h5", "length": 40, "classes": {"SRF": [], "MAX": []}}
@@ -708,22 +712,22 @@ def test_a_study_and_its_files_in_a_store(monkeypatch, s3, tmp_path):
     s3.write("studies/own.yaml", text.encode())
     study = load(f"{s3.url}/studies/own.yaml")
     assert study.datasets["own"].path == f"{s3.url}/studies/own.h5"
-    assert load(grid.keep(study, s3)) == study
+    assert load(keep_study(study, s3)) == study
     here = load(str(study_file(tmp_path / "here.yaml", {"datasets": {"small": None, "own": spec}})))
-    assert load(grid.keep(here, s3)) == here, "a path of another machine stays what it was"
+    assert load(keep_study(here, s3)) == here, "a path of another machine stays what it was"
     with pytest.raises(InputError, match="no such file"):
-        data.prepare(study, "own", s3)
+        stored.prepare(study, "own", s3)
     tiny = load(str(study_file(tmp_path / "tiny.yaml")))
     made = datasets.synthesize(tiny.datasets["small"], 1)
     datasets.write(made, tmp_path / "own.h5", {})
     s3.upload(tmp_path / "own.h5", "studies/own.h5")
-    assert data.prepare(study, "own", s3)["length"] == 40
-    assert data.load_dataset(study, "own", s3).data_hash == made.data_hash
-    motifs.write_meme(motifs.jaspar()[:3], tmp_path / "known.meme")
+    assert stored.prepare(study, "own", s3)["length"] == 40
+    assert stored.load_dataset(study, "own", s3).data_hash == made.data_hash
+    write_meme(jaspar()[:3], tmp_path / "known.meme")
     s3.upload(tmp_path / "known.meme", "studies/known.meme")
-    assert len(motifs.database(study.matches.database)) == 3
-    local = motifs.database_version(tmp_path / "known.meme")
-    assert motifs.database_version(study.matches.database) == local
+    assert len(read_database(study.matches.database)) == 3
+    local = database_version(tmp_path / "known.meme")
+    assert database_version(study.matches.database) == local
     with pytest.raises(InputError, match="there is no such file"):
         load(f"{s3.url}/studies/none.yaml")
     s3.write("studies/more.yaml", b"name: more\nextends: ./own.yaml\n")

@@ -16,19 +16,11 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from motifk8s.errors import InputError
-from motifk8s.study import file as studyfile
 from motifk8s.study import study as study_module
-from motifk8s.study.specs import Conv, DeepSea, File, Model, Motifs, Training, Trim
-from motifk8s.study.study import (
-    Cell,
-    Study,
-    builtin_names,
-    content_hash,
-    json_schema,
-    load,
-    loads,
-    parse_cell,
-)
+from motifk8s.study.file import FOLDER, builtin_names
+from motifk8s.study.schema import json_schema
+from motifk8s.study.specs import Conv, DeepSea, File, Model, MotifSettings, TrainingSettings, Trim
+from motifk8s.study.study import Cell, Study, content_hash, load, loads, parse_cell
 
 BUILTINS = ["demo", "koo2019", "koo2019-as-written", "koo2019-synthetic", "smoke"]
 
@@ -78,7 +70,7 @@ def test_builtins_load_and_come_back_from_plain_json(name: str) -> None:
     resolved = study.resolved()
     assert Study.model_validate(json.loads(json.dumps(resolved))) == study
     assert "extends" not in resolved
-    text = (studyfile.FOLDER / f"{name}.yaml").read_text()
+    text = (FOLDER / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert max(map(len, text.splitlines())) <= 100
 
@@ -103,8 +95,8 @@ def test_koo2019_is_the_paper() -> None:
     labels = {name: model.label for name, model in study.models.items()}
     assert labels == {name: name.upper() for name in PLAIN} | OTHERS
     assert len(study.cells()) == 17 * 2 * 5
-    assert study.training == Training.model_validate("as-run") == Training()
-    assert study.motifs == Motifs.model_validate("as-run") == Motifs()
+    assert study.training == TrainingSettings.model_validate("as-run") == TrainingSettings()
+    assert study.motifs == MotifSettings.model_validate("as-run") == MotifSettings()
     assert study.training_for("synthetic") == study.training
     assert study.training_for("invivo").batch_size == 32
     assert study.datasets["synthetic"].motif_ids == study.datasets["invivo"].motif_ids
@@ -185,7 +177,7 @@ def test_as_written_differs_only_where_it_says() -> None:
         "motifs",
         "datasets",
     }
-    assert written["training"] == Training.model_validate("as-written").model_dump()
+    assert written["training"] == TrainingSettings.model_validate("as-written").model_dump()
     assert written["motifs"]["trim"] is None
     assert load("koo2019-as-written").training_for("invivo").batch_size == 100
     for datasets in (run["datasets"], written["datasets"]):
@@ -194,7 +186,7 @@ def test_as_written_differs_only_where_it_says() -> None:
 
 
 def test_presets_are_those_of_the_paper() -> None:
-    assert Training.model_validate("as-run").model_dump() == {
+    assert TrainingSettings.model_validate("as-run").model_dump() == {
         "learning_rate": 1e-3,
         "beta_1": 0.95,
         "beta_2": 0.999,
@@ -209,7 +201,7 @@ def test_presets_are_those_of_the_paper() -> None:
         "batch_norm_epsilon": 1e-8,
         "monitor": "loss",
     }
-    assert Training.model_validate("as-written").model_dump() == {
+    assert TrainingSettings.model_validate("as-written").model_dump() == {
         "learning_rate": 3e-4,
         "beta_1": 0.9,
         "beta_2": 0.999,
@@ -224,7 +216,7 @@ def test_presets_are_those_of_the_paper() -> None:
         "batch_norm_epsilon": 1e-3,
         "monitor": "cross-entropy",
     }
-    assert Motifs.model_validate("as-run").model_dump() == {
+    assert MotifSettings.model_validate("as-run").model_dump() == {
         "threshold": 0.5,
         "maximum": "observed",
         "windows": "all",
@@ -234,7 +226,7 @@ def test_presets_are_those_of_the_paper() -> None:
         "nsites": "width",
         "trim": {"bits": 0.5, "pad": 3},
     }
-    assert Motifs.model_validate("as-written").model_dump() == {
+    assert MotifSettings.model_validate("as-written").model_dump() == {
         "threshold": 0.7,
         "maximum": "achievable",
         "windows": "best",
@@ -356,7 +348,7 @@ def test_content_hash() -> None:
 
 def test_defaults() -> None:
     study = small()
-    assert study.training == Training()
+    assert study.training == TrainingSettings()
     assert study.seed == 2019
     assert study.datasets["syn"].n_classes == 2
     assert study.datasets["own"].motif_ids == {"a": [], "b": ["MA0095.2"]}
@@ -392,7 +384,7 @@ def test_training_of_a_data_set() -> None:
     assert study.training_for("own").learning_rate == 3e-4
     assert study.training_for("syn") == study.training
     study = loads(text.replace("{batch_size: 7}", "{preset: as-run, epochs: 2}"), "x")
-    assert study.training_for("own") == Training(epochs=2)
+    assert study.training_for("own") == TrainingSettings(epochs=2)
     assert Study.model_validate(study.resolved()) == study
 
 
@@ -780,9 +772,9 @@ models:
 def test_a_preset_or_another_kind_starts_afresh() -> None:
     text = "name: x\nextends: koo2019\n"
     study = loads(text + "training: {preset: as-written, epochs: 5}", "x")
-    assert study.training == Training.model_validate({"preset": "as-written", "epochs": 5})
+    assert study.training == TrainingSettings.model_validate({"preset": "as-written", "epochs": 5})
     study = loads(text + "motifs: {trim: {pad: 1}}", "x")
-    assert study.motifs == Motifs(trim=Trim(bits=0.5, pad=1))
+    assert study.motifs == MotifSettings(trim=Trim(bits=0.5, pad=1))
     study = loads(
         text + "datasets: {invivo: {kind: file, path: a.h5, length: 300, classes: {a: []}}}", "x"
     )
@@ -824,8 +816,8 @@ def test_figures_of_the_deleted_go_too() -> None:
 
 
 def test_figures_and_tracks_decide_no_number() -> None:
-    from motifk8s.cells import cell
-    from motifk8s.data import stored as data
+    from motifk8s.cells.keys import stage_keys
+    from motifk8s.data import stored
 
     before = load("koo2019")
     plain = before.resolved()
@@ -835,8 +827,8 @@ def test_figures_and_tracks_decide_no_number() -> None:
     after = Study.model_validate(plain)
     assert after != before
     for one in (Cell("synthetic", "cnn-2", 1), Cell("invivo", "cnn-2", 1)):
-        assert cell.stage_keys(before, one, "h") == cell.stage_keys(after, one, "h")
-        assert data.place(before, one.dataset) == data.place(after, one.dataset)
+        assert stage_keys(before, one, "h") == stage_keys(after, one, "h")
+        assert stored.place(before, one.dataset) == stored.place(after, one.dataset)
 
 
 def test_errors_of_an_extended_study_name_the_given_file(tmp_path: Path) -> None:
@@ -875,7 +867,7 @@ def validator() -> jsonschema.Draft202012Validator:
 
 @pytest.mark.parametrize("name", BUILTINS)
 def test_schema_takes_the_builtins(name: str, validator: jsonschema.Draft202012Validator) -> None:
-    validator.validate(plain((studyfile.FOLDER / f"{name}.yaml").read_text()))
+    validator.validate(plain((FOLDER / f"{name}.yaml").read_text()))
     validator.validate(load(name).resolved())
 
 

@@ -26,9 +26,9 @@ from helpers import bundles
 from helpers.tiny import ROOT, study_file, weights
 
 from motifk8s.cells import progress
-from motifk8s.data import datasets
-from motifk8s.data import stored as data
-from motifk8s.store.base import Store, open_store
+from motifk8s.data import datasets, stored
+from motifk8s.store.base import Store
+from motifk8s.store.open import open_store
 from motifk8s.study.study import load
 
 REQUIRED = bool(os.environ.get("MOTIFK8S_REQUIRE_CLUSTER"))
@@ -621,7 +621,7 @@ def test_a_bundle_in_the_bucket_is_imported_and_trained_on(store, tmp_path):
     pd.testing.assert_frame_equal(
         table(store, "vivo"), table(locally(path, here), "vivo"), check_exact=True
     )
-    hashes = {data.data_hash(load(str(path)), "genome", place)
+    hashes = {stored.data_hash(load(str(path)), "genome", place)
               for place in (store, open_store(here))}  # fmt: skip
     assert len(hashes) == 1 and None not in hashes
 

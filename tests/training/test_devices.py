@@ -14,7 +14,7 @@ import pytest
 from helpers import toy
 
 from motifk8s.errors import Problem
-from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.training import devices, fused
 
 
@@ -100,7 +100,7 @@ POOLED = Model(
 def test_an_epoch_is_one_of_keras_fit(
     keras: ModuleType, spec: Model, dropout: bool, compiled: bool
 ) -> None:
-    settings = Training(batch_size=8, l2=1e-3)  # as run, but for an L2 that shows
+    settings = TrainingSettings(batch_size=8, l2=1e-3)  # as run, but for an L2 that shows
     spec = spec if dropout else toy.without_dropout(spec)
     codes, labels = toy.data(60)  # seven batches of 8 and one of 4
     steps = devices.COMPILED_FROM if compiled else 0

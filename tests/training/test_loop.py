@@ -15,8 +15,8 @@ from helpers import toy
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from motifk8s.errors import Interrupted, Problem
-from motifk8s.study.specs import Training
-from motifk8s.training import loop as training
+from motifk8s.study.specs import TrainingSettings
+from motifk8s.training import loop, scores
 from motifk8s.training.devices import Device
 
 NAN = float("nan")
@@ -76,9 +76,9 @@ class Clock(SimpleNamespace):
 def scripted_train(device: Device, kept: toy.Kept | None = None, **changes: Any) -> Any:
     stop = changes.pop("stop", lambda: False)
     progress = changes.pop("progress", lambda epoch, epochs, row: None)
-    return training.train(
+    return loop.train(
         device,
-        Training(batch_size=5, **changes),
+        TrainingSettings(batch_size=5, **changes),
         PART,
         PART,
         3,
@@ -156,7 +156,7 @@ def rows(data: bytes) -> list[dict[str, float]]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     yield clock
 
 
@@ -267,7 +267,7 @@ def test_auroc_and_aupr_are_over_known_labels_class_by_class() -> None:
     labels[:, 3] = np.where(labels[:, 3] == 0, 1, labels[:, 3])  # positives only
     labels[:, 4] = -1
     p = np.round(rng.uniform(size=(200, 5)) + 0.2 * labels, 2)  # with ties
-    auroc, aupr = training.auroc(labels, p), training.aupr(labels, p)
+    auroc, aupr = scores.auroc(labels, p), scores.aupr(labels, p)
     for c in range(3):
         known = labels[:, c] >= 0
         y, q = labels[known, c], p[known, c]
@@ -281,12 +281,12 @@ def test_auroc_and_aupr_are_over_known_labels_class_by_class() -> None:
 def test_auroc_of_a_case_worked_by_hand() -> None:
     labels = np.array([[1, 1], [0, 0], [1, -1], [0, 1]], np.int8)
     p = np.array([[0.9, 0.2], [0.1, 0.3], [0.4, 0.9], [0.6, 0.5]])
-    np.testing.assert_allclose(training.auroc(labels, p), [3 / 4, 1 / 2])
+    np.testing.assert_allclose(scores.auroc(labels, p), [3 / 4, 1 / 2])
 
 
 # --- with a real model
 
-HARD = Training(
+HARD = TrainingSettings(
     batch_size=8, epochs=8, patience=2, l2=1e-3, learning_rate=0.05, batch_norm_momentum=0.5
 )
 EXACT = ["epoch", "loss", "val_loss", "val_cross_entropy", "val_auroc"]
@@ -308,7 +308,7 @@ class Run:
         if device is None:
             device = self.device
             device.restore(self.initial)
-        trained = training.train(device, HARD, self.train_part, self.valid_part, seed, **more)
+        trained = loop.train(device, HARD, self.train_part, self.valid_part, seed, **more)
         self.trained = trained
         return trained.history, device.state()
 
@@ -316,7 +316,7 @@ class Run:
 @pytest.fixture(scope="module")
 def run(keras: ModuleType) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ROWS_PER_DISPATCH", 20)  # four dispatches an epoch
+        patch.setattr(loop, "ROWS_PER_DISPATCH", 20)  # four dispatches an epoch
         yield Run()
 
 
@@ -347,7 +347,7 @@ def test_validation_is_that_of_keras_plus_the_l2_term(run: Run, keras: ModuleTyp
     l2 = HARD.l2 * sum((np.asarray(v, np.float64) ** 2).sum() for v in kernels)
     assert best["val_loss"] == pytest.approx(best["val_cross_entropy"] + l2, rel=1e-6)
     assert l2 > 1e-3
-    assert best["val_auroc"] == pytest.approx(np.mean(training.auroc(labels, p)))
+    assert best["val_auroc"] == pytest.approx(np.mean(scores.auroc(labels, p)))
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
@@ -392,4 +392,4 @@ def test_a_learning_rate_out_of_bounds_is_told(run: Run) -> None:
     run.device.restore(run.initial)
     run.device.optimizer.learning_rate = 1e30
     with pytest.raises(Problem, match="the loss is not a number at epoch 1"):
-        training.train(run.device, HARD, run.train_part, run.valid_part, 1)
+        loop.train(run.device, HARD, run.train_part, run.valid_part, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import toy
 
-from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.study.study import load
 from motifk8s.training import models
 
@@ -25,7 +25,7 @@ def parameters(model: Any) -> int:
 @pytest.mark.parametrize("name", KOO.models)
 def test_every_architecture_of_the_paper_has_its_parameters(keras: ModuleType, name: str) -> None:
     spec = KOO.models[name]
-    model = models.build(spec, Training(), 200, 12)
+    model = models.build(spec, TrainingSettings(), 200, 12)
     assert parameters(model) == spec.n_parameters(200, 12)
     published = {"cnn9-4": 158_848, "cnn9-25": 158_848, "cnn3-2": 158_128, "cnn3-50": 158_128}
     if name in PLAIN or name in published:
@@ -36,13 +36,13 @@ def test_every_architecture_of_the_paper_has_its_parameters(keras: ModuleType, n
 
 @pytest.mark.parametrize("name", ["cnn-1", "cnn-25", "cnn-100"])
 def test_parameters_at_the_length_of_the_in_vivo_data(keras: ModuleType, name: str) -> None:
-    model = models.build(KOO.models[name], Training(), 1000, 12)
+    model = models.build(KOO.models[name], TrainingSettings(), 1000, 12)
     assert parameters(model) == KOO.models[name].n_parameters(1000, 12) == 684_336
 
 
 def test_cnn_50_2_has_as_many_parameters_as_cnn_2(keras: ModuleType) -> None:
     sizes = [
-        parameters(models.build(KOO.models[name], Training(), 200, 12))
+        parameters(models.build(KOO.models[name], TrainingSettings(), 200, 12))
         for name in ("cnn-50-s2", "cnn-2")
     ]
     assert sizes[0] == sizes[1]
@@ -50,7 +50,7 @@ def test_cnn_50_2_has_as_many_parameters_as_cnn_2(keras: ModuleType) -> None:
 
 def test_layers_are_named_and_in_the_order_of_the_paper(keras: ModuleType) -> None:
     spec = Model(conv=[Conv(filters=3, width=5), Conv(filters=2, width=3, pool=4)], dense=[7, 6])
-    model = models.build(spec, Training(), 21, 5)
+    model = models.build(spec, TrainingSettings(), 21, 5)
     assert [layer.name for layer in model.layers] == [
         "sequence",
         *("conv1", "bn1", "act1", "dropout1"),
@@ -72,7 +72,7 @@ def test_any_number_of_layers_and_any_activation(keras: ModuleType) -> None:
     ]
     for dense in ([], [5], [5, 4, 3]):
         spec = Model(conv=conv, dense=dense)
-        model = models.build(spec, Training(), 33, 2)
+        model = models.build(spec, TrainingSettings(), 33, 2)
         assert parameters(model) == spec.n_parameters(33, 2)
     assert model.get_layer("act1").activation is keras.activations.exponential
     assert model.get_layer("act2").activation is keras.activations.softplus
@@ -110,7 +110,7 @@ def test_the_seed_decides_all_initial_weights_and_dropout_masks(keras: ModuleTyp
 def test_no_layers_weights_depend_on_the_size_of_another(keras: ModuleType) -> None:
     narrow = Model(conv=[Conv(filters=3, width=5), Conv(filters=4, width=3)], dense=[6, 5])
     wide = Model(conv=[Conv(filters=3, width=7), Conv(filters=8, width=3)], dense=[6, 5])
-    one, two = (models.build(spec, Training(), 20, 2, 3) for spec in (narrow, wide))
+    one, two = (models.build(spec, TrainingSettings(), 20, 2, 3) for spec in (narrow, wide))
     for name in ("dense2", "output"):
         np.testing.assert_array_equal(
             one.get_layer(name).get_weights()[0], two.get_layer(name).get_weights()[0]
@@ -120,14 +120,14 @@ def test_no_layers_weights_depend_on_the_size_of_another(keras: ModuleType) -> N
 @pytest.mark.parametrize("name", ["conv1", "conv2", "dense1", "output"])
 def test_initial_weights_are_those_of_glorot_and_he(keras: ModuleType, name: str) -> None:
     spec = KOO.models["cnn-2"]
-    as_run = models.build(spec, Training.model_validate("as-run"), 200, 12, 1)
+    as_run = models.build(spec, TrainingSettings.model_validate("as-run"), 200, 12, 1)
     kernel = as_run.get_layer(name).get_weights()[0]
     fan_in, fan_out = np.prod(kernel.shape[:-1]), np.prod(kernel.shape) / kernel.shape[-2]
     limit = np.sqrt(6 / (fan_in + fan_out))
     assert 0.97 * limit < np.abs(kernel).max() <= limit * (1 + 1e-6)
     assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)  # of a uniform one
 
-    as_written = models.build(spec, Training.model_validate("as-written"), 200, 12, 1)
+    as_written = models.build(spec, TrainingSettings.model_validate("as-written"), 200, 12, 1)
     kernel = as_written.get_layer(name).get_weights()[0]
     # Cut off at two standard deviations of the normal, which is scaled to end with sqrt(2/n).
     assert np.abs(kernel).max() <= 2 * np.sqrt(2 / fan_in) / 0.8796 * (1 + 1e-6)
@@ -137,9 +137,11 @@ def test_initial_weights_are_those_of_glorot_and_he(keras: ModuleType, name: str
 
 def test_settings_are_built_in(keras: ModuleType) -> None:
     for settings in (
-        Training.model_validate("as-run"),
-        Training.model_validate("as-written"),
-        Training(output_bias=-1.5, batch_norm_momentum=0.5, batch_norm_epsilon=0.25, l2=0.125),
+        TrainingSettings.model_validate("as-run"),
+        TrainingSettings.model_validate("as-written"),
+        TrainingSettings(
+            output_bias=-1.5, batch_norm_momentum=0.5, batch_norm_epsilon=0.25, l2=0.125
+        ),
     ):
         model = toy.model(settings=settings)
         np.testing.assert_array_equal(
@@ -157,7 +159,7 @@ def test_settings_are_built_in(keras: ModuleType) -> None:
         assert len(kernels) == 4
         term = settings.l2 * sum((kernel.astype("float64") ** 2).sum() for kernel in kernels)
         assert sum(float(loss) for loss in model.losses) == pytest.approx(term)
-    assert toy.model(settings=Training(l2=0)).losses == []
+    assert toy.model(settings=TrainingSettings(l2=0)).losses == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_pooling_pads_like_same(
     spec = Model(
         conv=[Conv(filters=2, width=3, pool=pool, stride=stride, activation="tanh")], dense=[]
     )
-    model = models.build(spec, Training(), length, 1)
+    model = models.build(spec, TrainingSettings(), length, 1)
     x = np.random.default_rng(0).normal(size=(3, length, 4)).astype("float32")
     inner = keras.Model(
         model.inputs[0], [model.get_layer("act1").output, model.get_layer("pool1").output]

@@ -11,8 +11,6 @@ import json
 import logging
 import os
 import platform
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,24 +21,36 @@ from typing import Any
 import numpy as np
 
 from motifk8s.cells import marker
+from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.marker import DamagedError, Done, fetch, read_done
 from motifk8s.data import datasets
 from motifk8s.data.stored import load_dataset
-from motifk8s.deployment import deployment, gpu
 from motifk8s.errors import InputError, Interrupted, Problem
 from motifk8s.filters import analysis
-from motifk8s.filters import layer_motifs as readout
-from motifk8s.motifs import motif as motifs
-from motifk8s.provenance import code_version, library_versions
-from motifk8s.store.base import MissingError, Store, local_problem
-from motifk8s.study.study import Cell, Study, content_hash
-from motifk8s.training import devices, models
-from motifk8s.training import loop as training
+from motifk8s.filters.layer_motifs import (
+    draw_layers,
+    extract_layers,
+    match_layers,
+    read_filters,
+    write_filters,
+)
+from motifk8s.motifs.database import read_database
+from motifk8s.provenance import (
+    code_version,
+    cores,
+    deployment,
+    gpu,
+    library_versions,
+    peak_memory,
+    process_age,
+)
+from motifk8s.store.base import MissingError, Store
+from motifk8s.store.files import local_problem
+from motifk8s.study.study import Cell, Study
+from motifk8s.training import devices, loop, models
+from motifk8s.training.scores import aupr, auroc
 
 FORMAT = 1
-# Raised when the code's meaning changes, so that what was computed before is computed again.
-RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1, "analysis": 1}
-STAGES = tuple(RESULTS_VERSION)
 # How the names of a stage's files begin.
 FILES = {
     "training": ("model.keras", "history.csv"),
@@ -51,43 +61,6 @@ FILES = {
 OF_TRAINING = ("trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment")
 
 log = logging.getLogger(__name__)
-
-
-def folder(study: Study, cell: Cell) -> str:
-    """Where a cell is kept in the store."""
-    return f"{study.name}/cells/{cell.id}"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
-    """Hash what determines the numbers of each stage: its settings, and the stage before it."""
-    model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
-    settings = {
-        "training": {
-            "data": data_hash,
-            "model": model,
-            "settings": study.training_for(cell.dataset).model_dump(mode="json"),
-            "seed": study.seed_of(cell.id),
-        },
-        "filters": study.motifs.model_dump(mode="json"),
-        "matches": {
-            **study.matches.model_dump(mode="json"),
-            "database": motifs.database_version(study.matches.database),
-            "classes": study.datasets[cell.dataset].motif_ids,
-        },
-        "analysis": study.analysis.model_dump(mode="json"),
-    }
-    keys: dict[str, str] = {}
-    before = ""
-    for stage in STAGES:
-        before = keys[stage] = content_hash([RESULTS_VERSION[stage], before, settings[stage]])
-    return keys
 
 
 class _Clock:
@@ -135,8 +108,8 @@ def run(
         The cell's metrics, as in ``metrics.json``.
     """
     clock = _Clock()
-    clock.seconds["start"] = _age()
-    place = folder(study, cell)
+    clock.seconds["start"] = process_age()
+    place = cell_folder(study, cell)
     with _workplace() as here:
         log.info("cell %s of study %s, code %s", cell.id, study.name, code_version())
         with clock("data"):
@@ -147,7 +120,7 @@ def run(
             _forget_checkpoint(store, place)
             return json.loads(fetch(store, place, done, "metrics.json"))
         # What cannot be read is refused now rather than after training.
-        motifs.database(study.matches.database)
+        read_database(study.matches.database)
         analysis.check(study)
         old = _take_over(store, place, done, keys, here)
         with clock("setup"):
@@ -171,12 +144,12 @@ def run(
         model = keras.models.load_model(here / "model.keras", compile=False)
         if not (here / "filters.h5").exists():
             with clock("filters"):
-                found = readout.extract(model, dataset.part("test")[0], study.motifs)
-                readout.write_filters(here / "filters.h5", found)
-        found = readout.read_filters(here / "filters.h5")
+                found = extract_layers(model, dataset.part("test")[0], study.motifs)
+                write_filters(here / "filters.h5", found)
+        found = read_filters(here / "filters.h5")
         if "layers" not in metrics:
             with clock("matches"):
-                metrics["layers"] = readout.match(
+                metrics["layers"] = match_layers(
                     found,
                     study.motifs,
                     study.matches.database,
@@ -186,7 +159,7 @@ def run(
                 )
             with clock("logos"):
                 title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
-                readout.draw(found, metrics["layers"], title, here)
+                draw_layers(found, metrics["layers"], title, here)
         if stop():
             raise Interrupted("stopped before its analysis; training is saved")
         with clock("analysis"):
@@ -208,7 +181,7 @@ def run(
             "machine": platform.machine(),
             "backend": keras.config.backend(),
             "data_hash": dataset.data_hash,
-            "peak_memory_bytes": max(_peak_memory(), provenance.get("peak_memory_bytes") or 0),
+            "peak_memory_bytes": max(peak_memory(), provenance.get("peak_memory_bytes") or 0),
         }
         _write_json(here / "metrics.json", metrics)
         _write_json(here / "provenance.json", provenance)
@@ -261,7 +234,7 @@ def _train(
     )
     train_part = dataset.part("train")
     device = devices.open_device(model, optimizer, settings.steps(len(train_part[0])))
-    checkpoint_path = f"{folder(study, cell)}/checkpoint"
+    checkpoint_path = f"{cell_folder(study, cell)}/checkpoint"
 
     def load() -> bytes | None:
         try:
@@ -269,13 +242,13 @@ def _train(
         except MissingError:
             return None
 
-    trained = training.train(
+    trained = loop.train(
         device,
         settings,
         train_part,
         dataset.part("valid"),
         seed,
-        training.Checkpoint(
+        loop.Checkpoint(
             keys["training"],
             load,
             lambda data: store.write(checkpoint_path, data),
@@ -289,8 +262,8 @@ def _train(
     codes, labels = dataset.part("test")
     probabilities = device.predict(codes)
     scores = {
-        "auroc": training.auroc(labels, probabilities),
-        "aupr": training.aupr(labels, probabilities),
+        "auroc": auroc(labels, probabilities),
+        "aupr": aupr(labels, probabilities),
     }
     best = trained.history.iloc[trained.best_epoch - 1]
     metrics: dict[str, Any] = {
@@ -378,18 +351,8 @@ def _logging(here: Path) -> Iterator[None]:
         handler.close()
 
 
-def _age() -> float:
-    """Seconds since this process began, imports included; 0 where the system does not tell."""
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
-    except (OSError, ValueError, IndexError, AttributeError):
-        return 0.0
-
-
 def _checkpoint_seconds() -> float:
-    text = os.environ.get("MOTIFK8S_CHECKPOINT_SECONDS") or str(training.CHECKPOINT_SECONDS)
+    text = os.environ.get("MOTIFK8S_CHECKPOINT_SECONDS") or str(loop.CHECKPOINT_SECONDS)
     try:
         seconds = float(text)
     except ValueError:
@@ -397,12 +360,6 @@ def _checkpoint_seconds() -> float:
     if not 0 <= seconds < float("inf"):
         raise InputError(f"MOTIFK8S_CHECKPOINT_SECONDS: {text!r} is not a number of seconds")
     return seconds
-
-
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes (Linux counts it in KiB)."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -6,20 +6,17 @@ deleted, and a cell whose marker or whose files are damaged is left alone.
 
 from __future__ import annotations
 
-import argparse
 import re
 import time
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from motifk8s.cli.arguments import Commands, add, add_study
+from motifk8s.cells.keys import cell_folder, stage_keys
+from motifk8s.cells.marker import DamagedError, Done, read_done
+from motifk8s.data.stored import data_hash
 from motifk8s.store.base import Info, Store
-
-if TYPE_CHECKING:
-    from motifk8s.cells.marker import Done
-    from motifk8s.study.study import Study
+from motifk8s.study.study import Study
 
 # A run is uploaded file by file before its marker; no upload pauses for as long as this.
 YOUNG = 3600.0
@@ -83,12 +80,9 @@ def find(
     now : float, optional
         Seconds since 1970.
     """
-    from motifk8s.cells.cell import folder, stage_keys
-    from motifk8s.data.stored import data_hash
-
     hashes = {name: data_hash(study, name, store) for name in {c.dataset for c in study.cells()}}
     keys = {
-        folder(study, cell): stage_keys(study, cell, content)
+        cell_folder(study, cell): stage_keys(study, cell, content)
         for cell in study.cells()
         if (content := hashes[cell.dataset]) is not None
     }
@@ -116,7 +110,6 @@ def _look(
     all_checkpoints: bool,
     oldest: float,
 ) -> Found:
-    from motifk8s.cells.marker import DamagedError
 
     try:
         done = _read_whole(store, place, files)
@@ -144,8 +137,6 @@ def _look(
 
 def _read_whole(store: Store, place: str, files: Mapping[str, Info]) -> Done | None:
     """Read a cell's marker; `DamagedError` unless it names a run whose files are all there."""
-    from motifk8s.cells.marker import DamagedError, read_done
-
     done = read_done(store, place)
     if done is None:
         return None
@@ -162,8 +153,6 @@ def _read_whole(store: Store, place: str, files: Mapping[str, Info]) -> Done | N
 
 def remove(store: Store, leftover: Leftover) -> bool:
     """Delete a leftover, unless its cell's marker is no longer what it was; tell whether."""
-    from motifk8s.cells.marker import DamagedError, read_done
-
     try:
         if read_done(store, leftover.place) != leftover.done:
             return False
@@ -171,48 +160,3 @@ def remove(store: Store, leftover: Leftover) -> bool:
         return False
     store.delete(leftover.path)
     return True
-
-
-def register(commands: Commands) -> None:
-    """Add the command ``clean`` to those of the program."""
-    text = "delete what a study no longer needs: checkpoints of finished cells, superseded runs"
-    sub = add(commands, "clean", _clean, text)
-    add_study(sub)
-    sub.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
-    sub.add_argument(
-        "--all-checkpoints",
-        action="store_true",
-        help="those of unfinished cells too, which then begin again",
-    )
-
-
-def _clean(args: argparse.Namespace) -> int:
-    from rich.filesize import decimal
-
-    from motifk8s.store.base import open_store
-    from motifk8s.study.study import load
-
-    study, store = load(args.study), open_store(args.store)
-    found = find(study, store, all_checkpoints=args.all_checkpoints)
-    freed: Counter[str] = Counter()
-    size = changed = 0
-    for leftover in found.leftovers:
-        if not (args.dry_run or remove(store, leftover)):
-            changed += 1
-            continue
-        print(f"{leftover.path}  {decimal(leftover.size)}")
-        freed[leftover.kind] += 1
-        size += leftover.size
-    what = ", ".join(_counted(n, kind) for kind, n in freed.items()) or "nothing to delete"
-    print(f"{'would free' if args.dry_run else 'freed'} {decimal(size)}: {what}")
-    if found.young:
-        print(f"left {_counted(len(found.young), 'run')} younger than an hour: maybe an upload")
-    if changed:
-        print(f"left {_counted(changed, 'leftover')}: the cell was finished meanwhile")
-    for text in found.damaged:
-        print(text)
-    return 0
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -11,19 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean, median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from motifk8s.cells import measured, rates
+from motifk8s.cells import marker, measured, rates
+from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.measured import Machine, Measured
+from motifk8s.cells.plan import State
 from motifk8s.cells.rates import Sizes
+from motifk8s.data.stored import data_hash, place
 from motifk8s.errors import InputError
 from motifk8s.store.base import Store
 from motifk8s.study.study import Cell, Study
-
-if TYPE_CHECKING:
-    from motifk8s.cells.plan import State
 
 # How the seconds of a cell are known, and how that is said.
 BASES = {
@@ -125,8 +125,6 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
     states : list of State
         As from `grid.plan`.
     """
-    from motifk8s.data.stored import place
-
     todo = [state for state in states if state.state != "done"]
     if not todo:
         return Estimate(study.name, [], None, [])
@@ -221,22 +219,18 @@ class _Left:
     """What is left of a cell, whose training may be there. What a checkpoint saves is not known."""
 
     def __init__(self, study: Study, store: Store, files: set[str]):
-        from motifk8s.data.stored import data_hash
 
         self.study, self.store, self.files = study, store, files
         self.hashes = {name: data_hash(study, name, store) for name in study.datasets}
 
     def of(self, state: State, whole: Cost) -> Cost:
         """What is left of one cell."""
-        from motifk8s.cells import cell
-
-        cost, place = whole._replace(cell=state.cell), cell.folder(self.study, state.cell)
+        cost, place = whole._replace(cell=state.cell), cell_folder(self.study, state.cell)
         if state.state != "damaged" and self._is_trained(state.cell, place):
             return cost._replace(epochs=0, at_most=False)
         return cost
 
     def _is_trained(self, of: Cell, place: str) -> bool:
-        from motifk8s.cells import cell, marker
 
         content = self.hashes[of.dataset]
         if content is None or f"{place}/done.json" not in self.files:
@@ -245,7 +239,7 @@ class _Left:
             done = marker.read_done(self.store, place)
         except marker.DamagedError:
             return False
-        keys = cell.stage_keys(self.study, of, content)
+        keys = stage_keys(self.study, of, content)
         return done is not None and done.keys.get("training") == keys["training"]
 
 
@@ -273,55 +267,3 @@ def check_cap(found: Estimate, hours: float | None) -> None:
             f"{cells} would take {bound}{found.hours:.2f} GPU hours, and the cap is {hours:g}: "
             f"raise --max-gpu-hours, choose fewer trials or models{rest} ({found.basis})"
         )
-
-
-def print_estimate(found: Estimate, price: float | None = None, cap: float | None = None) -> None:
-    """Print what is left by data set and model, the sum, and what it rests on.
-
-    Parameters
-    ----------
-    found : Estimate
-    price : float, optional
-        Of a GPU hour, in any currency.
-    cap : float, optional
-        In GPU hours.
-    """
-    from rich import box
-    from rich.table import Table
-
-    from motifk8s.cli.terminal import new_console
-
-    console = new_console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for header in ("data set", "model"):
-        table.add_column(header)
-    for header in ("cells", "epochs", "s/epoch", "GPU hours"):
-        table.add_column(header, justify="right")
-    table.add_column("basis")
-    groups: dict[tuple[str, str], list[Cost]] = {}
-    for cost in found.costs:
-        groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
-    above = ""
-    for (dataset, model), costs in groups.items():
-        if above and dataset != above:
-            table.add_section()
-        table.add_row(
-            dataset if dataset != above else "",
-            model,
-            str(len(costs)),
-            f"{'≤ ' if any(cost.at_most for cost in costs) else ''}"
-            f"{sum(cost.epochs for cost in costs):.0f}",
-            f"{costs[0].seconds:.3g}",
-            f"{sum(cost.total for cost in costs) / 3600:.2f}",
-            costs[0].basis,
-        )
-        above = dataset
-    if found.costs:
-        console.print(table, "")
-    total = f"left: {found.hours:.2f} GPU hours, one GPU a cell"
-    if price is not None:
-        total += f"; {found.hours * price:,.2f} at {price:g} an hour"
-    if cap is not None:
-        total += f"; the cap is {cap:g}"
-    console.print(total, soft_wrap=True)
-    console.print(found.basis, soft_wrap=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from motifk8s.errors import Problem
-from motifk8s.store.base import FolderStore, MissingError, Store
+from motifk8s.store.base import MissingError, Store
+from motifk8s.store.folder import FolderStore
 
 FORMAT = 1
 

@@ -10,19 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.cells import rates
+from motifk8s.cells import marker, rates
 from motifk8s.cells.rates import Sizes
-from motifk8s.data import stored as data
+from motifk8s.data import stored
+from motifk8s.data.deepsea import KEPT, POSITIVES
 from motifk8s.errors import Problem
-from motifk8s.store.base import FolderStore, Store, open_store
+from motifk8s.store.base import Store
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.open import open_store
+from motifk8s.study.specs import DeepSea, File
 from motifk8s.study.study import Study, content_hash, parse_cell
-
-if TYPE_CHECKING:
-    from motifk8s.study.specs import DeepSea, File
 
 # Finished cells that are read: trials of an architecture, and in all.
 TRIALS_READ, CELLS_READ = 3, 200
@@ -79,7 +80,7 @@ def kind(study: Study, dataset: str, model: str) -> Kind:
     """The kind of all trials of an architecture on a data set."""
     architecture = study.models[model].model_dump(mode="json", exclude={"label"})
     settings = study.training_for(dataset).model_dump(mode="json")
-    return Kind(data.place(study, dataset), content_hash(architecture), content_hash(settings))
+    return Kind(stored.place(study, dataset), content_hash(architecture), content_hash(settings))
 
 
 def read(
@@ -114,7 +115,6 @@ def read(
 
 
 def _files(store: Store, place: str) -> tuple[bytes, bytes] | None:
-    from motifk8s.cells import marker
 
     try:
         done = marker.read_done(store, place)
@@ -166,7 +166,7 @@ def _measured(
 
 def sizes_of(study: Study, name: str, store: Store) -> Sizes | None:
     """Sequences of each part of a data set; None if nothing tells."""
-    place = data.place(study, name)
+    place = stored.place(study, name)
     if sizes := _sizes_as_described(study, name):
         return sizes
     with suppress(Problem, OSError, ValueError, KeyError, TypeError):
@@ -198,8 +198,6 @@ def _sizes_in_file(spec: File) -> Sizes | None:
 
 def _sizes_as_published(spec: DeepSea) -> Sizes | None:
     """Those of the paper's in vivo data: with fewer of its classes, a bound."""
-    from motifk8s.data.deepsea import KEPT, POSITIVES
-
     if {label.column for label in spec.classes.values()} <= set(POSITIVES):
         return Sizes(KEPT["train"], 8_000, KEPT["test"])  # of the validation set, all there is
     return None

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from motifk8s.deployment import deployment
 from motifk8s.errors import Problem
+from motifk8s.provenance import deployment
 from motifk8s.store.base import MissingError, Store
 
 FORMAT = 1

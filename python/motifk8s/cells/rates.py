@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from motifk8s.study.specs import Model
-    from motifk8s.study.study import Study
+from motifk8s.study.specs import Model
+from motifk8s.study.study import Study
 
 
 class Sizes(NamedTuple):

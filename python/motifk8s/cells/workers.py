@@ -13,9 +13,12 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, Protocol, cast
 
+from motifk8s.cells import cell as cells
+from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.progress import LastLines, Progress
 from motifk8s.errors import Interrupted, Problem
-from motifk8s.store.base import Store, open_store
+from motifk8s.store.base import Store
+from motifk8s.store.open import open_store
 from motifk8s.study.study import Cell, Study
 
 FAILED_FORMAT = 1
@@ -52,11 +55,9 @@ def run_cell(
     Progress is written to ``progress.json`` beside the cell's runs, a failure and the last lines of
     the log to ``failed.json``; success removes both.
     """
-    from motifk8s.cells import cell as cells
-
     parent = multiprocessing.parent_process()
-    failed = f"{cells.folder(study, cell)}/failed.json"
-    told = Progress(store, cells.folder(study, cell))
+    failed = f"{cell_folder(study, cell)}/failed.json"
+    told = Progress(store, cell_folder(study, cell))
     with _heard() as signals, LastLines() as log:
 
         def epoch(*row: Any) -> None:

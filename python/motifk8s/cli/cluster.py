@@ -6,16 +6,20 @@ import argparse
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from motifk8s.cli.arguments import Commands, add, add_study, positive
+from motifk8s.cluster.submit import (
+    _check_database,
+    _say_others,
+    _upload,
+    new_workflow,
+    study_argument,
+)
 from motifk8s.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from motifk8s.cluster.client import Cluster
-    from motifk8s.study.study import Study
-
-LONGEST = 128 * 1024 - 1  # bytes of one argument of a process, Linux's limit
+    pass
 
 
 def register(commands: Commands) -> None:
@@ -52,13 +56,13 @@ def _submit(args: argparse.Namespace) -> int:
     from motifk8s.study.study import load
 
     study = load(args.study)
-    value = argument_of(study, args.study)
+    value = study_argument(study, args.study)
     _check_database(study)
     cluster = connect(args.namespace)
     cluster.check_template()
     _say_others(study, args.study, cluster)
     _upload(study, args.store)
-    name = cluster.create(workflow(study, value, args.max_gpu_hours))["metadata"]["name"]
+    name = cluster.create(new_workflow(study, value, args.max_gpu_hours))["metadata"]["name"]
     rest = [args.study, *(["--namespace", args.namespace] if args.namespace else [])]
     store = ["--store", args.store] if args.store.startswith("s3://") else []
     print(f"workflow {name} in namespace {cluster.namespace} of {cluster.url}")
@@ -73,93 +77,11 @@ def _submit(args: argparse.Namespace) -> int:
     return 0
 
 
-def argument_of(study: Study, argument: str) -> str:
-    """What pods are given for a study: its name or URL; for a file, which they lack, its text."""
-    from motifk8s.study.file import builtin_names
-
-    if argument in builtin_names() or argument.startswith("s3://"):
-        return argument
-    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
-    # Argo would take it for a variable of its own; only strings can hold it.
-    text = text.replace("{{", "{\\u007b")
-    if (size := len(text.encode())) > LONGEST:
-        raise InputError(
-            f"study {study.name} takes {size:,} bytes, more than the {LONGEST:,} that a pod can be "
-            "given; put its file into the store and name its s3:// address"
-        )
-    return text
-
-
-def workflow(study: Study, value: str, max_gpu_hours: float | None) -> dict[str, Any]:
-    """The workflow that runs a study."""
-    from motifk8s.cluster.client import GROUP, PART_OF, TEMPLATE, VERSION
-    from motifk8s.cluster.workflows import STUDY_LABEL
-
-    parameters = [{"name": "study", "value": value}]
-    if max_gpu_hours is not None:
-        parameters.append({"name": "max-gpu-hours", "value": f"{max_gpu_hours:g}"})
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "Workflow",
-        "metadata": {
-            "generateName": f"{study.name}-",
-            "labels": {PART_OF: TEMPLATE, STUDY_LABEL: study.name},
-        },
-        "spec": {
-            "workflowTemplateRef": {"name": TEMPLATE},
-            "arguments": {"parameters": parameters},
-        },
-    }
-
-
-def _check_database(study: Study) -> None:
-    from motifk8s.motifs.motif import releases
-
-    name = study.matches.database
-    if name not in releases() and "://" not in name:
-        raise InputError(
-            f"study {study.name}: matches.database: pods cannot read {name}; put it into the store "
-            "and name its s3:// address"
-        )
-
-
-def _say_others(study: Study, argument: str, cluster: Cluster) -> None:
-    from motifk8s.cluster.status import workflows_of
-
-    names = [w.name for w in workflows_of(study, argument, cluster) if w.active]
-    if names:
-        print(
-            f"study {study.name} is already running: {', '.join(names)}; that is safe, but cells "
-            "may be computed twice"
-        )
-
-
-def _upload(study: Study, url: str) -> None:
-    """Put the data sets that are files of this machine into the store, where pods find them."""
-    from motifk8s.data import stored as data
-    from motifk8s.store.base import open_store
-
-    for name, spec in study.datasets.items():
-        path = getattr(spec, "path", None)
-        if path is None or "://" in path:
-            continue
-        if not url.startswith("s3://"):
-            raise InputError(
-                f"data set {name} is a file of this machine, {path}: to upload it, give the "
-                "cluster's store with --store s3://bucket/prefix"
-            )
-        store = open_store(url)
-        if not data.is_ready(study, name, store):
-            print(f"uploading data set {name}, {path}, to {store.url}")
-            sys.stdout.flush()
-            data.prepare(study, name, store)
-
-
 def _status(args: argparse.Namespace) -> int:
     from motifk8s.cli.status_table import print_status
     from motifk8s.cluster import status
     from motifk8s.cluster.client import connect
-    from motifk8s.store.base import open_store
+    from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
     study, store = load(args.study), open_store(args.store)

@@ -177,9 +177,8 @@ def _share(text: str) -> float | None:
 
 def _deepsea(args: argparse.Namespace) -> int:
     from motifk8s.cli import terminal
-    from motifk8s.data import deepsea
-    from motifk8s.data import stored as data
-    from motifk8s.store.base import open_store
+    from motifk8s.data import deepsea, stored
+    from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
     study, store = load(args.study), open_store(args.store)
@@ -193,7 +192,7 @@ def _deepsea(args: argparse.Namespace) -> int:
         )
     with _bytes_bar() as progress:
         facts = deepsea.prepare(study, name, store, args.bundle, progress)
-    terminal.print_dataset(name, f"{store.url}/{data.place(study, name)}", facts)
+    terminal.print_dataset(name, f"{store.url}/{stored.place(study, name)}", facts)
     rows = [
         [row["what"], *("" if row[key] is None else f"{row[key]:,}" for key in COMPARED)]
         for row in deepsea.compare(facts)
@@ -330,7 +329,7 @@ def _finish(
     """Look up motifs, write data set, study and bins, and print what they hold."""
     from motifk8s.cli import terminal
     from motifk8s.data import datasets
-    from motifk8s.store.base import replacing
+    from motifk8s.store.files import replacing
 
     motifs, remarks = class_motifs(dataset.classes, args.motifs, args.release)
     study = None
@@ -389,7 +388,7 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _plain(value: Any) -> Any:
     """As JSON, files by their name and the hash of their content."""
-    from motifk8s.store.base import sha256_of
+    from motifk8s.store.files import sha256_of
 
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -27,7 +27,7 @@ from motifk8s.cli.arguments import (
 from motifk8s.errors import IncompleteError, InputError, Problem
 
 if TYPE_CHECKING:
-    from motifk8s.cells.plan import Aggregate
+    from motifk8s.report.aggregate import Aggregate
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
@@ -67,9 +67,8 @@ def _tell(text: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from motifk8s.cells import clean as cleaning
-    from motifk8s.cli import cluster as remote
-    from motifk8s.cli import importing as imports
+    from motifk8s.cli import cluster, importing
+    from motifk8s.cli.clean import register
 
     parser = argparse.ArgumentParser(
         prog="motifk8s",
@@ -121,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _outputs(sub, "cells")
 
-    imports.register(commands)
+    importing.register(commands)
 
     sub = command("cell", _cell, "run one cell of a study: train, read filters, match motifs")
     add_study(sub)
@@ -155,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="FOLDER", type=Path, default=Path("paper"), help="(%(default)s)"
     )
 
-    remote.register(commands)
-    cleaning.register(commands)
+    cluster.register(commands)
+    register(commands)
     add_store(command("check", _check, "try the store: list, write, read and delete a file"))
 
     sub = command("filters", _filters, "turn the filters of any Keras model into motifs")
@@ -218,20 +217,21 @@ def _version_or_help(parser: argparse.ArgumentParser):  # type: ignore[no-untype
 
 
 def _open(args: argparse.Namespace) -> tuple[Study, Store]:
-    from motifk8s.store.base import open_store
+    from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
     return load(args.study), open_store(args.store)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from motifk8s.cells import plan as grid
+    from motifk8s.cells.run import run_study
     from motifk8s.cli import terminal
+    from motifk8s.report.aggregate import aggregate
 
     study, store = _open(args)
     with terminal.Progress() as watcher:
-        grid.run(study, store, watcher, jobs=args.jobs, only=args.cells)
-    made = grid.aggregate(study, store)
+        run_study(study, store, watcher, jobs=args.jobs, only=args.cells)
+    made = aggregate(study, store)
     terminal.print_results(study, made)
     return _complete(made)
 
@@ -245,11 +245,12 @@ def _complete(made: Aggregate) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from motifk8s.cells import estimate
-    from motifk8s.cells import plan as grid
+    from motifk8s.cells.plan import keep_study, plan, write_outputs
     from motifk8s.cli import terminal
+    from motifk8s.cli.terminal import print_estimate
 
     study, store = _open(args)
-    states = grid.plan(study, store)
+    states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done"]
     if args.json:
         print(json.dumps([cell.id for cell in todo]))
@@ -258,13 +259,13 @@ def _plan(args: argparse.Namespace) -> int:
     if args.max_gpu_hours or (args.price and not args.json):
         expected = estimate.estimate(study, store, states)
         if not args.json:
-            estimate.print_estimate(expected, args.price, args.max_gpu_hours)
+            print_estimate(expected, args.price, args.max_gpu_hours)
         if args.max_gpu_hours:
             estimate.check_cap(expected, args.max_gpu_hours)
     if args.outputs:
-        grid.write_outputs(
+        write_outputs(
             args.outputs,
-            study=grid.keep(study, store),
+            study=keep_study(study, store),
             name=study.name,
             datasets=json.dumps(list(dict.fromkeys(cell.dataset for cell in todo))),
         )
@@ -272,10 +273,9 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> int:
-    from motifk8s.cells import plan as grid
+    from motifk8s.cells.plan import plan, write_outputs
     from motifk8s.cli import terminal
-    from motifk8s.data import deepsea
-    from motifk8s.data import stored as data
+    from motifk8s.data import deepsea, stored
 
     study, store = _open(args)
     if (args.source or args.outputs) and not args.name:
@@ -283,24 +283,24 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError(f"say which data set {what}: {', '.join(study.datasets)}")
     for name in [args.name] if args.name else list(study.datasets):
         kind = getattr(study.datasets.get(name), "kind", None)
-        wanted = args.again or (kind == "deepsea" and not data.is_ready(study, name, store))
+        wanted = args.again or (kind == "deepsea" and not stored.is_ready(study, name, store))
         if kind == "deepsea" and args.bundle and wanted and not args.source:
             try:
                 facts = deepsea.prepare(study, name, store, args.bundle)
             except Problem as error:
-                raise type(error)(f"{error}; {data.absent(study, name)}") from error
+                raise type(error)(f"{error}; {stored.absent(study, name)}") from error
         else:
-            facts = data.prepare(study, name, store, args.source, args.again)
-        terminal.print_dataset(name, f"{store.url}/{data.place(study, name)}", facts)
+            facts = stored.prepare(study, name, store, args.source, args.again)
+        terminal.print_dataset(name, f"{store.url}/{stored.place(study, name)}", facts)
     if args.outputs:
-        states = [s for s in grid.plan(study, store) if s.cell.dataset == args.name]
+        states = [s for s in plan(study, store) if s.cell.dataset == args.name]
         cells = [state.cell.id for state in states if state.state != "done"]
-        grid.write_outputs(args.outputs, cells=json.dumps(cells))
+        write_outputs(args.outputs, cells=json.dumps(cells))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
-    from motifk8s.store.base import open_store, try_out
+    from motifk8s.store.open import open_store, try_out
 
     store = open_store(args.store)
     try_out(store)
@@ -330,10 +330,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, out: Path | None) -> int:
-    from motifk8s.cells import plan as grid
+    from motifk8s.report.aggregate import aggregate
 
     study, store = _open(args)
-    made = grid.aggregate(study, store, out)
+    made = aggregate(study, store, out)
     for path in made.outputs.values():
         print(path)
     return _complete(made)
@@ -341,7 +341,7 @@ def _make(args: argparse.Namespace, out: Path | None) -> int:
 
 def _paper(args: argparse.Namespace) -> int:
     from motifk8s.report import paper
-    from motifk8s.store.base import open_store
+    from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
     study, wanted = args.study, args.names
@@ -358,17 +358,17 @@ def _paper(args: argparse.Namespace) -> int:
 
 def _filters(args: argparse.Namespace) -> int:
     from motifk8s.cli import terminal
-    from motifk8s.filters import layer_motifs as readout
-    from motifk8s.study.study import Motifs
+    from motifk8s.filters.any_model import read_model
+    from motifk8s.study.specs import MotifSettings
 
-    rule = Motifs.model_validate({"preset": args.preset})
-    layers = readout.read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
+    rule = MotifSettings.model_validate({"preset": args.preset})
+    layers = read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
     terminal.print_layers(layers, args.out)
     return 0
 
 
 def _tomtom(args: argparse.Namespace) -> int:
-    from motifk8s.motifs.matches import run_tomtom, to_tsv
+    from motifk8s.motifs.tomtom import run_tomtom, to_tsv
 
     hits = run_tomtom(args.query, args.database, args.evalue, args.out)
     if args.out is None:
@@ -379,7 +379,7 @@ def _tomtom(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from motifk8s.study.study import json_schema
+    from motifk8s.study.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from rich import box
 from rich.table import Table
 
-from motifk8s.cli.terminal import last_line, new_console
+from motifk8s.cli.terminal import new_console
 from motifk8s.cluster.status import STATES, CellStatus, Status
+from motifk8s.errors import last_line
 
 ALWAYS = ("done", "running", "waiting", "failed", "missing")
 LINES = 5  # of the log of a failed cell

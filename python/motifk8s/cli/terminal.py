@@ -14,8 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from motifk8s.errors import last_line
+from motifk8s.store.base import Store
+from motifk8s.study.study import Study
+
 if TYPE_CHECKING:
-    from motifk8s.cells.plan import Aggregate, State
+    from motifk8s.cells.plan import State
+from motifk8s.cells.estimate import Cost, Estimate
+
+if TYPE_CHECKING:
+    from motifk8s.cells.plan import State
+    from motifk8s.report.aggregate import Aggregate
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
@@ -112,11 +121,6 @@ class Progress:
         self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
 
 
-def last_line(text: str) -> str:
-    """The last line, which is what a traceback comes to."""
-    return " ".join(text.strip().splitlines()[-1:])
-
-
 def print_plan(study: Study, store: Store, states: list[State]) -> None:
     """Print the grid: for each model how many of its trials stand where, and why."""
     console = new_console()
@@ -199,7 +203,7 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     """One data set's table, less than 80 columns wide with the paper's architectures."""
-    from motifk8s.report.comparison import plus_minus, truth_word
+    from motifk8s.report.words import plus_minus, truth_word
 
     table = Table(
         title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
@@ -236,10 +240,62 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
 
 
 def _paper(row: Any) -> str:
-    from motifk8s.report.comparison import plus_minus
+    from motifk8s.report.words import plus_minus
 
     sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
     mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
     # A published 0.93 must not read 0.930.
     digits = 2 if math.isnan(sd) and round(mean, 2) == mean else 3
     return sign + plus_minus(mean, sd, digits)
+
+
+def print_estimate(found: Estimate, price: float | None = None, cap: float | None = None) -> None:
+    """Print what is left by data set and model, the sum, and what it rests on.
+
+    Parameters
+    ----------
+    found : Estimate
+    price : float, optional
+        Of a GPU hour, in any currency.
+    cap : float, optional
+        In GPU hours.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from motifk8s.cli.terminal import new_console
+
+    console = new_console()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for header in ("data set", "model"):
+        table.add_column(header)
+    for header in ("cells", "epochs", "s/epoch", "GPU hours"):
+        table.add_column(header, justify="right")
+    table.add_column("basis")
+    groups: dict[tuple[str, str], list[Cost]] = {}
+    for cost in found.costs:
+        groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
+    above = ""
+    for (dataset, model), costs in groups.items():
+        if above and dataset != above:
+            table.add_section()
+        table.add_row(
+            dataset if dataset != above else "",
+            model,
+            str(len(costs)),
+            f"{'≤ ' if any(cost.at_most for cost in costs) else ''}"
+            f"{sum(cost.epochs for cost in costs):.0f}",
+            f"{costs[0].seconds:.3g}",
+            f"{sum(cost.total for cost in costs) / 3600:.2f}",
+            costs[0].basis,
+        )
+        above = dataset
+    if found.costs:
+        console.print(table, "")
+    total = f"left: {found.hours:.2f} GPU hours, one GPU a cell"
+    if price is not None:
+        total += f"; {found.hours * price:,.2f} at {price:g} an hour"
+    if cap is not None:
+        total += f"; the cap is {cap:g}"
+    console.print(total, soft_wrap=True)
+    console.print(found.basis, soft_wrap=True)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from motifk8s.cells import progress
 from motifk8s.cells.plan import State, plan
-from motifk8s.cli.terminal import last_line
 from motifk8s.cluster.client import Cluster
 from motifk8s.cluster.workflows import CellNode, Workflow
+from motifk8s.errors import last_line
 from motifk8s.store.base import MissingError, Store
 from motifk8s.study.study import Study
 

@@ -17,7 +17,10 @@ from typing import IO, Any
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.download import PAUSES, Progress, download
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore, Store, local_problem, open_store
+from motifk8s.store.base import Store
+from motifk8s.store.files import local_problem
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.open import open_store
 
 URL = "http://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz"
 FILES = {f"{part}.mat": part for part in PARTS}

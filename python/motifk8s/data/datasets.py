@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,10 +24,8 @@ import numpy as np
 from motifk8s.data.sequences import UNKNOWN, from_one_hot
 from motifk8s.data.synthetic import sample
 from motifk8s.errors import InputError, Problem
-from motifk8s.motifs.motif import jaspar_motif
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Synthetic
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.study.specs import Synthetic
 
 FORMAT = "motifk8s-dataset"
 VERSION = 1

@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from motifk8s.data import datasets
-from motifk8s.data import stored as data
+from motifk8s.data import datasets, stored
 from motifk8s.data.bundle import URL, located
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.download import Progress, quiet
@@ -24,10 +23,8 @@ from motifk8s.data.matlab import Array, open_arrays
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
 from motifk8s.store.base import Store
-
-if TYPE_CHECKING:
-    from motifk8s.study.specs import DeepSea
-    from motifk8s.study.study import Study
+from motifk8s.study.specs import DeepSea
+from motifk8s.study.study import Study
 
 LABELS = 919
 ONE_BYTE = ("u1", "i1", "b1")
@@ -121,14 +118,14 @@ def prepare(
             f"study {study.name} has no data set {name!r} of kind deepsea; "
             f"it has {', '.join(known) or 'none of this kind'}"
         )
-    if source is None and not again and data.is_ready(study, name, store):
-        return _facts(data.load_dataset(study, name, store), spec)
+    if source is None and not again and stored.is_ready(study, name, store):
+        return _facts(stored.load_dataset(study, name, store), spec)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
         facts = import_bundle(
             source or URL, spec, file, store=store, progress=progress, cache=cache
         )
-        data.publish(study, name, store, file, facts)
+        stored.publish(study, name, store, file, facts)
     return facts
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import local_problem
+from motifk8s.store.files import local_problem
 
 #: Called with what is done, how much of it, and of how much (None: not known), in bytes.
 Progress = Callable[[str, int, int | None], None]

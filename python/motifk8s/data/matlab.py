@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from motifk8s.errors import InputError
-from motifk8s.store.base import local_problem
+from motifk8s.store.files import local_problem
 
 T = TypeVar("T")
 #: Positions, rows (as slices), and what stands there, (positions, 4, rows).

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from motifk8s.errors import InputError
+from motifk8s.motifs.jaspar import jaspar, jaspar_motif, releases
+from motifk8s.study.study import loads
 
 RELEASE = "JASPAR2016"
 
@@ -21,8 +23,6 @@ def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
     InputError
         For an unknown release.
     """
-    from motifk8s.motifs.motif import jaspar
-
     wanted = class_name.casefold()
     return [
         motif.name
@@ -34,8 +34,6 @@ def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
 def near_motifs(class_name: str, release: str = RELEASE) -> list[str]:
     """Up to five motifs, as "ID NAME", whose names are like that of a class: dimers, family."""
     import difflib
-
-    from motifk8s.motifs.motif import jaspar
 
     wanted = class_name.casefold()
     names = {f"{motif.name} {motif.alt}": motif.alt.casefold() for motif in jaspar(release)}
@@ -55,8 +53,6 @@ def class_motifs(
     InputError
         For an unknown release or class, or an id that the release does not have.
     """
-    from motifk8s.motifs.motif import jaspar, jaspar_motif, releases
-
     jaspar(release)
     chosen = assignments(given, "ID,ID")
     for name, ids in chosen.items():
@@ -98,7 +94,6 @@ def starter_study(
     release : str
         Of JASPAR, which filters are compared with.
     """
-    from motifk8s.study.study import loads
 
     def quoted(text: str) -> str:
         return json.dumps(text, ensure_ascii=False)  # YAML has no surrogates

@@ -13,8 +13,11 @@ from typing import Any
 
 from motifk8s.data import datasets
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import FolderStore, MissingError, Store, open_store
-from motifk8s.study.study import Study, builtin_names, content_hash
+from motifk8s.store.base import MissingError, Store
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.open import open_store
+from motifk8s.study.file import builtin_names
+from motifk8s.study.study import Study, content_hash
 
 FORMAT = 1
 # Raised when the same description yields other data.

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motifk8s.data.datasets import Dataset
 from motifk8s.filters import firing, importance, sensitivity
-from motifk8s.motifs import motif as motifs
+from motifk8s.filters.extract import Filters
+from motifk8s.motifs.database import database_version
 from motifk8s.study.specs import Synthetic
+from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from motifk8s.data.datasets import Dataset
-    from motifk8s.filters.extract import Filters
-    from motifk8s.study.study import Study
 
 # Columns by table.
 TABLES = {
@@ -38,7 +38,7 @@ TEXT = {"layer", "setting", "value", "filter", "target", "class", "worst_class"}
 def check(study: Study) -> None:
     """Raise `InputError` if a release that is asked for is not known."""
     for name in sensitivity.values(study)["database"]:
-        motifs.database_version(name)
+        database_version(name)
 
 
 def own_values(study: Study) -> dict[str, str]:

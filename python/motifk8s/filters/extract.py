@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from motifk8s.errors import InputError
+from motifk8s.study.specs import MotifSettings
 from motifk8s.training.devices import open_device
 
 if TYPE_CHECKING:
     import keras
 
-    from motifk8s.study.study import Motifs
 
 # Bases in one batch on the device: the windows, of W x 4 floats each, are some MB, as are the
 # activations of F floats each, which are gone through several times.
@@ -159,7 +159,9 @@ def achievable_maximum(layer: Layer) -> np.ndarray | None:
     return np.asarray(extremes).max(axis=(0, 1))
 
 
-def extract(model: keras.Model, layer: Layer, codes: np.ndarray, rule: Motifs) -> Filters:
+def extract_layer(
+    model: keras.Model, layer: Layer, codes: np.ndarray, rule: MotifSettings
+) -> Filters:
     """Turn each filter of a layer into a motif by aligning the windows that excite it.
 
     As `extract_at`, at the threshold of the rule.
@@ -172,7 +174,7 @@ def extract_at(
     model: keras.Model,
     layer: Layer,
     codes: np.ndarray,
-    rule: Motifs,
+    rule: MotifSettings,
     shares: Sequence[float],
     known: Filters | None = None,
 ) -> list[Filters]:
@@ -189,7 +191,7 @@ def extract_at(
         From `readable_layers`.
     codes : numpy.ndarray (N, L) uint8
         The test set.
-    rule : Motifs
+    rule : MotifSettings
         Maximum, windows, weights, ends and window length.
     shares : sequence of float
         Thresholds, as shares of the maximum; they stand in for that of the rule.

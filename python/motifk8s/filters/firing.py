@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.data.datasets import PARTS
-from motifk8s.filters import extract as filters
-from motifk8s.motifs.motif import jaspar_motif
+from motifk8s.data.datasets import PARTS, Dataset
+from motifk8s.filters import extract
+from motifk8s.filters.extract import Filters, Layer, readable_layers
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.study.specs import MotifSettings, Synthetic
 from motifk8s.training.devices import open_device
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from motifk8s.data.datasets import Dataset
-    from motifk8s.study.study import Motifs, Synthetic
 
 COLUMNS = (
     "layer", "filter", "target", "class", "firings", "on_motif", "precision", "expected",
@@ -54,8 +54,8 @@ def measure(
     embedded: np.ndarray,
     classes: Sequence[str],
     motif_widths: Mapping[str, int],
-    found: filters.Filters,
-    rule: Motifs,
+    found: Filters,
+    rule: MotifSettings,
     labels: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
     """Set the firings of a layer's filters beside the embedded motifs of the class they match.
@@ -83,7 +83,7 @@ def measure(
         Of each class, in bp.
     found : Filters
         Of the layer; its maximum is that of the threshold.
-    rule : Motifs
+    rule : MotifSettings
     labels : mapping
         What each matched filter matches, by its name (filter0, ...), as ``labels`` in
         ``metrics.json``.
@@ -102,7 +102,7 @@ def measure(
     import keras
     import pandas as pd
 
-    place = filters.readable_layers(model)[layer]
+    place = readable_layers(model)[layer]
     length = codes.shape[1]
     n_filters = len(found.maximum)
     numbers = [i for i in range(n_filters) if labels.get(f"filter{i}", {}).get("class")]
@@ -113,10 +113,10 @@ def measure(
     positions = device.model.compute_output_shape((None, length, 4))[1]
     # Filters that match no class are not looked at.
     threshold = np.full(n_filters, np.inf, np.float32)
-    threshold[numbers] = filters.threshold(found.maximum, rule.threshold)[numbers]
+    threshold[numbers] = extract.threshold(found.maximum, rule.threshold)[numbers]
     sums = np.zeros((len(numbers), 5))  # firings, on_motif, found, offset, its square
     covered = dict.fromkeys(names, 0)
-    batch = max(1, filters.BASES_PER_BATCH // length)
+    batch = max(1, extract.BASES_PER_BATCH // length)
     every = device.map(codes, batch, reduce=lambda x, y: y > threshold)
     for first, fired in zip(range(0, len(codes), batch), every, strict=True):  # (n, positions, F)
         n = len(fired)
@@ -176,7 +176,7 @@ class _Map(NamedTuple):
 
 
 def _map(
-    motifs: np.ndarray, first_row: int, shape: tuple[int, int], width: int, layer: filters.Layer
+    motifs: np.ndarray, first_row: int, shape: tuple[int, int], width: int, layer: Layer
 ) -> _Map:
     """Map the motifs, of one class and `width` bp, in sequences `first_row` and on."""
     row = motifs["sequence"] - first_row

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.filters import extract as filters
+from motifk8s.filters.extract import Layer, readable_layers
 from motifk8s.training.devices import open_device
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
     import keras
     from keras import ops
 
-    head, reader, rest = _cut(model, filters.readable_layers(model)[name])
+    head, reader, rest = _cut(model, readable_layers(model)[name])
     units = reader.kernel.shape[-1]
     kernel = ops.reshape(reader.kernel, (-1, head.shape[-1], units))  # (W or P, F, units)
     adds = kernel
@@ -149,7 +149,7 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
     return found[-1], found[:-1]
 
 
-def _cut(model: keras.Model, layer: filters.Layer) -> tuple[Any, Any, list[Any]]:
+def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
     """Cut a network where a layer's output, pooled, is read.
 
     Returns

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from motifk8s.data import datasets
-from motifk8s.errors import InputError, Problem
-from motifk8s.filters import extract as filters
+from motifk8s.errors import Problem
+from motifk8s.filters.extract import Filters, extract_layer, readable_layers
 from motifk8s.motifs import matches
-from motifk8s.motifs import motif as motifs
-from motifk8s.report import figures
-from motifk8s.store.base import FolderStore
-from motifk8s.training import devices
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.logos import logo_grid
+from motifk8s.motifs.meme import write_meme
+from motifk8s.motifs.motif import Motif, trim
+from motifk8s.motifs.tomtom import to_tsv, tomtom
+from motifk8s.study.specs import MotifSettings
 
 if TYPE_CHECKING:
     import keras
 
-    from motifk8s.study.specs import Motifs
 
 FORMAT = 1
 
 
-def extract(model: keras.Model, codes: np.ndarray, rule: Motifs) -> dict[str, filters.Filters]:
+def extract_layers(
+    model: keras.Model, codes: np.ndarray, rule: MotifSettings
+) -> dict[str, Filters]:
     """Turn the filters of every layer before the first pooling into motifs."""
-    layers = filters.readable_layers(model)
-    return {name: filters.extract(model, layer, codes, rule) for name, layer in layers.items()}
+    layers = readable_layers(model)
+    return {name: extract_layer(model, layer, codes, rule) for name, layer in layers.items()}
 
 
-def write_filters(path: Path, found: dict[str, filters.Filters]) -> None:
+def write_filters(path: Path, found: dict[str, Filters]) -> None:
     """Write filters.h5: a group a layer with ppm, windows, maximum and dead."""
     with h5py.File(path, "w") as file:
         file.attrs["format"] = FORMAT
@@ -43,7 +44,7 @@ def write_filters(path: Path, found: dict[str, filters.Filters]) -> None:
                 group[field] = getattr(layer, field)
 
 
-def read_filters(path: Path | Any) -> dict[str, filters.Filters]:
+def read_filters(path: Path | Any) -> dict[str, Filters]:
     """Read filters.h5 (a path or a binary file): the filters of each layer, by its name.
 
     Raises
@@ -55,7 +56,7 @@ def read_filters(path: Path | Any) -> dict[str, filters.Filters]:
         if (version := file.attrs.get("format")) != FORMAT:
             raise Problem(f"filters.h5 has format {version}, this version reads {FORMAT}")
         return {
-            name: filters.Filters(
+            name: Filters(
                 group["ppm"][:],
                 group["windows"][:],
                 group["maximum"][:],
@@ -66,21 +67,21 @@ def read_filters(path: Path | Any) -> dict[str, filters.Filters]:
         }
 
 
-def layer_motifs(found: filters.Filters, rule: Motifs) -> list[motifs.Motif]:
+def layer_motifs(found: Filters, rule: MotifSettings) -> list[Motif]:
     """The motifs that are compared: of the living filters, trimmed as the rule says."""
     result = []
     for i in np.flatnonzero(~found.dead):
         ppm = found.ppm[i].astype(np.float64)
         if rule.trim is not None:
-            ppm = ppm[motifs.trim(ppm, rule.trim.bits, rule.trim.pad)]
+            ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad)]
         nsites = len(ppm) if rule.nsites == "width" else int(found.windows[i])
-        result.append(motifs.Motif(f"filter{i}", ppm, nsites))
+        result.append(Motif(f"filter{i}", ppm, nsites))
     return result
 
 
-def match(
-    found: dict[str, filters.Filters],
-    rule: Motifs,
+def match_layers(
+    found: dict[str, Filters],
+    rule: MotifSettings,
     database: str,
     evalue: float,
     truth: dict[str, list[str]],
@@ -93,13 +94,13 @@ def match(
     dict
         By layer, what ``metrics.json`` has as ``layers``.
     """
-    targets = motifs.database(database)
+    targets = read_database(database)
     layers: dict[str, Any] = {}
     for name, layer in found.items():
         queries = layer_motifs(layer, rule)
-        hits = matches.tomtom(queries, targets, evalue)
-        motifs.write_meme(queries, folder / f"motifs-{name}.meme")
-        (folder / f"hits-{name}.tsv").write_text(matches.to_tsv(hits))
+        hits = tomtom(queries, targets, evalue)
+        write_meme(queries, folder / f"motifs-{name}.meme")
+        (folder / f"hits-{name}.tsv").write_text(to_tsv(hits))
         widths = [len(query.ppm) for query in queries]
         layers[name] = {
             "n_filters": len(layer.dead),
@@ -118,76 +119,16 @@ def match(
     return layers
 
 
-def draw(
-    found: dict[str, filters.Filters], layers: dict[str, Any], title: str, folder: Path
+def draw_layers(
+    found: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
 ) -> None:
     """Draw the logos of each layer, matched filters labelled with their class."""
     for name, layer in found.items():
         labels = layers[name]["labels"]
-        figures.logo_grid(
+        logo_grid(
             layer.ppm,
             [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(layer.dead))],
             folder / f"logos-{name}.png",
             title=f"{title}, {name}",
             dead=layer.dead,
         )
-
-
-def read_model(
-    path: Path, data: str, rule: Motifs, database: str, evalue: float, out: Path
-) -> dict[str, Any]:
-    """Read and match the filters of a model that was trained elsewhere.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.keras`` file whose input is one-hot sequences (N, L, 4) in the order A C G T.
-    data : str
-        An HDF5 data set, ours or of the reference layout; its test part is scanned.
-    rule : Motifs
-    database, evalue
-        As in a study's ``matches``.
-    out : Path
-        Folder for ``filters.h5``, MEME files, hits and logos; written when all of it is made.
-
-    Returns
-    -------
-    dict
-        What each layer's filters match, as ``layers`` in ``metrics.json``.
-
-    Raises
-    ------
-    InputError
-        If the model or the data cannot be read or do not fit each other.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a model saved by keras as .keras")
-    motifs.database_version(database)  # refused now rather than after minutes
-    target = FolderStore(out)
-    codes, _ = datasets.read(data).part("test")
-    devices.setup()
-    model = _load(path, data, codes.shape[1])
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
-        here = Path(temporary)
-        found = extract(model, codes, rule)
-        write_filters(here / "filters.h5", found)
-        layers = match(found, rule, database, evalue, {}, here)
-        draw(found, layers, path.stem, here)
-        for file in sorted(here.iterdir()):
-            target.upload(file, file.name)
-    return layers
-
-
-def _load(path: Path, data: str, length: int) -> keras.Model:
-    """Load a model for sequences of `length` bp."""
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever its file format raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: keras cannot load it: {reason[:300]}") from None
-    shape = getattr(model, "input_shape", None)
-    if isinstance(shape, tuple) and len(shape) == 3 and shape[1] not in (None, length):
-        raise InputError(f"{path} reads {shape[1]} bp, but {data} has {length} bp")
-    return model

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.filters import extract as filters
-from motifk8s.filters import layer_motifs as readout
+from motifk8s.filters.extract import Filters, Layer, extract_at, readable_layers
+from motifk8s.filters.layer_motifs import layer_motifs
 from motifk8s.motifs import matches
-from motifk8s.motifs import motif as motifs
-from motifk8s.study.specs import Trim
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.jaspar import releases
+from motifk8s.motifs.motif import Motif
+from motifk8s.motifs.tomtom import tomtom
+from motifk8s.study.specs import MotifSettings, Trim
+from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from motifk8s.filters.extract import Filters
-    from motifk8s.study.specs import Motifs
-    from motifk8s.study.study import Study
 
 SETTINGS = ("threshold", "trim_bits", "evalue", "database")
 FRACTIONS = ("match_any", "match_truth", "match_null")
@@ -53,7 +54,7 @@ def values(study: Study) -> dict[str, list[Any]]:
         "threshold": asked.thresholds,
         "trim_bits": asked.trim_bits,
         "evalue": asked.evalues,
-        "database": asked.databases if mine["database"] in motifs.releases() else [],
+        "database": asked.databases if mine["database"] in releases() else [],
     }
     if asked.databases and not lists["database"]:
         lists["database"] = [mine["database"]]
@@ -77,7 +78,7 @@ class _Variant(NamedTuple):
     setting: str
     value: Any
     found: Filters
-    rule: Motifs
+    rule: MotifSettings
     database: str
     evalue: float
 
@@ -115,12 +116,12 @@ def measure(
     if not any(values(study).values()):
         return pd.DataFrame(columns=list(COLUMNS))
     variants: list[_Variant] = []
-    layers = filters.readable_layers(model)
+    layers = readable_layers(model)
     for name, filters_found in found.items():
         variants += _variants(model, layers[name], codes, name, filters_found, study)
     counted: dict[tuple[Any, ...], dict[str, Any]] = {}
     for database in dict.fromkeys(variant.database for variant in variants):
-        targets = motifs.database(database)
+        targets = read_database(database)
         ids = truth if database == study.matches.database else _any_version(truth, targets)
         mine = [variant for variant in variants if variant.database == database]
         for variant, summary in zip(mine, _summaries(mine, targets, ids), strict=True):
@@ -137,7 +138,7 @@ def measure(
 
 def _variants(
     model: keras.Model,
-    layer: filters.Layer,
+    layer: Layer,
     codes: np.ndarray,
     name: str,
     found: Filters,
@@ -147,7 +148,7 @@ def _variants(
     rule, asked, mine = study.motifs, values(study), own(study)
     shares = [share for share in asked["threshold"] if share != rule.threshold]
     at = dict(
-        zip(shares, filters.extract_at(model, layer, codes, rule, shares, found), strict=True)
+        zip(shares, extract_at(model, layer, codes, rule, shares, found), strict=True)
         if shares
         else ()
     )
@@ -170,7 +171,7 @@ def _variants(
 
 
 def _any_version(
-    truth: Mapping[str, Sequence[str]], targets: Sequence[motifs.Motif]
+    truth: Mapping[str, Sequence[str]], targets: Sequence[Motif]
 ) -> dict[str, list[str]]:
     """The targets of a release whose id without version is that of one of a class's."""
     return {
@@ -187,7 +188,7 @@ def _base(identifier: str) -> str:
 
 def _summaries(
     variants: Sequence[_Variant],
-    targets: Sequence[motifs.Motif],
+    targets: Sequence[Motif],
     truth: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
     """What the hits of each variant come to, all of them in one database.
@@ -195,12 +196,12 @@ def _summaries(
     Most settings leave most motifs as they are, so each motif is compared once, at the largest
     E-value, and its hits are cut to each smaller one.
     """
-    queries = [readout.layer_motifs(variant.found, variant.rule) for variant in variants]
-    unique: dict[tuple[bytes, float], motifs.Motif] = {}
+    queries = [layer_motifs(variant.found, variant.rule) for variant in variants]
+    unique: dict[tuple[bytes, float], Motif] = {}
     for query in (query for of in queries for query in of):
         unique.setdefault(_key(query), query._replace(name=f"query{len(unique)}"))
     widths = {len(query.ppm) for query in unique.values()}
-    hits = matches.tomtom(
+    hits = tomtom(
         [*unique.values(), *map(matches.flat, widths)],
         targets,
         max(variant.evalue for variant in variants),
@@ -233,5 +234,5 @@ def _summaries(
     return summaries
 
 
-def _key(query: motifs.Motif) -> tuple[bytes, float]:
+def _key(query: Motif) -> tuple[bytes, float]:
     return query.ppm.tobytes(), query.nsites

@@ -200,3 +200,41 @@ def save(figure: Figure, paths: Paths, dpi: int = 200) -> None:
         date = {"Date": None} if Path(path).suffix == ".svg" else {}
         with rc_context(SVG):
             figure.savefig(path, dpi=dpi, metadata=date)
+
+
+def logo_grid(
+    ppms: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[str],
+    paths: Paths,
+    title: str = "",
+    dead: np.ndarray | None = None,
+    columns: int = 6,
+    dpi: int = 200,
+) -> None:
+    """Sequence logos of a layer's filters in a grid, one page wide.
+
+    Parameters
+    ----------
+    ppms : (F, W, 4) array or F arrays (W, 4)
+        A column of zeros is drawn as nothing.
+    labels : F str
+        Names of the matched motifs, written along the y axis; "" for none. Each logo also bears
+        its filter's number, from 0.
+    paths : path or paths
+        Where to write; .png, .svg or .pdf.
+    title : str
+    dead : (F,) bool array, optional
+        Filters without an alignment: a grey box that says so.
+    columns : int
+        Logos in a row.
+    dpi : int
+        Of a PNG.
+    """
+    panel = Panel(title, ppms, labels, np.zeros(len(ppms), bool) if dead is None else dead)
+    top = 0.32 if title else 0.08
+    sheet = Sheet(PAGE, top + -(-len(ppms) // columns) * ROW + 0.08)
+    if title:
+        sheet.text(GUTTER, 0.16, title, size=10, weight="bold")
+        sheet.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
+    sheet.grid(panel, 0, top, PAGE - 0.08, columns)
+    sheet.save(paths, dpi)

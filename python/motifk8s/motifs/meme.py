@@ -5,11 +5,18 @@ https://meme-suite.org/meme/doc/meme-format.html; tolerances and defaults as in 
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
 
 from motifk8s.errors import InputError
+from motifk8s.motifs import meme
+from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, normalize
+from motifk8s.store.files import replacing
+from motifk8s.store.open import read_url
 
-DEFAULT_NSITES = 20.0  # what MEME assumes where a file does not say
 SUM_TOLERANCE = 0.1  # a row whose sum is further from 1 is refused
 
 _HEAD = """MEME version 4
@@ -203,3 +210,90 @@ def _numbers(line: str) -> list[float] | None:
         return [float(word) for word in line.split()]
     except ValueError:
         return None
+
+
+def read_meme(source: str | Path) -> list[Motif]:
+    """Read the motifs of a MEME file (minimal or full text format, versions 3 to 5).
+
+    Parameters
+    ----------
+    source : path, or the text itself (a str with a line break in it).
+
+    Returns
+    -------
+    list of Motif in file order. Rows off by more than 1e-5 are divided by their sum. Without
+    `nsites` (or with 0) a motif has 20 sites, as in MEME. The background line is not used.
+
+    Raises
+    ------
+    InputError
+        naming file and line: not a MEME file, another alphabet, a row that is not four
+        probabilities or whose sum is off by more than 0.1 (MEME's tolerance), fewer or more
+        rows than `w=` says, a name given twice, no motif at all.
+    """
+    text, where = read_text(source)
+    return [
+        Motif(name, normalize(np.array(rows)), nsites, alt)
+        for name, rows, nsites, alt in meme.parse(text, where)
+    ]
+
+
+def read_text(source: str | Path) -> tuple[str, str]:
+    """The text of a motif file, and what an error calls it."""
+    """The text of a motif file, and what an error calls it."""
+    if isinstance(source, str) and ("\n" in source or "\r" in source or not source):
+        return source, "MEME text"
+    try:
+        raw = (
+            _fetched(str(source)) if isinstance(as_path(source), str) else Path(source).read_bytes()
+        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"{source}: cannot be read ({reason})") from None
+    if raw.startswith(b"\x1f\x8b"):
+        raise InputError(f"{source}: is compressed; unpack it first (gunzip)")
+    try:
+        return raw.decode("utf-8-sig"), str(source)
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: is not a text file; give a MEME motif file") from None
+
+
+@cache
+def _fetched(url: str) -> bytes:
+    """Content of an object in a store, read once a process: each cell's key asks for its hash."""
+    return read_url(url)
+
+
+def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
+    """Write a MEME file (whole or not at all), or write its text to an open file.
+
+    All digits are kept: the file reads back to the same numbers and has the same hits. An
+    all-zero column is written as 0.25 each. Spaces and "=" in an alternate name become "_".
+
+    Raises
+    ------
+    InputError
+        if the file cannot be written.
+    ValueError
+        for a name that is not one word, or is used twice.
+    """
+    motifs, seen = list(motifs), set()
+    for motif in motifs:
+        if not re.fullmatch(r"\S+", motif.name) or motif.name in seen:
+            raise ValueError(f"a motif's name must be one word, used once: {motif.name!r}")
+        seen.add(motif.name)
+    text = meme.render(
+        meme.Entry(motif.name, normalize(motif.ppm).tolist(), motif.nsites, motif.alt)
+        for motif in motifs
+    )
+    if isinstance(target, str | Path):
+        with replacing(Path(target)) as file:
+            file.write(text.encode())
+    else:
+        target.write(text)
+
+
+def as_path(name: str | Path) -> str | Path:
+    """A local path, or an s3:// address as it is."""
+    """A local path, or an s3:// address as it is."""
+    return name if isinstance(name, str) and name.startswith("s3://") else Path(name)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from motifk8s.report.comparison import (
-    label,
-    listed,
-    planned_trials,
-    truth_word,
-    value_range,
-    verb,
-)
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
+from motifk8s.report.comparison import planned_trials
+from motifk8s.report.words import label, listed, truth_word, value_range, verb
+from motifk8s.study.study import Study
 
 # A layer is said to learn whole motifs where at least this share of its filters match one of
 # the classes' motifs, in the mean over trials. The published shares lie far on either side.

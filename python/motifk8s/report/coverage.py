@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from motifk8s.report.comparison import mean_sd, planned_trials
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
+from motifk8s.study.study import Study
 
 COLUMNS = [
     "dataset", "model", "layer", "class", "trials", "found", "filters_mean", "filters_sd",

@@ -14,7 +14,7 @@ import numpy as np
 
 from motifk8s.data import sequences
 from motifk8s.motifs.logos import COLOURS, FONT, GREY, PAGE, Paths, save
-from motifk8s.study.specs import Conv, Model, Training
+from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.training import models
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def compute(pool: int) -> Scan:
         conv=[Conv(filters=len(FILTERS), width=WIDTH, pool=pool), Conv(filters=3, width=SECOND)],
         dense=[],
     )
-    model = models.build(spec, Training(), len(SEQUENCE), len(PATTERNS))
+    model = models.build(spec, TrainingSettings(), len(SEQUENCE), len(PATTERNS))
     kernel = np.zeros((WIDTH, 4, len(FILTERS)), np.float32)
     for i, letters in enumerate(FILTERS):
         first = (WIDTH - len(letters)) // 2

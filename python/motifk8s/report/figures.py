@@ -13,14 +13,12 @@ import pandas as pd
 
 from motifk8s.motifs.logos import FONT, GREY, GUTTER, PAGE, ROW, Panel, Paths, Sheet, save
 from motifk8s.motifs.motif import Motif, reverse_complement
-from motifk8s.report.comparison import truth_word
+from motifk8s.report.words import truth_word
+from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from motifk8s.study.study import Study
-
-__all__ = ["Panel", "fractions_plot", "history_plot", "logo_grid", "paper_figure"]
 
 TRUTH, ANY, PAPER, LIGHT = "#0072B2", "#E69F00", "#222222", "#DDDDDD"
 # Of the two fractions: colour, marker, and how far below the middle of its row.
@@ -28,44 +26,6 @@ MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
 GAP, HEAD = 0.14, 0.26  # in, between panels, and for a panel's title
 BESIDE, MANY = 3, 200  # panels of a line, and their logos
 FEW = 90  # logos of a line that are drawn larger
-
-
-def logo_grid(
-    ppms: Sequence[np.ndarray] | np.ndarray,
-    labels: Sequence[str],
-    paths: Paths,
-    title: str = "",
-    dead: np.ndarray | None = None,
-    columns: int = 6,
-    dpi: int = 200,
-) -> None:
-    """Sequence logos of a layer's filters in a grid, one page wide.
-
-    Parameters
-    ----------
-    ppms : (F, W, 4) array or F arrays (W, 4)
-        A column of zeros is drawn as nothing.
-    labels : F str
-        Names of the matched motifs, written along the y axis; "" for none. Each logo also bears
-        its filter's number, from 0.
-    paths : path or paths
-        Where to write; .png, .svg or .pdf.
-    title : str
-    dead : (F,) bool array, optional
-        Filters without an alignment: a grey box that says so.
-    columns : int
-        Logos in a row.
-    dpi : int
-        Of a PNG.
-    """
-    panel = Panel(title, ppms, labels, np.zeros(len(ppms), bool) if dead is None else dead)
-    top = 0.32 if title else 0.08
-    sheet = Sheet(PAGE, top + -(-len(ppms) // columns) * ROW + 0.08)
-    if title:
-        sheet.text(GUTTER, 0.16, title, size=10, weight="bold")
-        sheet.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
-    sheet.grid(panel, 0, top, PAGE - 0.08, columns)
-    sheet.save(paths, dpi)
 
 
 def paper_figure(

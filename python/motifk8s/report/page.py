@@ -7,28 +7,21 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from motifk8s.report import comparison as published
-from motifk8s.report import tables
+from motifk8s.cells.finished import CellFiles
+from motifk8s.report import comparison, tables
 from motifk8s.report import topics as beyond
 from motifk8s.report.answer import WHOLE, answer
-from motifk8s.report.pictures import (
-    CellFiles,
-    Picture,
-    draw,
-    layer_logos,
-    motif_database,
-    truth_motifs,
-)
+from motifk8s.report.pictures import Picture, draw, layer_logos, motif_database, truth_motifs
+from motifk8s.report.words import label, plus_minus, truth_word
+from motifk8s.study.study import Study
 
 __all__ = ["CellFiles", "Picture", "aggregate_outputs", "render", "truth_motifs"]
 
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
 
 JASPAR = "https://jaspar.elixir.no/matrix/{}"
 
@@ -57,8 +50,8 @@ def aggregate_outputs(
     """
     results = tables.results((files.metrics for files in cells.values()), study)
     table = tables.table1(results, study)
-    compared = published.comparisons(results, study)
-    notes = published.footnotes(compared, study)
+    compared = comparison.comparisons(results, study)
+    notes = comparison.footnotes(compared, study)
     (out_dir / "tables").mkdir(parents=True, exist_ok=True)
     (out_dir / "figures").mkdir(exist_ok=True)
     pictures = draw(study, table, cells, out_dir / "figures")
@@ -133,14 +126,14 @@ def render(
         done=len(cells),
         planned=len(planned),
         answers={name: answer(table, compared, study, name) for name in names},
-        table=tables.to_html(table, published.footnotes(compared, study), study),
+        table=tables.to_html(table, comparison.footnotes(compared, study), study),
         pictures=pictures,
         topics=topics,
         predictions=_predictions(predictions),
         architectures={name: _architectures(study, name, cells, factors) for name in names},
         failed=_by_reason(failed),
         missing=_by_reason({cell: why for cell, why in missing.items() if cell not in failed}),
-        words={name: published.truth_word(study, name) for name in names},
+        words={name: truth_word(study, name) for name in names},
         whole=WHOLE,
         rule=study.motifs,
         provenance=_provenance(cells),
@@ -170,7 +163,7 @@ def _architectures(
 ) -> list[dict[str, Any]]:
     """What the page says of each architecture: its shape, trials, logos, hits, classes."""
     sections = []
-    for data, name in published.planned_trials(study):
+    for data, name in comparison.planned_trials(study):
         mine = [
             f for f in cells.values() if (f.metrics["dataset"], f.metrics["model"]) == (data, name)
         ]
@@ -182,7 +175,7 @@ def _architectures(
         sections.append(
             {
                 "anchor": f"{dataset}-{name}",
-                "label": published.label(study, name),
+                "label": label(study, name),
                 "shape": describe(study.models[name]),
                 "parameters": study.models[name].n_parameters(spec.length, spec.n_classes),
                 "trials": [files.metrics for files in mine],
@@ -190,9 +183,7 @@ def _architectures(
                 "layers": [
                     {
                         "name": layer,
-                        "logos": layer_logos(
-                            first, layer, f"{published.label(study, name)}, {layer}"
-                        ),
+                        "logos": layer_logos(first, layer, f"{label(study, name)}, {layer}"),
                         "maximum": values["maximum"],
                         "hits": hits(values["labels"], factors),
                     }
@@ -248,7 +239,7 @@ def _classes(cells: Iterable[CellFiles]) -> list[tuple[str, list[str]]]:
         for measure in ("auroc", "aupr")
     ]
     return [
-        (str(name), [published.plus_minus(*published.mean_sd(of[name])) for of in scores])
+        (str(name), [plus_minus(*comparison.mean_sd(of[name])) for of in scores])
         for name in scores[0]
     ]
 
@@ -261,7 +252,7 @@ def _predictions(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         text = {
             **{str(key): value for key, value in row.items()},
             "uncertainty": "no later convolution" if pd.isna(blur) else f"{blur} bp",
-            "share": published.plus_minus(share) if row["learned"] else "",
+            "share": plus_minus(share) if row["learned"] else "",
         }
         shown.setdefault(row["dataset"], []).append(text)
     return shown

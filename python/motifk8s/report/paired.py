@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from motifk8s.report.comparison import LAST_BIT, planned_trials
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
+from motifk8s.study.study import Study
 
 COLUMNS = [
     "dataset", "layer", "measure", "a", "b", "trials", "mean_a", "mean_b", "difference",

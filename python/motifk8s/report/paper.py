@@ -5,22 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from motifk8s.cells import plan as grid
-from motifk8s.data import datasets, deepsea
-from motifk8s.data import stored as data
+from motifk8s.cells.finished import CellFiles, read_finished
+from motifk8s.data import datasets, deepsea, stored
 from motifk8s.errors import InputError
-from motifk8s.report import comparison as published
-from motifk8s.report import tables
-from motifk8s.store.base import FolderStore, Store, local_problem
+from motifk8s.report import comparison, fig1, pictures, tables, words
+from motifk8s.report.words import listed
+from motifk8s.store.base import Store
+from motifk8s.store.files import local_problem
+from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import DeepSea
 from motifk8s.study.study import Study
-
-if TYPE_CHECKING:
-    from motifk8s.report.pictures import CellFiles
+from motifk8s.training import devices
 
 # By name, the data set of a table and its heading.
 TABLES = {
@@ -89,7 +88,7 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
             )
     target = FolderStore(out)
     of_cells = [name for name in wanted if name in TABLES or name in study.figures]
-    cells = grid.finished(study, store)[0] if of_cells else {}
+    cells = read_finished(study, store)[0] if of_cells else {}
     files, lacking = [], []
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
@@ -121,8 +120,8 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
     done = len({*results[results.dataset == dataset][["model", "trial"]].itertuples(index=False)})
     if not done:
         return f"not made, because no cell of data set {dataset} is finished"
-    compared = published.comparisons(results, study)
-    notes = published.footnotes(compared[compared.dataset == dataset], study)
+    compared = comparison.comparisons(results, study)
+    notes = comparison.footnotes(compared[compared.dataset == dataset], study)
     body = tables.to_html(table, notes, study)
     page = (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
@@ -173,10 +172,10 @@ def s1_table(study: Study, counts: Mapping[str, int]) -> pd.DataFrame:
 
 def _s1_table(study: Study, store: Store, folder: Path) -> str:
     """Write S1 Table; return what it lacks."""
-    ready = data.is_ready(study, "invivo", store)
+    ready = stored.is_ready(study, "invivo", store)
     counts: dict[str, int] = {}
     if ready:
-        facts = datasets.describe(data.load_dataset(study, "invivo", store))
+        facts = datasets.describe(stored.load_dataset(study, "invivo", store))
         counts = {name: of["train"] for name, of in facts["positives"].items()}
     table = s1_table(study, counts)
     header = [
@@ -197,31 +196,26 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
     ]
     _write(folder / "s1-table.csv", table.to_csv(index=False))
     _write(folder / "s1-table.md", "\n".join(lines))
-    return "" if ready else f"without counts of our own, because {data.absent(study, 'invivo')}"
+    return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
 
 
 def _figure1(folder: Path) -> str:
-    from motifk8s.report import fig1 as figure1
-    from motifk8s.report import pictures
-    from motifk8s.training import devices
 
     devices.setup()
-    scans = {half: figure1.compute(pool) for half, pool in figure1.POOLS.items()}
-    figure1.draw(scans, pictures.both(folder, "fig1"))
+    scans = {half: fig1.compute(pool) for half, pool in fig1.POOLS.items()}
+    fig1.draw(scans, pictures.both(folder, "fig1"))
     return ""
 
 
 def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
     """Draw a figure of the study; return what it lacks."""
-    from motifk8s.report import pictures
-
     figure = study.figures[name]
     panels = pictures.draw_figure(study, figure, cells, pictures.both(folder, name))
     models = [m for (m, _), panel in zip(figure.layers(), panels, strict=True) if panel.note]
     if not models:
         return ""
     what = "not made" if len(models) == len(panels) else "partial"
-    labels = published.listed([published.label(study, m) for m in dict.fromkeys(models)])
+    labels = listed([words.label(study, m) for m in dict.fromkeys(models)])
     return f"{what}, because no cell of {labels} on {figure.dataset} is finished"
 
 

@@ -7,48 +7,24 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from motifk8s.cells.finished import CellFiles
 from motifk8s.errors import InputError
-from motifk8s.motifs import motif as motifs
-from motifk8s.report import comparison as published
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.logos import logo_grid
+from motifk8s.motifs.motif import Motif
 from motifk8s.report import figures
 from motifk8s.report.answer import pooling_family
+from motifk8s.report.words import label, listed, truth_word
 from motifk8s.study.specs import FigureSpec
-
-if TYPE_CHECKING:
-    from motifk8s.filters.extract import Filters
-    from motifk8s.study.study import Study
+from motifk8s.study.study import Study
 
 PANELS = 3  # models side by side, as in the paper's Fig 2
 MOST_FILTERS = 40  # of a model in that figure
-
-
-class CellFiles(NamedTuple):
-    """What a report takes from a finished cell.
-
-    Attributes
-    ----------
-    metrics : dict
-        Of ``metrics.json``.
-    history : DataFrame
-        Of ``history.csv``.
-    filters : dict of layer to Filters
-        Of ``filters.h5``.
-    provenance : dict
-        Of ``provenance.json``.
-    analysis : dict of DataFrame
-        Of ``sensitivity.csv``, ``importance.csv`` and ``firing.csv``, by these names.
-    """
-
-    metrics: dict[str, Any]
-    history: pd.DataFrame
-    filters: dict[str, Filters]
-    provenance: dict[str, Any]
-    analysis: dict[str, pd.DataFrame]
 
 
 class Picture(NamedTuple):
@@ -91,7 +67,7 @@ def _draw(
     def add(name: str, caption: str, alt: str) -> None:
         pictures.append(Picture(embed(paths(name)[0]), caption, alt, tuple(paths(name))))
 
-    word = published.truth_word(study, dataset)
+    word = truth_word(study, dataset)
     figures.fractions_plot(table, study, dataset, paths("fractions"))
     add(
         "fractions",
@@ -105,7 +81,7 @@ def _draw(
         panels = draw_figure(study, figure, cells, to)
         if all(panel.note for panel in panels):
             continue
-        names = published.listed([panel.title for panel in panels if not panel.note])
+        names = listed([panel.title for panel in panels if not panel.note])
         caption = (
             f"{figure.title or 'Filters'}: {names}, as sequence logos. Where a filter matches the "
             "motif of a class, the y axis bears its name. Below, the motifs of the classes."
@@ -115,7 +91,7 @@ def _draw(
     histories: dict[str, dict[int, pd.DataFrame]] = {}
     for files in cells.values():
         if files.metrics["dataset"] == dataset:
-            name = published.label(study, files.metrics["model"])
+            name = label(study, files.metrics["model"])
             histories.setdefault(name, {})[files.metrics["trial"]] = files.history
     figures.history_plot(histories, paths("loss"))
     add(
@@ -177,7 +153,7 @@ def _first_panel(
     study: Study, dataset: str, model: str, layer: str, cells: Mapping[str, CellFiles]
 ) -> figures.Panel:
     """The filters of a layer, of the first finished trial."""
-    name = published.label(study, model)
+    name = label(study, model)
     if len(study.models[model].layers_before_pooling()) > 1:
         name += f", {layer}"
     files = [
@@ -198,7 +174,7 @@ def _panel(files: CellFiles, layer: str, title: str) -> figures.Panel:
     return figures.Panel(title, found.ppm, names, found.dead)
 
 
-def truth_motifs(study: Study, dataset: str) -> dict[str, motifs.Motif]:
+def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
     """The motif of each class, the first of its ids: in a synthetic set the embedded one."""
     spec = study.datasets[dataset]
     source = getattr(spec, "release", study.matches.database)
@@ -207,10 +183,10 @@ def truth_motifs(study: Study, dataset: str) -> dict[str, motifs.Motif]:
     return {name: known[first] for name, first in wanted.items() if first in known}
 
 
-def motif_database(source: str) -> list[motifs.Motif]:
+def motif_database(source: str) -> list[Motif]:
     """The motifs of a release or file; none where it is not at hand."""
     try:
-        return motifs.database(source)
+        return read_database(source)
     except InputError:  # a report can do without the names of motifs
         return []
 
@@ -236,7 +212,7 @@ def layer_logos(files: CellFiles, layer: str, title: str) -> Picture:
     panel = _panel(files, layer, f"{title}, trial {files.metrics['trial']}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logos.png"
-        figures.logo_grid(panel.ppms, panel.labels, path, panel.title, panel.dead, dpi=140)
+        logo_grid(panel.ppms, panel.labels, path, panel.title, panel.dead, dpi=140)
         uri = embed(path, colours=48)
     matched = sum(map(bool, panel.labels))
     alt = f"{len(panel.labels)} sequence logos; {matched} match the motif of a class."

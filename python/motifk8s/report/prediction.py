@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from motifk8s.report.answer import WHOLE
+from motifk8s.study.specs import Model
+from motifk8s.study.study import Study
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from motifk8s.study.specs import Model
-    from motifk8s.study.study import Study
 
 MOTIF = 9
 """Width of a motif in bp: the median over JASPAR 2016 (CORE vertebrates) from the first to the last
@@ -90,8 +92,6 @@ def score(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         without a finished trial or a known motif; ``right``: "yes", "no" or "".
     """
     import pandas as pd
-
-    from motifk8s.report.answer import WHOLE
 
     rows = []
     for row in table.to_dict("records"):

@@ -9,23 +9,14 @@ import html
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from motifk8s.errors import InputError
-from motifk8s.report.comparison import (
-    comparisons,
-    label,
-    mean_sd,
-    planned_trials,
-    plus_minus,
-    signed,
-    truth_word,
-)
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
+from motifk8s.report.comparison import comparisons, mean_sd, planned_trials
+from motifk8s.report.words import label, plus_minus, signed, truth_word
+from motifk8s.study.study import Study
 
 FORMAT = 1
 RESULTS = [

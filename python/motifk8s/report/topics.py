@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from motifk8s.cells.finished import CellFiles
 from motifk8s.filters import analysis
 from motifk8s.report import charts, coverage, paired, prediction
 from motifk8s.report.answer import WHOLE
-from motifk8s.report.comparison import label, listed, planned_trials, truth_word, value_range, verb
-from motifk8s.report.pictures import CellFiles, Picture, both, embed
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Study
+from motifk8s.report.comparison import planned_trials
+from motifk8s.report.pictures import Picture, both, embed
+from motifk8s.report.words import label, listed, truth_word, value_range, verb
+from motifk8s.study.study import Study
 
 LEVEL = 0.05  # of a test, after correction
 FEW = 6  # names in a sentence

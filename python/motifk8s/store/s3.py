@@ -20,17 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import (
-    MARKER,
-    Info,
-    MissingError,
-    Paths,
-    Store,
-    checked,
-    local_problem,
-    replacing,
-    sha256_of,
-)
+from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store
+from motifk8s.store.files import checked, local_problem, replacing, sha256_of
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -219,7 +219,7 @@ class Preset(Strict):
         return {**cls.presets[name], **{k: v for k, v in data.items() if k != "preset"}}
 
 
-class Training(Preset):
+class TrainingSettings(Preset):
     """Adam on the binary cross-entropy, averaged over classes and batch; best weights kept."""
 
     learning_rate: Positive = 1e-3
@@ -271,7 +271,7 @@ class Trim(Strict):
     """Columns more on either side."""
 
 
-class Motifs(Preset):
+class MotifSettings(Preset):
     """From the activations of a filter to its motif."""
 
     threshold: Share = 0.5
@@ -305,7 +305,7 @@ class Motifs(Preset):
     }
 
 
-class Matches(Strict):
+class MatchSettings(Strict):
     """What Tomtom compares the motifs with."""
 
     database: Text = "JASPAR2016"
@@ -314,7 +314,7 @@ class Matches(Strict):
     """The largest E-value of a match."""
 
 
-class Analysis(Preset):
+class AnalysisSettings(Preset):
     """What a finished cell's filters are asked beyond the paper; nothing is trained for it.
 
     Of thresholds, trimming, E-values and releases one is varied at a time, the others being the

@@ -44,7 +44,12 @@ class Strict(BaseModel):
 
     # Built at the first use, so that importing it stays quick.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
     )
 
     @model_validator(mode="before")

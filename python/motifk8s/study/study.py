@@ -7,45 +7,31 @@ names the file, the key and the reason. `specs.py` has the parts of a study, wit
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
-import itertools
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from motifk8s.errors import InputError
-from motifk8s.store.base import read_url
-from motifk8s.study import file as studyfile
-from motifk8s.study.file import builtin_names
+from motifk8s.store.open import read_url
+from motifk8s.study.file import decode, locate, read, read_text
 from motifk8s.study.specs import (
-    Analysis,
-    Conv,
+    AnalysisSettings,
     DeepSea,
-    DeepSeaClass,
     Expected,
     FigureSpec,
     File,
-    Matches,
+    MatchSettings,
     Model,
-    Motifs,
+    MotifSettings,
     Name,
     Synthetic,
-    Training,
-    Trim,
+    TrainingSettings,
 )
 from motifk8s.study.strict import Problems, Strict, no_such, one_line, problems_error, problems_of
-
-__all__ = [
-    "Analysis", "Cell", "Conv", "DeepSea", "DeepSeaClass", "Expected", "FigureSpec", "File",
-    "Matches", "Model", "Motifs", "Study", "Synthetic", "Training", "Trim", "builtin_names",
-    "content_hash", "json_schema", "load", "loads", "parse_cell",
-]  # fmt: skip
 
 MOST_CELLS = 5_000  # more is a slip of the pen
 PAPER = ("table1", "table2", "s1-table", "fig1")  # what `motifk8s paper` makes of every study
@@ -81,10 +67,10 @@ class Study(Strict):
         Field(min_length=1),
     ]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    training: Training = Field(default_factory=Training)
-    motifs: Motifs = Field(default_factory=Motifs)
-    matches: Matches = Field(default_factory=Matches)
-    analysis: Analysis = Field(default_factory=Analysis)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    motifs: MotifSettings = Field(default_factory=MotifSettings)
+    matches: MatchSettings = Field(default_factory=MatchSettings)
+    analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
     grid: (
         Annotated[dict[Name, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)]
         | None
@@ -232,10 +218,10 @@ class Study(Strict):
             raise InputError(f"study {self.name} has no cell {text}; its trials are {self.trials}")
         return cell
 
-    def training_for(self, dataset: str) -> Training:
+    def training_for(self, dataset: str) -> TrainingSettings:
         """Training settings of a data set: the study's, and on top of them the data set's own."""
         own = self.datasets[dataset].training
-        return Training.model_validate(
+        return TrainingSettings.model_validate(
             own if "preset" in own else {**self.training.model_dump(), **own}
         )
 
@@ -280,10 +266,10 @@ def load(name_or_path: str) -> Study:
     if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
         return _loads(name_or_path, "the study's text", None, ())
     if name_or_path.startswith("s3://"):
-        text = studyfile.decode(read_url(name_or_path), name_or_path)
+        text = decode(read_url(name_or_path), name_or_path)
         return _loads(text, name_or_path, name_or_path.rpartition("/")[0], ())
-    path = studyfile.locate(name_or_path)
-    return _loads(studyfile.read_text(path), str(path), path.parent, (path.resolve(),))
+    path = locate(name_or_path)
+    return _loads(read_text(path), str(path), path.parent, (path.resolve(),))
 
 
 def loads(text: str, source: str, folder: Path | None = None) -> Study:
@@ -302,98 +288,8 @@ def loads(text: str, source: str, folder: Path | None = None) -> Study:
 
 
 def _loads(text: str, source: str, folder: Path | str | None, seen: tuple[Path, ...]) -> Study:
-    data = studyfile.read(text, source, folder, seen)
+    data = read(text, source, folder, seen)
     try:
         return Study.model_validate(data)
     except ValidationError as error:
         raise InputError(one_line(source, problems_of(error))) from None
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a study file as users write it, for editors.
-
-    A file that extends another needs its name and what differs; there, null deletes.
-    """
-    study = Study.model_json_schema()
-    parts: dict[str, Any] = {**study.pop("$defs"), "Study": study}
-    for spec in (Training, Motifs, Analysis):
-        name, presets = spec.__name__, list(spec.presets)
-        parts[name]["properties"]["preset"] = {"enum": presets}
-        either = [{"enum": presets}, {"$ref": f"#/$defs/{name}"}]
-        study["properties"][name.lower()] = {"anyOf": either}
-    for dataset in (Synthetic, File, DeepSea):
-        parts[dataset.__name__]["properties"]["training"] = {"$ref": "#/$defs/Training"}
-    for name, part in parts.items():
-        for field, remark in _remarks(globals()[name]).items():
-            part["properties"][field]["description"] = remark
-    parts = _tidy(parts)
-    # What may be said in part by a file that extends another; lists and settings are said as ever.
-    partial = ("Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "FigureSpec")
-    patches = {f"{name}Patch": _patch(parts[name], partial) for name in partial}
-    extension = patches["StudyPatch"]
-    extension["required"] = ["name", "extends"]
-    extension["properties"]["name"] = parts["Study"]["properties"]["name"]
-    extension["properties"]["extends"] = {
-        "description": "A built-in study or the path of a file, which this one changes.",
-        "type": "string",
-        "examples": builtin_names(),
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A study of motifk8s",
-        "type": "object",
-        "if": {"required": ["extends"]},
-        "then": {"$ref": "#/$defs/StudyPatch"},
-        "else": {"$ref": "#/$defs/Study"},
-        "$defs": {**parts, **patches},
-    }
-
-
-def _remarks(model: type[Strict]) -> dict[str, str]:
-    """The text below each field of a model in its source, by field."""
-    found: dict[str, str] = {}
-    for cls in reversed(model.__mro__):
-        if issubclass(cls, Strict):
-            [tree] = ast.parse(inspect.getsource(cls)).body
-            for field, text in itertools.pairwise(tree.body):  # type: ignore[attr-defined]
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    found[ast.unparse(field.target)] = ast.literal_eval(text.value)
-    return found
-
-
-def _tidy(schema: Any) -> Any:
-    """Without the titles that pydantic makes up; and with no name that breaks the pattern."""
-    if isinstance(schema, list):
-        return [_tidy(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {
-        key: _tidy(value)
-        for key, value in schema.items()
-        if key != "discriminator" and not (key == "title" and isinstance(value, str))
-    }
-    return {**result, "additionalProperties": False} if "patternProperties" in result else result
-
-
-def _patch(schema: Any, partial: Iterable[str]) -> Any:
-    """A schema of which any part may be missing, or null where that deletes it."""
-    if not isinstance(schema, dict) or schema.get("type") == "array":
-        return schema  # a list is said whole
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return {"$ref": f"#/$defs/{name}Patch"} if name in partial else schema
-    result: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in ("properties", "patternProperties"):
-            result[key] = {k: _or_null(_patch(v, partial)) for k, v in value.items()}
-        elif key == "additionalProperties" and isinstance(value, dict):
-            result[key] = _or_null(_patch(value, partial))
-        elif key in ("oneOf", "anyOf"):
-            result["anyOf"] = [_patch(choice, partial) for choice in value]
-        elif key not in ("required", "minProperties", "default"):
-            result[key] = value
-    return result
-
-
-def _or_null(schema: Any) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}

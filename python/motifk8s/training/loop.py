@@ -8,17 +8,16 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from motifk8s.errors import Interrupted, Problem
 from motifk8s.provenance import code_version
-
-if TYPE_CHECKING:
-    from motifk8s.study.study import Training
-    from motifk8s.training.devices import Device
+from motifk8s.study.specs import TrainingSettings
+from motifk8s.training.devices import Device
+from motifk8s.training.scores import auroc
 
 # Rows in one dispatch to the device: about a second on one core, so that a signal is heard soon.
 ROWS_PER_DISPATCH = 5_000
@@ -109,44 +108,6 @@ def _save(checkpoint: Checkpoint, snapshot: _Snapshot) -> None:
     checkpoint.save(snapshot.dumps(checkpoint.key))
 
 
-def auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class, over the sequences whose label is known.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray (N, C)
-        1, 0, or -1 for unknown.
-    probabilities : numpy.ndarray (N, C)
-
-    Returns
-    -------
-    numpy.ndarray (C,)
-        NaN where a class has labels of one kind only, or a probability is not a number.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    return _by_class(labels, probabilities, roc_auc_score)
-
-
-def aupr(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Average precision of each class; as `auroc`."""
-    from sklearn.metrics import average_precision_score
-
-    return _by_class(labels, probabilities, average_precision_score)
-
-
-def _by_class(
-    labels: np.ndarray, probabilities: np.ndarray, score: Callable[..., float]
-) -> np.ndarray:
-    scores = np.full(labels.shape[1], np.nan)
-    for c in range(labels.shape[1]):
-        known = labels[:, c] >= 0
-        y = labels[known, c]
-        if y.size and y.min() != y.max() and np.isfinite(probabilities[known, c]).all():
-            scores[c] = score(y, probabilities[known, c])
-    return scores
-
-
 def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float]:
     p = device.predict(codes)
     known = labels >= 0
@@ -163,7 +124,7 @@ def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float
 
 def train(
     device: Device,
-    settings: Training,
+    settings: TrainingSettings,
     train_part: tuple[np.ndarray, np.ndarray],
     valid_part: tuple[np.ndarray, np.ndarray],
     seed: int,
@@ -180,7 +141,7 @@ def train(
     ----------
     device : Device
         With model and optimizer, freshly built from the same seed.
-    settings : Training
+    settings : TrainingSettings
     train_part, valid_part : tuple
         Codes (N, L) uint8 and labels (N, C) int8.
     seed : int

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from motifk8s.study.specs import Model, TrainingSettings
+
 if TYPE_CHECKING:
     import keras
 
-    from motifk8s.study.study import Model, Training
-
 
 def build(
-    spec: Model, training: Training, length: int, n_classes: int, seed: int = 0
+    spec: Model, training: TrainingSettings, length: int, n_classes: int, seed: int = 0
 ) -> keras.Model:
     """Build one CNN of the paper's family (Methods, "CNN models").
 
@@ -30,7 +30,7 @@ def build(
     ----------
     spec : Model
         The architecture.
-    training : Training
+    training : TrainingSettings
         Its initializer, output bias, L2 strength and batch norm constants are built in.
     length : int
         Sequence length L in bp.

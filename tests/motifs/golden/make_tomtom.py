@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from motifk8s.motifs.matches import run_tomtom
-from motifk8s.motifs.motif import Motif, jaspar_motif, normalize, write_meme
+from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.motifs.meme import write_meme
+from motifk8s.motifs.motif import Motif, normalize
+from motifk8s.motifs.tomtom import run_tomtom
 
 FOLDER = Path(__file__).parent
 QUERIES, HITS = FOLDER / "tomtom-queries.meme", FOLDER / "tomtom-hits.tsv"

@@ -1,0 +1,78 @@
+"""Read the finished cells of a study from its store."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from motifk8s.cells import marker
+from motifk8s.cells.keys import cell_folder
+from motifk8s.cells.marker import DamagedError
+from motifk8s.cells.plan import State, plan
+from motifk8s.filters import analysis
+from motifk8s.filters.extract import Filters
+from motifk8s.filters.layer_motifs import read_filters
+from motifk8s.store.base import Store
+from motifk8s.study.study import Cell, Study
+
+
+def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
+    """Read all finished cells, by their ids; say of every other one why it is not among them."""
+    found: dict[str, CellFiles] = {}
+    missing: dict[str, str] = {}
+    for state in plan(study, store):
+        if state.state == "done":
+            try:
+                found[state.cell.id] = _read_cell(study, store, state.cell)
+            except DamagedError as error:
+                state = State(state.cell, "damaged", str(error))
+        if state.state != "done":
+            reason = " ".join(state.reason.strip().splitlines()[-1:])
+            missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+    return found, missing
+
+
+def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
+
+    place = cell_folder(study, cell)
+    done = marker.read_done(store, place)
+    assert done is not None  # plan has just read it
+    files = {
+        name: marker.fetch(store, place, done, name)
+        for name in ("metrics.json", "history.csv", "filters.h5", "provenance.json")
+    }
+    tables = {n: marker.fetch(store, place, done, f"{n}.csv") for n in analysis.TABLES}
+    return CellFiles(
+        metrics=json.loads(files["metrics.json"]),
+        history=pd.read_csv(BytesIO(files["history.csv"])),
+        filters=read_filters(BytesIO(files["filters.h5"])),
+        provenance=json.loads(files["provenance.json"]),
+        analysis={name: analysis.read(content) for name, content in tables.items()},
+    )
+
+
+class CellFiles(NamedTuple):
+    """What a report takes from a finished cell.
+
+    Attributes
+    ----------
+    metrics : dict
+        Of ``metrics.json``.
+    history : DataFrame
+        Of ``history.csv``.
+    filters : dict of layer to Filters
+        Of ``filters.h5``.
+    provenance : dict
+        Of ``provenance.json``.
+    analysis : dict of DataFrame
+        Of ``sensitivity.csv``, ``importance.csv`` and ``firing.csv``, by these names.
+    """
+
+    metrics: dict[str, Any]
+    history: pd.DataFrame
+    filters: dict[str, Filters]
+    provenance: dict[str, Any]
+    analysis: dict[str, pd.DataFrame]

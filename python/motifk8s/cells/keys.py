@@ -1,0 +1,42 @@
+"""What determines the numbers of a cell: the key of each of its stages, and where it is kept."""
+
+from __future__ import annotations
+
+from motifk8s.motifs.database import database_version
+from motifk8s.study.study import Cell, Study, content_hash
+
+# Raised when the code's meaning changes, so that what was computed before is computed again.
+RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1, "analysis": 1}
+
+
+STAGES = tuple(RESULTS_VERSION)
+
+
+def cell_folder(study: Study, cell: Cell) -> str:
+    """Where a cell is kept in the store."""
+    return f"{study.name}/cells/{cell.id}"
+
+
+def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
+    """Hash what determines the numbers of each stage: its settings, and the stage before it."""
+    model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
+    settings = {
+        "training": {
+            "data": data_hash,
+            "model": model,
+            "settings": study.training_for(cell.dataset).model_dump(mode="json"),
+            "seed": study.seed_of(cell.id),
+        },
+        "filters": study.motifs.model_dump(mode="json"),
+        "matches": {
+            **study.matches.model_dump(mode="json"),
+            "database": database_version(study.matches.database),
+            "classes": study.datasets[cell.dataset].motif_ids,
+        },
+        "analysis": study.analysis.model_dump(mode="json"),
+    }
+    keys: dict[str, str] = {}
+    before = ""
+    for stage in STAGES:
+        before = keys[stage] = content_hash([RESULTS_VERSION[stage], before, settings[stage]])
+    return keys

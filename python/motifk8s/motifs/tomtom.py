@@ -1,0 +1,372 @@
+"""Tomtom: compare motifs with a database of motifs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from motifk8s.errors import InputError
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.meme import read_meme
+from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, consensus, normalize, reverse_complement
+from motifk8s.store.files import replacing
+
+COLUMNS = [
+    "Query_ID",
+    "Target_ID",
+    "Optimal_offset",
+    "p-value",
+    "E-value",
+    "q-value",
+    "Overlap",
+    "Query_consensus",
+    "Target_consensus",
+    "Orientation",
+]
+
+
+_NUMBERS = ["p-value", "E-value", "q-value"]
+
+
+_PSEUDOCOUNT = 0.1  # sites added to each motif, spread over the letters
+
+
+_RANGE = 100  # integer scores of a column span at most this much
+
+
+_NEVER = -1e4  # stands for log 0; exp of it is 0
+
+
+# The estimate of pi0 (Storey's lambda): as the program calls it.
+_LAMBDAS = 0.5 * np.arange(1, 101) / 100
+
+
+_BOOTSTRAPS, _RESAMPLED, _FEWEST = 100, 1000, 100
+
+
+def tomtom(
+    queries: Sequence[Motif],
+    targets: Sequence[Motif],
+    evalue: float = 0.1,
+    *,
+    q_values: bool = True,
+) -> pd.DataFrame:
+    """Compare motifs with a database of motifs.
+
+    Parameters
+    ----------
+    queries, targets : sequences of Motif
+        `nsites` weighs the pseudocount: p' = (p n + 0.1/4) / (n + 0.1), n cut to an integer.
+    evalue : float
+        Hits with E <= evalue are kept. E = p x number of targets.
+    q_values : bool
+        False leaves them out (NaN), which saves a fifth of the time.
+
+    Returns
+    -------
+    DataFrame with `COLUMNS`, one row per query and target at most (their better strand), in the
+    program's order: queries as given; then by p, larger overlap, strand (+ first), target id.
+    Query position i lies on target position i + Optimal_offset (of the target as oriented).
+    p and E have single precision, as in the program; below about 1e-45 they are 0. q-values
+    depend on a query's place among the queries, because the program draws its bootstrap
+    samples from one random stream; 100 or fewer p-values (50 targets) take pi0 = 1.
+
+    Raises
+    ------
+    InputError
+        if there is no target or `evalue` is not a positive number.
+
+    Notes
+    -----
+    p-values take the database as the background: with fewer than 50 targets they say little.
+    """
+    if not 0 < evalue < np.inf:
+        raise InputError(f"the E-value cut-off must be a positive number, not {evalue}")
+    if not targets:
+        raise InputError("the database holds no motif to compare with")
+    db = _prepare(targets)
+    layout_of = cache(partial(_layout, widths=db.widths))
+    letters_of = cache(lambda i: consensus(db.ppms[i]))
+    stream = _random_stream()
+    rows: list[tuple[Any, ...]] = []
+    for query in queries:
+        ppm = _with_pseudocount(query.ppm, query.nsites)
+        largest = np.inf if q_values else evalue / len(targets)
+        p, offset, overlap = _compare(ppm, db, layout_of(len(ppm)), largest)
+        e = (p.astype(np.float32) * np.float32(len(targets))).astype(np.float64)
+        hits = np.flatnonzero(e <= evalue)
+        hits = hits[np.lexsort((db.rank[hits], db.minus[hits], -overlap[hits], p[hits]))]
+        if q_values:
+            q = _q_values(np.sort(p), stream, needed=hits.size > 0)
+        else:
+            q = np.full(len(p), np.nan)
+        letters = consensus(ppm) if hits.size else ""
+        seen = set()
+        for place, i in enumerate(hits.tolist()):
+            name = targets[i // 2].name
+            if name in seen:  # the other strand was better
+                continue
+            seen.add(name)
+            strand = "-" if i % 2 else "+"
+            found = (int(offset[i]), p[i], e[i], q[place], int(overlap[i]))
+            rows.append((query.name, name, *found, letters, letters_of(i), strand))
+    kinds = dict.fromkeys(_NUMBERS, float) | {"Optimal_offset": int, "Overlap": int}
+    return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # also where there is no row
+
+
+class _Database(NamedTuple):
+    """Targets made ready: motif 2i is target i, 2i + 1 its reverse complement."""
+
+    ppms: list[np.ndarray]
+    columns: np.ndarray  # (4, n) all columns of all motifs
+    widths: np.ndarray  # (M,)
+    minus: np.ndarray  # (M,) whether a reverse complement
+    rank: np.ndarray  # (M,) of the id in alphabetical order
+
+
+def _prepare(targets: Sequence[Motif]) -> _Database:
+    lengths = [len(target.ppm) for target in targets]
+    every = _with_pseudocount(
+        np.concatenate([target.ppm for target in targets]),
+        np.repeat([target.nsites for target in targets], lengths),
+    )
+    ppms: list[np.ndarray] = []
+    for ppm in np.split(every, np.cumsum(lengths)[:-1]):
+        ppms += [ppm, reverse_complement(ppm)]
+    ids = np.array([target.name for target in targets])
+    rank = np.unique(ids, return_inverse=True)[1].repeat(2)
+    columns = np.ascontiguousarray(np.concatenate(ppms).T)
+    return _Database(ppms, columns, np.repeat(lengths, 2), np.arange(len(ppms)) % 2 == 1, rank)
+
+
+def _with_pseudocount(ppm: np.ndarray, nsites: np.ndarray | float) -> np.ndarray:
+    """Columns (n, 4), of motifs of as many sites, as the program compares them."""
+    sites = np.where(np.asarray(nsites) > 0, nsites, DEFAULT_NSITES).astype(int)[..., None]
+    return (normalize(ppm) * sites + _PSEUDOCOUNT * 0.25) / (sites + _PSEUDOCOUNT)
+
+
+class _Layout(NamedTuple):
+    """How a query of a width w meets each motif of a database; M motifs, K widths of them.
+
+    All motifs stand in one row, each with w - 1 empty columns before it; of such a row shifted
+    left by k, each of the first N places is where query column k lies in one alignment.
+    """
+
+    place: np.ndarray  # (n,) of each column in the row
+    start: np.ndarray  # (M,) of each motif's alignments
+    tie: np.ndarray  # (N,) larger for the better of alignments with equal scores
+    size: int  # more than any overlap or offset: the base in which `tie` has two digits
+    which: np.ndarray  # (M,) of each motif its place among the K widths
+    row: np.ndarray  # (w, w) in `counts`, of query columns first..last; -1 if never aligned alone
+    counts: np.ndarray  # (R, K) alignments with a target of each width that use such columns
+
+
+def _layout(w: int, widths: np.ndarray) -> _Layout:
+    room = widths + w - 1  # alignments of each motif
+    start = np.cumsum(room) - room
+    place = np.arange(widths.sum()) + (w - 1) * np.repeat(np.arange(1, len(widths) + 1), widths)
+    offset = np.arange(room.sum()) - np.repeat(start, room) - (w - 1)
+    overlap = np.minimum(w, np.repeat(widths, room) - offset) - np.maximum(0, -offset)
+    size = int(room.max()) + 1
+    some, which = np.unique(widths, return_inverse=True)
+    counts = _span_counts(w, some)
+    used = counts.any(axis=0)
+    row = np.where(used, np.cumsum(used).reshape(w, w) - 1, -1)
+    # Of equal scores the one with more overlap wins, then the one with the smaller offset.
+    tie = overlap * size + (size - w - offset)
+    return _Layout(place, start, tie, size, which, row, counts[:, used].T)
+
+
+def _compare(
+    query: np.ndarray, db: _Database, layout: _Layout, largest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p-value, offset and overlap of the best alignment of a query (w, 4) with each motif.
+
+    The p-value of a score is that of the best score over all alignments, on both strands, with
+    a random motif of the target's width: columns drawn from all columns of the database. Above
+    `largest` it may be given as 1.
+    """
+    scores = _column_scores(query, db.columns)
+    best, offset, overlap = _best_alignments(scores, layout)
+    # A higher score has a smaller p: as a rule the best quarter holds all that is asked for.
+    quarter = [np.sort(best)[len(best) * 3 // 4]] if largest < 1 else []
+    for least in (*quarter, best.min()):
+        wanted, at = np.unique(np.maximum(best, least), return_inverse=True)
+        survival = _survival(scores, wanted, layout)
+        if survival[0].min() > largest * (1 + 1e-6):
+            break
+    # The program's rounding; E-values and the order of hits follow from it.
+    p = survival[at, layout.which].astype(np.float32).astype(np.float64)
+    return np.clip(p, 0.0, 1.0), offset, overlap
+
+
+def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Integer scores (w, n) of query columns against all columns, 0 for the median.
+
+    Minus the Euclidean distance, less its median over all columns (so that an unaligned query
+    column counts 0), scaled by one whole factor to a range of at most 100 and rounded.
+    """
+    w, n = len(query), columns.shape[1]
+    shifted = np.empty((w, n))
+    terms = np.empty((4, n))
+    for row, letters in zip(shifted, query, strict=True):  # by row: it stays in the cache
+        np.subtract(letters[:, None], columns, out=terms)
+        np.multiply(terms, terms, out=terms)
+        np.add(terms[0], terms[1], out=row)
+        row += terms[2]
+        row += terms[3]
+        np.sqrt(row, out=row)
+        # n is even, as both strands are there: of the two middle distances the program takes
+        # the larger.
+        np.subtract(np.partition(row, n // 2)[n // 2], row, out=row)
+    large, small = shifted.max(), shifted.min()
+    small = np.floor(small if small < large else large - 1)
+    scale = np.floor(_RANGE / (large - small))
+    scores = np.empty((w, n), np.int32)
+    for row, score in zip(shifted, scores, strict=True):
+        row -= small
+        row *= scale
+        row += 0.5
+        score[:] = row
+        score += np.int32(small * scale)
+    return scores
+
+
+def _best_alignments(
+    scores: np.ndarray, layout: _Layout
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best score, its offset and overlap for each motif: arrays (M,)."""
+    w, size = len(scores), layout.size
+    row = np.zeros(len(layout.tie) + w - 1, dtype=np.int32)
+    total = np.zeros(len(layout.tie), dtype=np.int32)
+    for k in range(w):
+        row[layout.place] = scores[k]
+        total += row[k : k + len(total)]
+    # Score, overlap, offset as one number, so that one maximum finds the best.
+    best = np.maximum.reduceat(total.astype(np.int64) * size**2 + layout.tie, layout.start)
+    return best // size**2, size - w - best % size, best // size % size
+
+
+def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.ndarray:
+    """P(best score >= s) for each s in `wanted`, ascending, and each target width: (S, K).
+
+    The scores of all alignments and strands are taken as independent: the product of their
+    distributions. Tails are summed, never 1 - cdf, so tiny p-values keep their digits.
+    """
+    w, n = scores.shape
+    most = scores.max(axis=1)  # 0 or more, as the median is 0
+    pmfs = [np.bincount(row - row.min()) / n for row in scores]
+    above = int(max(most.sum(), wanted[-1]))  # no score is higher
+    # Distributions from the highest score down, so that a tail is where a sum begins.
+    tails = np.zeros((len(layout.counts), above - int(wanted[0]) + 1))
+    for first in range(w):
+        # What lies lower comes to nothing that is wanted, whatever follows.
+        kept = int(most[first:].sum() - wanted[0]) + 1
+        if kept < 1:
+            break
+        pmf, top = np.ones(1), 0
+        for last in range(first, w):
+            # As np.convolve with the reverse, which takes twice as long to call.
+            pmf = np.correlate(pmf, pmfs[last], "full")[:kept]
+            top += int(most[last])
+            if (row := layout.row[first, last]) >= 0:
+                of_span = tails[row, above - top :]
+                of_span[: len(pmf)] = pmf[: len(of_span)]
+    np.cumsum(tails, axis=1, out=tails)
+    with np.errstate(divide="ignore"):  # log 0
+        logs = np.maximum(np.log1p(-np.minimum(tails[:, above - wanted], 1.0)), _NEVER)
+    return -np.expm1(2 * (logs.T @ layout.counts))  # twice: two strands
+
+
+def _span_counts(w: int, widths: np.ndarray) -> np.ndarray:
+    """How many alignments with a target of each width use query columns first..last."""
+    counts = np.zeros((len(widths), w, w))
+    for i, width in enumerate(widths.tolist()):
+        for offset in range(1 - w, width):
+            counts[i, max(0, -offset), min(w, width - offset) - 1] += 1
+    return counts
+
+
+def _q_values(p: np.ndarray, stream: np.random.MT19937, needed: bool) -> np.ndarray:
+    """Storey's q-values of sorted p-values (both strands of every target)."""
+    n = len(p)
+    pi0 = 1.0
+    if n > _FEWEST:
+        draws = 2 * _BOOTSTRAPS * _RESAMPLED
+        if needed:
+            pi0 = _pi0(p, stream.random_raw(draws))
+        else:  # only keep in step with the program
+            stream.random_raw(draws, output=False)
+    q = np.minimum(pi0 * p * n / np.arange(1, n + 1), 1.0)
+    return np.minimum.accumulate(q[::-1])[::-1]
+
+
+def _pi0(p: np.ndarray, raw: np.ndarray) -> float:
+    """Estimate the share of null p-values.
+
+    Of Storey's estimates for 100 lambdas, the one whose bootstrap samples lie closest to the
+    smallest of them (mean square).
+    """
+    n, lambdas = len(p), len(_LAMBDAS)
+
+    def estimates(reached: np.ndarray, size: int) -> np.ndarray:
+        at_least = size - np.cumsum(np.bincount(reached, minlength=lambdas + 1))[:lambdas]
+        with np.errstate(divide="ignore"):
+            return np.where(at_least > 0, at_least / ((1 - _LAMBDAS) * size), np.inf)
+
+    reached = np.searchsorted(_LAMBDAS, p, side="right")  # how many lambdas are <= p
+    pairs = raw.astype(np.uint64).reshape(-1, 2)
+    uniform = ((pairs[:, 0] << np.uint64(32)) | pairs[:, 1]) * 2.0**-64
+    samples = reached[(uniform * n).astype(np.intp)].reshape(_BOOTSTRAPS, _RESAMPLED)
+    plain = estimates(reached, n)
+    errors = sum((estimates(sample, _RESAMPLED) - plain.min()) ** 2 for sample in samples)
+    return float(min(plain[np.argmin(errors)], 1.0))
+
+
+def _random_stream() -> np.random.MT19937:
+    """The program's Mersenne twister: unseeded, so with the original default seed of 1998."""
+    key = np.empty(624, dtype=np.uint32)
+    value = 4357
+    for i in range(len(key)):
+        key[i] = value
+        value = value * 69069 % 2**32
+    stream = np.random.MT19937()
+    stream.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": len(key)}}
+    return stream
+
+
+def to_tsv(hits: pd.DataFrame) -> str:
+    """The hits as in the program's tomtom.tsv: a header, tabs, numbers by %g."""
+    lines = ["\t".join(COLUMNS)]
+    for row in hits[COLUMNS].itertuples(index=False):
+        cells = zip(COLUMNS, row, strict=True)
+        lines.append("\t".join(f"{np.float32(v):g}" if c in _NUMBERS else str(v) for c, v in cells))
+    return "\n".join(lines) + "\n"
+
+
+def run_tomtom(
+    query: Path, database: str = "JASPAR2016", evalue: float = 0.1, out: Path | None = None
+) -> pd.DataFrame:
+    """Compare the motifs of a MEME file with a database; write the hits to `out` if given.
+
+    Parameters
+    ----------
+    query : path of a MEME file.
+    database : JASPAR release, or path of a MEME file.
+    evalue, out : the cut-off; a TSV file to write (whole or not at all).
+
+    Raises
+    ------
+    InputError
+        if a file cannot be read or written, or the release is unknown.
+    """
+    hits = tomtom(read_meme(Path(query)), read_database(database), evalue)
+    if out is not None:
+        with replacing(Path(out)) as file:
+            file.write(to_tsv(hits).encode())
+    return hits

@@ -1,0 +1,94 @@
+"""Local files: written whole or not at all, hashed, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from motifk8s.errors import InputError, Problem
+
+
+def checked(path: str) -> str:
+    """Return `path` unless it could lead out of a store or be mistaken for a temporary file."""
+    parts = path.split("/")
+    if "\\" in path or any(p in ("", ".", "..") or not p.isprintable() for p in parts):
+        raise InputError(f"{path!r} cannot name a file in a store; want names joined by single '/'")
+    if any(is_temporary(p) for p in parts):
+        raise InputError(f"{path!r} cannot name a file in a store; .*.tmp is for unfinished files")
+    return path
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file of this name is one that `replacing` has not finished."""
+    """Tell whether a file of this name is one that `replacing` has not finished."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that becomes `target` when the block ends well, and else is removed.
+
+    Folders are created as needed. Power loss leaves the old content or the new.
+
+    Raises
+    ------
+    InputError
+        `target` cannot be written by this user or its folder cannot be one.
+    Problem
+        The disk is full or fails.
+    """
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:  # not mkstemp: the umask decides who may read
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as err:
+        raise local_problem(err, "write", target) from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some network file systems refuse this; the file itself is safe by then.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def local_problem(err: OSError, doing: str, path: Path) -> Problem:
+    """Say in one line why the local `path` cannot be read, written, ..., and what to do."""
+    what = f"cannot {doing} {path}"
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem(
+            f"{what}: no space left on its disk; free some and run the same command again"
+        )
+    if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(
+            f"{what}: this user may not; change the folder's permissions or choose another"
+        )
+    if err.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        return InputError(
+            f"{what}: a file stands where a folder must be, or the reverse; move it or choose"
+            " another folder"
+        )
+    return Problem(f"{what}: {err.strerror or err}")
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a local file, in hexadecimal."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,67 @@
+"""From a URL to the store that it names."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from motifk8s.errors import InputError, Problem
+from motifk8s.store.base import MissingError, Store
+from motifk8s.store.folder import FolderStore
+from motifk8s.store.s3 import S3Store
+
+
+def open_store(url: str | Path) -> Store:
+    """Open the store at `url`; nothing is read or written yet.
+
+    Parameters
+    ----------
+    url : str
+        A folder, which the first write creates, or ``s3://bucket/prefix``, whose bucket exists.
+
+    Raises
+    ------
+    InputError
+        For any other scheme, a bucket without a name, or a folder that is a file.
+    """
+    text = str(url)
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        return FolderStore(text)
+    if scheme != "s3":
+        raise InputError(f"store {text!r}: give a folder or s3://bucket/prefix, not {scheme}://")
+
+    bucket, _, prefix = rest.partition("/")
+    return S3Store(bucket, prefix)
+
+
+def read_url(url: str) -> bytes:
+    """Return the content of the object at ``s3://bucket/key``.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the URL names none.
+    """
+    parent, _, name = url.rpartition("/")
+    if parent in ("s3:/", "s3:") or not name:
+        raise InputError(f"{url}: give s3://bucket/key")
+    try:
+        return open_store(parent).read(name)
+    except MissingError as error:
+        raise InputError(str(error)) from None
+
+
+def try_out(store: Store) -> None:
+    """Write, find, read and delete a small file, as a cell does; `Problem` says what fails."""
+    path = f"checks/{secrets.token_hex(8)}"
+    data = secrets.token_bytes(64)
+    store.list("checks")
+    store.write(path, data)
+    try:
+        if store.read(path) != data or path not in store.list("checks"):
+            raise Problem(f"{store.url}: a file that was written is not there, or is not the same")
+    finally:
+        store.delete(path)
+    if store.exists(path):
+        raise Problem(f"{store.url}: a file that was deleted is still there")
