@@ -1,0 +1,38 @@
+"""A store that an earlier version wrote is read: nothing is done again, and the tables are the same.
+
+``tests/golden/store-760640a.zip`` holds the tiny study (`helpers.tiny.TINY`) and its store without
+figures and report, as ``motifk8s run tiny.yaml --store store --jobs 1`` left it at commit 760640a.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.tiny import ROOT
+
+ARCHIVE = ROOT / "tests" / "golden" / "store-760640a.zip"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    shutil.unpack_archive(ARCHIVE, tmp_path)
+    return tmp_path
+
+
+def test_plan_finds_every_cell_done(old: Path, here) -> None:
+    code, out, _ = here("plan", old / "tiny.yaml", "--store", old / "store", "--json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_report_makes_the_same_tables(old: Path, here) -> None:
+    code, _, _ = here(
+        "report", old / "tiny.yaml", "--store", old / "store", "--out", old / "report"
+    )
+    assert code == 0
+    before = {path.name: path.read_text() for path in (old / "store/tiny/tables").glob("*.csv")}
+    after = {path.name: path.read_text() for path in (old / "report/tables").glob("*.csv")}
+    assert len(before) == 9
+    assert after == before
