@@ -9,7 +9,7 @@ from io import BytesIO
 import h5py
 import numpy as np
 import pytest
-from helpers.tiny import provenance, study_file
+from helpers.tiny import one_line, provenance, study_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,9 +188,12 @@ def test_nothing_measured(make, store):
     found, costs = ask(study, store)
     assert len(costs) == 6 and found.machine is None
     each = work_of(study, "a", Sizes(100, 50, 50)) / SLOWEST
-    filters = 50 * (1 + 6 + 8) * estimate.count_forward(study.models["a"], 40, 2)
+    forward = estimate.count_forward(study.models["a"], 40, 2)
+    outside = LONGEST_START + (50 + (6 + 8) * 50) * forward / SLOWEST  # each filter is silenced
     cost = costs["small/a/2"]
-    assert cost[1:] == (5, True, each, LONGEST_START + filters / SLOWEST, "bound")
+    assert cost[1:] == (5, True, each, pytest.approx(outside), "bound")
+    fewer = ask(make({"analysis": {"sequences": 10}}), store)[1]["small/a/2"].outside
+    assert outside - fewer == pytest.approx((6 + 8) * 40 * forward / SLOWEST)
     assert found.hours == pytest.approx(sum(c.total for c in costs.values()) / 3600)
     assert "\n" not in found.basis
     assert "nothing is measured yet" in found.basis and "GPU hours" not in found.basis
@@ -203,11 +206,11 @@ def test_the_command_that_measures_a_cell(make, store, there):
     if there:
         marker = b'{"format": 1, "data_hash": ""}'
         store.write(f"{stored.place(study, 'small')}/done.json", marker)
-    cell = "motifk8s cell STUDY.yaml small/b/1 --store s3://bucket/memory "
+    cell = "motifk8s cell STUDY.yaml small/b/1 --store s3://bucket/memory"
     data = "motifk8s dataset STUDY.yaml small --store s3://bucket/memory && "
     found, _ = ask(study, store)
     assert found.basis.startswith(
-        f"nothing is measured yet; measure one cell: {'' if there else data}{cell}(in a cluster:"
+        f"nothing is measured yet; measure one cell: {'' if there else data}{cell}; in a cluster,"
     )
 
 
@@ -220,7 +223,7 @@ def test_the_command_measures_a_cell(tmp_path, monkeypatch, here):
     """As printed, it leaves a cell from which the others are estimated."""
     study = load(str(study_file(tmp_path / "STUDY.yaml", {"training": {"epochs": 1}})))
     store = FolderStore(tmp_path / "store")
-    command = ask(study, store)[0].basis.partition("cell: ")[2].partition(" (in a cluster")[0]
+    command = ask(study, store)[0].basis.partition("cell: ")[2].partition("; in a cluster")[0]
     monkeypatch.chdir(tmp_path)
     for part in command.split(" && "):
         program, *args = part.split()
@@ -393,12 +396,14 @@ def test_real_files(tiny):
     store, study = FolderStore(tiny.parent / "store"), load(str(path))
     found, costs = ask(study, store)
     assert found.machine == Machine("cpu", 1)
+    bounds = ask(study, Memory())[1]
     for model in "ab":
         cost = costs[f"small/{model}/2"]
         stages = provenance(store.folder, f"small/{model}/1")["stages"]
         assert cost.basis == "measured" and cost.epochs == 5
         assert cost.total == pytest.approx(sum(stages.values()))
         assert 0 < cost.seconds < stages["training"] / 5, "compiling is not in every epoch"
+        assert bounds[f"small/{model}/2"].total > cost.total
 
 
 # Sizes of data sets --------------------------------------------------------------------------
@@ -481,6 +486,14 @@ def test_cap_where_nothing_is_measured(make, store, capsys):
         f"upper bound: {hours}, one GPU a cell; the cap is 0.01",
         found.basis,
     ]
+
+
+def test_plan_holds_a_study_against_the_cap(tmp_path, here):
+    plan = ["plan", "smoke", "--json", "--store", tmp_path / "store", "--max-gpu-hours"]
+    code, out, err = here(*plan, 0.01)
+    assert code == 2 and "upper bound" in one_line(err) and "the cap is 0.01: " in err
+    code, out, err = here(*plan, 1)
+    assert code == 0 and err == "" and len(json.loads(out)) == 3
 
 
 def test_no_figure_without_a_measurement(make, store, capsys):

@@ -35,13 +35,16 @@ from motifk8s.study.study import Cell, Study, content_hash, parse_cell
 # At most so many finished cells are read: trials of an architecture, and in all.
 TRIALS_READ, CELLS_READ = 3, 200
 
-# Work is counted in multiply-adds: OUTPUT for each output of a convolution (batch norm, activation
-# and pooling take as long), BATCH for each batch. One core of an AMD EPYC (Zen 4) with TensorFlow
-# 2.21 does 16e9 to 27e9 a second (26 architectures), and takes 10 to 30 s around the training of a
-# cell; `python bench/estimate.py` measures that. The upper bound is for a tenth of such a core.
+# Work is counted in multiply-adds. OUTPUT stands for what follows a convolution, for each of its
+# outputs; BATCH for starting a batch. One core of an AMD EPYC (Zen 4), TensorFlow 2.21, does 10e9
+# to 27e9 a second (26 architectures, cores free and busy, 2026-11-25), and needs 10 to 30 s a cell
+# outside of epochs. `python bench/estimate.py` measures both. The upper bound is far slower: it
+# holds for any machine at least a fifth as fast.
 OUTPUT, BATCH = 80, 1e7
-SLOWEST, LONGEST_START = 2e9, 300.0  # a second; seconds
+SLOWEST = 2e9  # multiply-adds a second
+LONGEST_START = 300.0  # seconds outside of epochs, apart from predictions
 
+# How the seconds of a cell are known, and how that is printed.
 BASES = {
     "measured": "by finished cells of their kind",
     "scaled": "scaled from other finished cells",
@@ -208,11 +211,12 @@ def _cost(
     work = count_work(study, cell, sizes)
     if machine is None:
         model, data = study.models[cell.model], study.datasets[cell.dataset]
-        # The analysis silences each filter in turn, and predicts test sequences.
-        passes = sizes.test * (1 + sum(conv.filters for conv in model.conv))
-        others = passes * count_forward(model, data.length, data.n_classes)
-        seconds, outside, basis = work / SLOWEST, LONGEST_START + others / SLOWEST, "bound"
-        return Cost(cell, epochs, at_most, seconds, outside, basis)
+        # The analysis silences each filter in turn for some of the test sequences.
+        filters = sum(conv.filters for conv in model.conv)
+        predictions = sizes.test + filters * min(sizes.test, study.analysis.sequences)
+        others = predictions * count_forward(model, data.length, data.n_classes)
+        outside = LONGEST_START + others / SLOWEST
+        return Cost(cell, epochs, at_most, work / SLOWEST, outside, "bound")
     near = [each for each in finished if each.machine == machine]
     if same := [each for each in near if each.kind == _kind(study, cell)]:
         seconds, outside = fmean(e.seconds for e in same), fmean(e.outside for e in same)
@@ -254,7 +258,7 @@ def _command(
     command = f"motifk8s cell {argument} {cell.id} --store {url}"
     if hashes[cell.dataset] is None:
         command = f"motifk8s dataset {argument} {cell.dataset} --store {url} && {command}"
-    return f"{command} (in a cluster: submit a study of one trial, without a cap)"
+    return f"{command}; in a cluster, submit a study of one trial without a cap"
 
 
 def count_forward(model: Model, length: int, classes: int) -> float:
