@@ -396,14 +396,12 @@ def test_real_files(tiny):
     store, study = FolderStore(tiny.parent / "store"), load(str(path))
     found, costs = ask(study, store)
     assert found.machine == Machine("cpu", 1)
-    bounds = ask(study, Memory())[1]
     for model in "ab":
         cost = costs[f"small/{model}/2"]
         stages = provenance(store.folder, f"small/{model}/1")["stages"]
         assert cost.basis == "measured" and cost.epochs == 5
         assert cost.total == pytest.approx(sum(stages.values()))
         assert 0 < cost.seconds < stages["training"] / 5, "compiling is not in every epoch"
-        assert bounds[f"small/{model}/2"].total > cost.total
 
 
 # Sizes of data sets --------------------------------------------------------------------------

@@ -39,7 +39,7 @@ TRIALS_READ, CELLS_READ = 3, 200
 # outputs; BATCH for starting a batch. One core of an AMD EPYC (Zen 4), TensorFlow 2.21, does 10e9
 # to 27e9 a second (26 architectures, cores free and busy, 2026-11-25), and needs 10 to 30 s a cell
 # outside of epochs. `python bench/estimate.py` measures both. The upper bound is far slower: it
-# holds for any machine at least a fifth as fast.
+# holds on any machine at least a fifth as fast that has no other work.
 OUTPUT, BATCH = 80, 1e7
 SLOWEST = 2e9  # multiply-adds a second
 LONGEST_START = 300.0  # seconds outside of epochs, apart from predictions
