@@ -3,7 +3,9 @@
     python bench/estimate.py STUDY CELL CELL...
 
 The first cell is what the estimate of the others rests on. Each runs in a process of its own, one
-after the other, with one thread; seconds are of the whole cell.
+after the other, with one thread; seconds are of the whole cell. It prints the upper bound that
+holds before any cell is finished, and the work of an epoch for each second: the constants in
+motifk8s/cells/estimate.py rest on these.
 """
 
 from __future__ import annotations
@@ -34,22 +36,28 @@ def main() -> None:
         for name in dict.fromkeys(study.cell(id).dataset for id in args.cells):
             stored.prepare(study, name, store)
 
+        def costs() -> dict[str, estimate.Cost]:
+            return {c.cell.id: c for c in estimate.estimate(study, store, plan(study, store)).costs}
+
         def run(id: str) -> float:
             command = ["motifk8s", "cell", args.study, id, "--threads", "1", "--store", folder]
             subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
             place = cell_folder(study, study.cell(id))
-            done = marker.read_done(store, place)
-            assert done is not None
-            return float(json.loads(marker.fetch(store, place, done, "metrics.json"))["seconds"])
+            done, finished = marker.read_done(store, place), estimate.read_cell(store, place, {})
+            assert done is not None and finished is not None
+            took = json.loads(marker.fetch(store, place, done, "metrics.json"))["seconds"]
+            rate = finished.work / finished.seconds
+            print(f"{id}: took {took:.1f} s, {finished.outside:.1f} s of them outside of epochs, "
+                  f"upper bound {bounds[id].total:.0f} s, work {rate:.3g} a second")  # fmt: skip
+            return float(took)
 
+        bounds = costs()
         first, *others = args.cells
-        print(f"{first}: took {run(first):.1f} s")
-        costs = estimate.estimate(study, store, plan(study, store)).costs
-        expected = {cost.cell.id: cost for cost in costs}
+        run(first)
+        expected = costs()
         for id in others:
-            said, took = expected[id].total, run(id)
-            print(f"{id}: estimated {said:.1f} s ({expected[id].basis}), took {took:.1f} s, "
-                  f"{said / took - 1:+.0%}")  # fmt: skip
+            total, took = expected[id].total, run(id)
+            print(f"{id}: estimated {total:.1f} s ({expected[id].basis}), {total / took - 1:+.0%}")
 
 
 if __name__ == "__main__":

@@ -9,22 +9,22 @@ from io import BytesIO
 import h5py
 import numpy as np
 import pytest
-from helpers.tiny import provenance, study_file
+from helpers.tiny import one_line, provenance, study_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motifk8s.cells import estimate, measured, rates
+from motifk8s.cells import estimate
+from motifk8s.cells.estimate import BATCH, LONGEST_START, OUTPUT, SLOWEST, Machine
 from motifk8s.cells.keys import cell_folder, stage_keys
-from motifk8s.cells.measured import Machine
 from motifk8s.cells.plan import plan
-from motifk8s.cells.rates import Sizes, Work
 from motifk8s.cli.terminal import print_estimate
 from motifk8s.data import stored
+from motifk8s.data.sizes import Sizes, count_sequences
 from motifk8s.errors import InputError
 from motifk8s.store.base import Info, MissingError, Store
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import Conv, Model
-from motifk8s.study.study import load
+from motifk8s.study.study import Cell, load
 
 CPU, GPU = {"device": "cpu", "threads": 1}, {"device": "NVIDIA H100", "threads": 16}
 
@@ -111,51 +111,40 @@ def ask(study, store):
 # The work of training ------------------------------------------------------------------------
 
 BY_HAND = Model(conv=[Conv(filters=2, width=3, pool=2), Conv(filters=4, width=5)], dense=[3])
+FORWARD = 10 * 2 * (3 * 4 + OUTPUT) + 5 * 4 * (5 * 2 + OUTPUT) + 20 * 3 + 3 * 2
 
 
-def test_work_by_hand():
-    n = 8 + 4 * rates.FORWARD  # sequences
-    amount = rates.work(BY_HAND, 10, 2, 4, train=8, valid=4)
-    expected = Work(
-        operations=n
-        * (2 * 10 * 3 * 4 * 2 * 2 / 3 + 2 * 5 * 5 * 2 * 4 + 2 * 20 * 3 + 2 * 3 * 2)
-        / 1e9,
-        activations=n * (10 * 2 + 5 * 4) / 1e9,
-        pooled=n * (5 * 2 * 2) / 1e9,
-        batches=0.002,
-        updates=2 * 150 / 1e9,
-        epochs=1,
-    )
-    assert amount == pytest.approx(expected)
-    assert BY_HAND.n_parameters(10, 2) == 150
+def work_of(study, model, sizes):
+    return estimate.count_work(study, study.cell(f"small/{model}/1"), sizes)
 
 
-def test_windows_that_overlap_count_each_input_more_than_once():
-    model = Model(conv=[Conv(filters=2, width=3, pool=4, stride=2)])
-    assert rates.work(model, 10, 2, 4, train=1e9).pooled == 5 * 4 * 2
+def test_work_by_hand(make):
+    assert estimate.count_forward(BY_HAND, 10, 2) == FORWARD
+    study = make({"models": {"a": BY_HAND.model_dump(mode="json")}, "training": {"batch_size": 4}})
+    forward = estimate.count_forward(BY_HAND, 40, 2)
+    assert work_of(study, "a", Sizes(8, 4, 99)) == 3 * (8 * forward + 2 * BATCH) + 4 * forward
+    assert work_of(study, "a", Sizes(9, 0, 99)) == 3 * (9 * forward + 3 * BATCH), "smaller last one"
 
 
-def test_smaller_last_batch_is_a_batch():
-    assert rates.work(BY_HAND, 10, 2, 4, train=9).batches == 0.003
-
-
-def test_seconds():
-    assert rates.seconds(Work(1, 2, 3, 4, 5, 6), Work(1, 0, 0, 0, 0, 10)) == 61
-
-
-def test_rates_are_those_of_a_core():
-    assert all(rate >= 0 for rate in (*rates.RATES, *rates.RATES_OUTSIDE))
-    assert 0.1 < rates.FORWARD < 0.5
+def test_seconds_are_near_the_work():
+    """Work follows what an epoch of the paper's architectures took; the bound is far above."""
     paper = load("koo2019-synthetic")
-    each = {
-        name: rates.expected(paper, "synthetic", name, Sizes(17_500, 2_500, 5_000))[0]
-        for name in paper.models
+    # docs/results has these seconds, validation included, on another machine.
+    took = {"cnn-25": 2.8, "cnn-2": 6.6, "cnn-1-1-100": 45.6}
+    work = {
+        name: estimate.count_work(
+            paper, paper.cell(f"synthetic/{name}/1"), Sizes(17_500, 2_500, 5_000)
+        )
+        for name in took
     }
-    # docs/results has 2.8, 6.6 and 45.6 s in all, on another machine.
-    for name, took in (("cnn-25", 2.8), ("cnn-2", 6.6), ("cnn-1-1-100", 45.6)):
-        assert took / 2 < each[name] < took * 2
+    for name in took:
+        for other in took:
+            ratio = (work[name] / work[other]) / (took[name] / took[other])
+            assert 1 / 1.5 < ratio < 1.5
+        assert 5 * took[name] < work[name] / SLOWEST < 20 * took[name]
 
 
+SMOKE = load("smoke")
 LAYER = st.builds(Conv, filters=st.integers(1, 40), width=st.integers(1, 9), pool=st.integers(1, 4))
 
 
@@ -167,9 +156,16 @@ LAYER = st.builds(Conv, filters=st.integers(1, 40), width=st.integers(1, 9), poo
 )
 def test_more_is_never_cheaper(layers, which, more, what):
     def cost(layers, dense=64, length=100, train=1000, valid=100, batch=50):
-        return rates.seconds(
-            rates.work(Model(conv=layers, dense=[dense]), length, 3, batch, train, valid)
+        model = Model(conv=layers, dense=[dense])
+        data = SMOKE.datasets["tiny"].model_copy(update={"length": length})
+        study = SMOKE.model_copy(
+            update={
+                "models": {"m": model},
+                "datasets": {"tiny": data},
+                "training": SMOKE.training.model_copy(update={"batch_size": batch}),
+            }
         )
+        return estimate.count_work(study, Cell("tiny", "m", 1), Sizes(train, valid, 0))
 
     before = cost(layers)
     if what in ("filters", "width"):
@@ -191,14 +187,50 @@ def test_nothing_measured(make, store):
     study = make()
     found, costs = ask(study, store)
     assert len(costs) == 6 and found.machine is None
-    each, outside = rates.expected(study, "small", "a", Sizes(100, 50, 50))
+    each = work_of(study, "a", Sizes(100, 50, 50)) / SLOWEST
+    forward = estimate.count_forward(study.models["a"], 40, 2)
+    outside = LONGEST_START + (50 + (6 + 8) * 50) * forward / SLOWEST  # each filter is silenced
     cost = costs["small/a/2"]
-    assert cost[1:] == (5, True, each, outside, "reference")
-    assert cost.total == 5 * each + outside
+    assert cost[1:] == (5, True, each, pytest.approx(outside), "bound")
+    fewer = ask(make({"analysis": {"sequences": 10}}), store)[1]["small/a/2"].outside
+    assert outside - fewer == pytest.approx((6 + 8) * 40 * forward / SLOWEST)
     assert found.hours == pytest.approx(sum(c.total for c in costs.values()) / 3600)
-    assert "6 cells by the rates of one CPU core" in found.basis
-    assert "finish one cell" in found.basis and "most epochs" in found.basis
     assert "\n" not in found.basis
+    assert "nothing is measured yet" in found.basis and "GPU hours" not in found.basis
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_command_that_measures_a_cell(make, store, there):
+    """Of the least work; with the data set if the store lacks it."""
+    study = make({"models": {"a": {"dense": [10_000]}}})
+    if there:
+        marker = b'{"format": 1, "data_hash": ""}'
+        store.write(f"{stored.place(study, 'small')}/done.json", marker)
+    cell = "motifk8s cell STUDY.yaml small/b/1 --store s3://bucket/memory"
+    data = "motifk8s dataset STUDY.yaml small --store s3://bucket/memory && "
+    found, _ = ask(study, store)
+    assert found.basis.startswith(
+        f"nothing is measured yet; measure one cell: {'' if there else data}{cell}; in a cluster,"
+    )
+
+
+def test_the_command_names_a_built_in_study(tmp_path):
+    found, _ = ask(load("koo2019"), FolderStore(tmp_path / "my store"))
+    assert f" cell koo2019 synthetic/cnn3-50/1 --store '{tmp_path}/my store'" in found.basis
+
+
+def test_the_command_measures_a_cell(tmp_path, monkeypatch, here):
+    """As printed, it leaves a cell from which the others are estimated."""
+    study = load(str(study_file(tmp_path / "STUDY.yaml", {"training": {"epochs": 1}})))
+    store = FolderStore(tmp_path / "store")
+    command = ask(study, store)[0].basis.partition("cell: ")[2].partition("; in a cluster")[0]
+    monkeypatch.chdir(tmp_path)
+    for part in command.split(" && "):
+        program, *args = part.split()
+        assert program == "motifk8s"
+        assert here(*args)[0] == 0
+    found, costs = ask(study, store)
+    assert found.machine is not None and {cost.basis for cost in costs.values()} == {"scaled"}
 
 
 def test_without_early_stopping_epochs_are_no_bound(make, store):
@@ -232,10 +264,10 @@ def test_another_architecture_is_scaled(make, store):
     study = make()
     finish(store, study, "small/a/1", [9.0, 2.0, 2.0], others=5.0)
     found, costs = ask(study, store)
-    a, b = (rates.expected(study, "small", name, Sizes(100, 50, 50)) for name in "ab")
+    a, b = (work_of(study, name, Sizes(100, 50, 50)) for name in "ab")
     cost = costs["small/b/1"]
-    assert cost.seconds == pytest.approx(2 * b[0] / a[0])
-    assert cost.outside == pytest.approx(12 * b[1] / a[1])
+    assert cost.seconds == pytest.approx(2 * b / a)
+    assert cost.outside == 12
     assert cost[1:3] == (3, False) and cost.basis == "scaled"
     assert found.machine == Machine("cpu", 1)
     assert "2 cells by finished cells" in found.basis and "3 cells scaled" in found.basis
@@ -258,7 +290,7 @@ def test_a_gpu_counts_before_a_cpu(make, store):
     found, costs = ask(study, store)
     assert found.machine == Machine("NVIDIA H100", None)
     assert costs["small/b/2"].seconds == 0.5
-    a, b = (rates.expected(study, "small", name, Sizes(100, 50, 50))[0] for name in "ab")
+    a, b = (work_of(study, name, Sizes(100, 50, 50)) for name in "ab")
     assert costs["small/a/3"].basis == "scaled"
     assert costs["small/a/3"].seconds == pytest.approx(0.5 * a / b)
     assert costs["small/a/3"].epochs == 2, "epochs are the same on any device"
@@ -317,7 +349,7 @@ def test_what_cannot_be_understood_is_left_out(make, store, wrong):
     study = make()
     finish(store, study, "small/a/1", [1.0, 1.0], wrong=wrong)
     found, costs = ask(study, store)
-    assert {cost.basis for cost in costs.values()} == {"reference"}
+    assert {cost.basis for cost in costs.values()} == {"bound"}
 
 
 def test_what_is_damaged_is_left_out(make, store):
@@ -325,16 +357,25 @@ def test_what_is_damaged_is_left_out(make, store):
     finish(store, study, "small/a/1", [1.0, 1.0])
     store.write(f"{cell_folder(study, study.cell('small/a/1'))}/runs/r/history.csv", b"epoch")
     found, costs = ask(study, store)
-    assert {cost.basis for cost in costs.values()} == {"reference"}
+    assert {cost.basis for cost in costs.values()} == {"bound"}
 
 
-def test_factor():
-    assert estimate.factor(5, [(1, 3)]) == pytest.approx(3)
-    assert estimate.factor(5, [(1, 3), (1, 2), (1, 30)]) == pytest.approx(3)
-    pairs = [(1, 2), (100, 50)]  # twice as long, and half as long
-    assert estimate.factor(0.1, pairs) == pytest.approx(2)
-    assert estimate.factor(10, pairs) == pytest.approx(1)
-    assert estimate.factor(1000, pairs) == pytest.approx(0.5)
+def test_scale():
+    """Seconds for each unit of work lie between those of the nearest amounts of work."""
+
+    def seconds(work, *cells):
+        near = [
+            estimate.Finished("s", None, None, 1, took, outside, amount)
+            for amount, took, outside in cells
+        ]
+        return estimate.scale(work, near)
+
+    assert seconds(5, (1, 3, 7)) == pytest.approx((15, 7))
+    assert seconds(5, (1, 3, 7), (1, 2, 8), (1, 30, 9)) == pytest.approx((15, 8))
+    pair = (1, 2, 10), (100, 50, 20)  # twice as long as its work, and half as long
+    assert seconds(0.1, *pair) == pytest.approx((0.2, 10))
+    assert seconds(10, *pair) == pytest.approx((10, 15))
+    assert seconds(1000, *pair) == pytest.approx((500, 20))
 
 
 def test_reading_is_bounded(make, store):
@@ -346,7 +387,7 @@ def test_reading_is_bounded(make, store):
     store.reads = 0
     found = estimate.estimate(study, store, states)
     assert len(found.costs) == 500
-    assert store.reads <= 3 * 2 * measured.TRIALS_READ + 2
+    assert store.reads <= 3 * 2 * estimate.TRIALS_READ + 2
 
 
 def test_real_files(tiny):
@@ -377,9 +418,9 @@ def h5(split=SPLIT):
 
 
 def test_sizes_as_described(make, store):
-    assert measured.sizes_of(make(), "small", store) == Sizes(100, 50, 50)
+    assert count_sequences(make(), "small", store) == Sizes(100, 50, 50)
     odd = make({"datasets": {"small": {"n_sequences": 11}}})
-    assert measured.sizes_of(odd, "small", store) == Sizes(6, 2, 3)
+    assert count_sequences(odd, "small", store) == Sizes(6, 2, 3)
 
 
 @pytest.mark.parametrize("there", ["nowhere", "file", "store", "folder", "marker"])
@@ -397,22 +438,24 @@ def test_sizes_of_a_file(make, store, tmp_path, there):
         told = {"format": 1, "sequences": {"train": 5, "valid": 3, "test": 2}}
         store.write(f"{place}/done.json", json.dumps(told).encode())
     wanted = None if there == "nowhere" else Sizes(5, 3, 2)
-    assert measured.sizes_of(study, "own", store) == wanted
+    assert count_sequences(study, "own", store) == wanted
 
 
 def test_sizes_as_published(make, store):
     paper = load("koo2019")
-    assert measured.sizes_of(paper, "invivo", store) == Sizes(270_382, 8_000, 23_768)
+    assert count_sequences(paper, "invivo", store) == Sizes(270_382, 8_000, 23_768)
     spec = {"kind": "deepsea", "classes": {"X": {"column": 0, "motifs": ["MA0083.3"]}}}
     study = make({"datasets": {"small": None, "other": spec}})
-    assert measured.sizes_of(study, "other", store) is None
+    assert count_sequences(study, "other", store) is None
 
 
 # The cap, and what is printed ----------------------------------------------------------------
 
 
 def test_cap(make, store):
-    found, _ = ask(make(), store)
+    study = make()
+    finish(store, make({"training": {"patience": 2}}), "small/a/1", [2.0, 2.0])
+    found, _ = ask(study, store)
     estimate.check_cap(found, None)
     estimate.check_cap(found, found.hours)
     with pytest.raises(InputError, match=r"at most .* GPU hours, and the cap is 0.01") as told:
@@ -420,7 +463,41 @@ def test_cap(make, store):
     assert told.value.exit_code == 2
     text = str(told.value)
     assert "\n" not in text and text.startswith("study tiny: its 600 unfinished cells")
-    assert "raise --max-gpu-hours, choose fewer trials or models, or finish one cell" in text
+    assert "raise --max-gpu-hours, choose fewer trials or models" in text
+    assert "upper bound" not in text
+
+
+def test_cap_where_nothing_is_measured(make, store, capsys):
+    """Held against an upper bound, which is named as one."""
+    found, _ = ask(make(), store)
+    hours = f"{found.hours:.2f} GPU hours"
+    estimate.check_cap(found, None)
+    estimate.check_cap(found, found.hours)
+    with pytest.raises(InputError) as told:
+        estimate.check_cap(found, 0.01)
+    text = str(told.value)
+    assert "\n" not in text
+    assert f"would take up to (an upper bound) {hours}, and the cap is 0.01: raise" in text
+    assert "measure one cell: motifk8s dataset STUDY.yaml small" in text
+    print_estimate(found, price=2.5, cap=0.01)
+    assert capsys.readouterr().out.splitlines() == [
+        f"upper bound: {hours}, one GPU a cell; the cap is 0.01",
+        found.basis,
+    ]
+
+
+def test_plan_holds_a_study_against_the_cap(tmp_path, here):
+    plan = ["plan", "smoke", "--json", "--store", tmp_path / "store", "--max-gpu-hours"]
+    code, out, err = here(*plan, 0.01)
+    assert code == 2 and "upper bound" in one_line(err) and "the cap is 0.01: " in err
+    code, out, err = here(*plan, 1)
+    assert code == 0 and err == "" and len(json.loads(out)) == 3
+
+
+def test_no_figure_without_a_measurement(make, store, capsys):
+    found, _ = ask(make(), store)
+    print_estimate(found, price=2.5)
+    assert capsys.readouterr().out == f"{found.basis}\n"
 
 
 def test_cap_of_unknown_cost(make, store):
@@ -445,5 +522,5 @@ def test_printed(make, store, capsys):
     ]
     assert "left: 4.22 GPU hours, one GPU a cell; 10.56 at 2.5 an hour; the cap is 5\n" in said
     assert "2 cells by finished cells of their kind; on NVIDIA H100\n" in said
-    print_estimate(ask(make({"name": "new", "seed": 9}), Memory())[0])
+    print_estimate(ask(make({"training": {"patience": 2}}), store)[0])
     assert "≤ 15" in capsys.readouterr().out

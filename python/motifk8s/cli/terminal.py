@@ -19,14 +19,9 @@ from motifk8s.store.base import Store
 from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
-    from motifk8s.cells.plan import State
-from motifk8s.cells.estimate import Cost, Estimate
-
-if TYPE_CHECKING:
+    from motifk8s.cells.estimate import Cost, Estimate
     from motifk8s.cells.plan import State
     from motifk8s.report.aggregate import Aggregate
-    from motifk8s.store.base import Store
-    from motifk8s.study.study import Study
 
 SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
@@ -249,23 +244,37 @@ def _paper(row: Any) -> str:
     return sign + plus_minus(mean, sd, digits)
 
 
-def print_estimate(found: Estimate, price: float | None = None, cap: float | None = None) -> None:
+def print_estimate(
+    expected: Estimate, price: float | None = None, cap: float | None = None
+) -> None:
     """Print what is left by data set and model, the sum, and what it rests on.
+
+    Where nothing is measured there is no estimate: then only a cap has a figure, an upper bound.
 
     Parameters
     ----------
-    found : Estimate
+    expected : Estimate
     price : float, optional
         Of a GPU hour, in any currency.
     cap : float, optional
         In GPU hours.
     """
-    from rich import box
-    from rich.table import Table
-
-    from motifk8s.cli.terminal import new_console
-
     console = new_console()
+    bound = expected.machine is None and expected.costs
+    if expected.costs and not bound:
+        console.print(_costs(expected.costs), "")
+    total = f"{'upper bound' if bound else 'left'}: {expected.hours:.2f} GPU hours, one GPU a cell"
+    if price is not None and not bound:
+        total += f"; {expected.hours * price:,.2f} at {price:g} an hour"
+    if cap is not None:
+        total += f"; the cap is {cap:g}"
+    if cap is not None or not bound:
+        console.print(total, soft_wrap=True)
+    console.print(expected.basis, soft_wrap=True)
+
+
+def _costs(costs: list[Cost]) -> Table:
+    """Return the table of what is left, with a row for each data set and model."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for header in ("data set", "model"):
         table.add_column(header)
@@ -273,29 +282,21 @@ def print_estimate(found: Estimate, price: float | None = None, cap: float | Non
         table.add_column(header, justify="right")
     table.add_column("basis")
     groups: dict[tuple[str, str], list[Cost]] = {}
-    for cost in found.costs:
+    for cost in costs:
         groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
     above = ""
-    for (dataset, model), costs in groups.items():
+    for (dataset, model), group in groups.items():
         if above and dataset != above:
             table.add_section()
+        at_most = "≤ " if any(cost.at_most for cost in group) else ""
         table.add_row(
             dataset if dataset != above else "",
             model,
-            str(len(costs)),
-            f"{'≤ ' if any(cost.at_most for cost in costs) else ''}"
-            f"{sum(cost.epochs for cost in costs):.0f}",
-            f"{costs[0].seconds:.3g}",
-            f"{sum(cost.total for cost in costs) / 3600:.2f}",
-            costs[0].basis,
+            str(len(group)),
+            f"{at_most}{sum(cost.epochs for cost in group):.0f}",
+            f"{group[0].seconds:.3g}",
+            f"{sum(cost.total for cost in group) / 3600:.2f}",
+            group[0].basis,
         )
         above = dataset
-    if found.costs:
-        console.print(table, "")
-    total = f"left: {found.hours:.2f} GPU hours, one GPU a cell"
-    if price is not None:
-        total += f"; {found.hours * price:,.2f} at {price:g} an hour"
-    if cap is not None:
-        total += f"; the cap is {cap:g}"
-    console.print(total, soft_wrap=True)
-    console.print(found.basis, soft_wrap=True)
+    return table

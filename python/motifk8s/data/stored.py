@@ -71,7 +71,7 @@ def absent(study: Study, name: str) -> str:
         return f"data set {name} is not in the store; make it: {_command(study, name)}"
     return (
         f"data set {name} is not in the store and cannot be made; import it: motifk8s import "
-        f"deepsea --study {_argument(study)}, or {_command(study, name)} --from FILE.h5"
+        f"deepsea --study {study_argument(study)}, or {_command(study, name)} --from FILE.h5"
     )
 
 
@@ -81,10 +81,11 @@ def _again(study: Study, name: str) -> str:
 
 
 def _command(study: Study, name: str) -> str:
-    return f"motifk8s dataset {_argument(study)} {name}"
+    return f"motifk8s dataset {study_argument(study)} {name}"
 
 
-def _argument(study: Study) -> str:
+def study_argument(study: Study) -> str:
+    """Name a study in a command: a built-in one by its name."""
     known = study.name in builtin_names()  # of another study, only the user knows the file
     return study.name if known else "STUDY.yaml"
 
