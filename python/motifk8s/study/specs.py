@@ -84,7 +84,6 @@ class Synthetic(DataSet):
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return self.classes
 
 
@@ -101,7 +100,6 @@ class File(DataSet):
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return self.classes
 
 
@@ -126,7 +124,6 @@ class DeepSea(DataSet):
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return {name: spec.motifs for name, spec in self.classes.items()}
 
 

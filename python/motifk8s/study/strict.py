@@ -92,13 +92,18 @@ def mistakes_error(mistakes: Iterable[Mistake]) -> ValidationError:
         "study",
         [
             {
-                "type": PydanticCustomError("mistake", "{reason}", {"reason": reason}),
-                "loc": place,
+                "type": PydanticCustomError("mistake", "{reason}", {"reason": _utf8(reason)}),
+                "loc": tuple(_utf8(part) if isinstance(part, str) else part for part in place),
                 "input": None,
             }
             for place, reason in mistakes
         ],
     )
+
+
+def _utf8(text: str) -> str:
+    """Escape what UTF-8 does not have: YAML can hold half of a surrogate pair, pydantic cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def mistakes_of(error: ValidationError) -> list[Mistake]:
@@ -144,8 +149,9 @@ def _reason(details: ErrorDetails) -> str:
         return "missing"
     if kind == "union_tag_not_found":
         return f"missing; known: {', '.join(KINDS)}"
-    expected = EXPECTED.get(kind) or details["msg"].removeprefix("Input ")
-    if kind in ("too_short", "too_long"):
+    expected = EXPECTED.get(kind) or details["msg"]
+    expected = re.sub("^(Input|String|List|Dictionary) (?=should)", "", expected)
+    if kind in ("too_short", "too_long"):  # pydantic says how many there are
         return expected.replace(" after validation", "")
     hint = ""
     if kind == "literal_error":
