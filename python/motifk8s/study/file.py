@@ -28,12 +28,12 @@ NO_MERGES: Mapping[str, Merge] = {}
 
 
 def builtin_names() -> list[str]:
-    """Names of the studies that come with the package, sorted."""
+    """Return the names of the studies that come with the package, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
-    """Return the path of a built-in study, by name, or a path made absolute to a folder.
+    """Return the path of a study's file.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a study file; an `InputError` says why there is none."""
+    """Read a study file; an `InputError` says why it cannot be read."""
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST:,} bytes, so no study file")
@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def decode(data: bytes, source: str) -> str:
-    """The text of a study file's content; `source` names it in error messages."""
+    """Decode the content of a study file; `source` names it in error messages."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,9 +82,9 @@ def decode(data: bytes, source: str) -> str:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; `source` names the text in error messages.
+    """Parse a YAML text that holds a mapping; `source` names the text in error messages.
 
-    YAML 1.2, so that 3e-4 is a number and `no` a word; a key given twice is refused.
+    YAML 1.2, so that 3e-4 is a number and `no` a word; a duplicate key is an error.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -115,7 +115,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 def read(
     text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """The whole mapping of a study's text, with what it extends.
+    """Parse a study's text and merge it into the study that it extends.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def read(
         if path.resolve() in seen:
             raise InputError(f"{path} extends itself, directly or through others")
         base = read(read_text(path), str(path), path.parent, (*seen, path.resolve()))
-        result = merge_study(base, data)
+        result = merge(base, data, MERGES)
     except InputError as error:
         raise InputError(f"{source}: extends: {error}") from None
     except RecursionError:
@@ -197,19 +197,12 @@ def merge_data_set(base: Any, patch: Any) -> Any:
     return merge({} if fresh else base, patch, {"training": merge_settings})
 
 
-def merge_study(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """Merge studies, as the top of this module says."""
-    result: dict[str, Any] = merge(
-        base,
-        patch,
-        {
-            "training": merge_settings,
-            "motifs": merge_settings,
-            "analysis": merge_settings,
-            "datasets": partial(merge, merges={"*": merge_data_set}),
-        },
-    )
-    return result
+MERGES: Mapping[str, Merge] = {  # of the keys of a study
+    "training": merge_settings,
+    "motifs": merge_settings,
+    "analysis": merge_settings,
+    "datasets": partial(merge, merges={"*": merge_data_set}),
+}
 
 
 def _without_deleted(
@@ -247,7 +240,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
-    """Make the paths in a study file, which are relative to its folder, absolute."""
+    """Make the paths in a study, which are relative to its file's folder, absolute."""
 
     def absolute(path: str) -> str:
         if isinstance(folder, str):

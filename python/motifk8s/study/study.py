@@ -112,18 +112,13 @@ class Study(Strict):
             raise ValueError("the store keeps data sets there; choose another name")
         return value
 
-    @model_validator(mode="before")
+    @field_validator("models")
     @classmethod
-    def _label_models(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("models"), dict):
-            models = {
-                name: {**spec, "label": name}
-                if isinstance(name, str) and isinstance(spec, dict) and spec.get("label", "") == ""
-                else spec
-                for name, spec in data["models"].items()
-            }
-            return {**data, "models": models}
-        return data
+    def _label(cls, models: dict[str, Model]) -> dict[str, Model]:
+        return {
+            name: model if model.label else model.model_copy(update={"label": name})
+            for name, model in models.items()
+        }
 
     @model_validator(mode="wrap")
     @classmethod
