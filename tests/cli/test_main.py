@@ -150,6 +150,14 @@ def test_a_bad_study(tmp_path, here, change, words):
     assert not (tmp_path / "store").exists()
 
 
+def test_all_mistakes_of_a_study(tmp_path, here):
+    change = {"trails": 5, "seed": "x", "models": {"a": {"conv": [{"filters": 2}]}}}
+    code, _, err = here("plan", study_file(tmp_path / "tiny.yaml", change))
+    assert code == 2 and "trails" in one_line(err)
+    others = [line.split(": ")[0] for line in err.splitlines()[1:]]
+    assert others == ["  seed", "  models.a.conv[0].width"]
+
+
 def test_a_study_that_is_not_there(here, tmp_path):
     code, _, err = here("plan", "koo2018")
     assert code == 2 and "koo2019" in one_line(err)

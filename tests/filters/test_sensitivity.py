@@ -90,10 +90,10 @@ def test_values_as_text(value: Any, text: str) -> None:
 
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
     for wrong, reason in (
-        ({"thresholds": [1]}, r"analysis\.thresholds\[0\]: must be below 1"),
-        ({"trim_bits": [0.5, 2]}, r"analysis\.trim_bits\[1\]: must be below 2"),
-        ({"evalues": [0]}, r"analysis\.evalues\[0\]: must be above 0"),
-        ({"databases": ["mine.meme"]}, r'analysis\.databases\[0\]: "mine.meme" does not match'),
+        ({"thresholds": [1]}, r"analysis\.thresholds\[0\]: should be less than 1"),
+        ({"trim_bits": [0.5, 2]}, r"analysis\.trim_bits\[1\]: should be less than 2"),
+        ({"evalues": [0]}, r"analysis\.evalues\[0\]: should be greater than 0"),
+        ({"databases": ["mine.meme"]}, r'analysis\.databases\[0\]: should match .*"mine.meme"'),
         ("nune", r'analysis: no preset "nune"; did you mean "none"\?'),
     ):
         path = tmp_path / "s.yaml"

@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(text: str, code: int) -> int:
-    line = f"motifk8s: {' '.join(text.splitlines())}"
+    parts = (" ".join(part.splitlines()) for part in text.split("\n  "))
+    line = "motifk8s: " + "\n  ".join(parts)  # an indented line for each further mistake
     print(line, file=sys.stderr)
     if "MOTIFK8S_POD" in os.environ:  # Kubernetes and Argo show it as the reason
         with suppress(OSError):

@@ -11,6 +11,8 @@ What the mapping means is the business of `study.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,17 @@ FOLDER = Path(__file__).parent / "builtin"
 SUFFIXES = (".yaml", ".yml", ".json")
 LARGEST = 2**20  # bytes; the largest built-in study is a hundredth of it
 
+Merge = Callable[[Any, Any], Any]  # base and patch to what they make
+NO_MERGES: Mapping[str, Merge] = {}
+
 
 def builtin_names() -> list[str]:
-    """Names of the studies that come with the package, sorted."""
+    """Return the names of the studies that come with the package, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
-    """The file of a built-in study or of a path.
+    """Return the path of a study's file.
 
     Parameters
     ----------
@@ -54,7 +59,7 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a study file; an `InputError` says why there is none."""
+    """Read a study file; an `InputError` says why it cannot be read."""
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST:,} bytes, so no study file")
@@ -68,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def decode(data: bytes, source: str) -> str:
-    """The text of a study file's content; `source` names it in error messages."""
+    """Decode the content of a study file; `source` names it in error messages."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,9 +82,9 @@ def decode(data: bytes, source: str) -> str:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; `source` names the text in error messages.
+    """Parse a YAML text that holds a mapping; `source` names the text in error messages.
 
-    YAML 1.2, so that 3e-4 is a number and `no` a word; a key given twice is refused.
+    YAML 1.2, so that 3e-4 is a number and `no` a word; a duplicate key is an error.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -110,7 +115,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 def read(
     text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """The whole mapping of a study's text, with what it extends.
+    """Parse a study's text and merge it into the study that it extends.
 
     Parameters
     ----------
@@ -144,69 +149,90 @@ def read(
         if path.resolve() in seen:
             raise InputError(f"{path} extends itself, directly or through others")
         base = read(read_text(path), str(path), path.parent, (*seen, path.resolve()))
-        result = merged(base, data)
+        result = merge(base, data, MERGES)
     except InputError as error:
         raise InputError(f"{source}: extends: {error}") from None
     except RecursionError:
         raise InputError(f"{source}: an alias stands for what it is part of") from None
-    if "expected" not in data and isinstance(result.get("expected"), list):
-        result["expected"] = [row for row in result["expected"] if _stays(row, base, result)]
+    return _without_deleted(result, base, data)
+
+
+def merge(
+    base: Any, patch: Any, merges: Mapping[str, Merge] = NO_MERGES, null_deletes: bool = True
+) -> Any:
+    """Return `base` with a merge patch applied.
+
+    Parameters
+    ----------
+    base, patch : mapping or other
+        A patch that is no mapping replaces the base, as does one of a base that is none.
+    merges : mapping of str to function
+        By key, or "*" for any other, what merges the values; default: this function.
+    null_deletes : bool
+        Whether null deletes a key of the base; else it is a value.
+    """
+    if not isinstance(patch, dict):
+        return patch
+    default = merges.get("*", partial(merge, null_deletes=null_deletes))
+    result = dict(base) if isinstance(base, dict) else {}
+    for key, value in patch.items():
+        if value is None and null_deletes:
+            result.pop(key, None)
+        else:
+            result[key] = merges.get(str(key), default)(result.get(key), value)
+    return result
+
+
+def merge_settings(base: Any, patch: Any) -> Any:
+    """Merge settings: null is a value, and naming a preset starts afresh."""
+    base, patch = ({"preset": s} if isinstance(s, str) else s for s in (base, patch))
+    fresh = isinstance(patch, dict) and "preset" in patch
+    return merge({} if fresh else base, patch, null_deletes=False)
+
+
+def merge_data_set(base: Any, patch: Any) -> Any:
+    """Merge a data set: another kind starts afresh."""
+    kind = _mapping(base).get("kind")
+    fresh = _mapping(patch).get("kind", kind) != kind
+    return merge({} if fresh else base, patch, {"training": merge_settings})
+
+
+MERGES: Mapping[str, Merge] = {  # of the keys of a study
+    "training": merge_settings,
+    "motifs": merge_settings,
+    "analysis": merge_settings,
+    "datasets": partial(merge, merges={"*": merge_data_set}),
+}
+
+
+def _without_deleted(
+    result: dict[str, Any], base: dict[str, Any], patch: dict[str, Any]
+) -> dict[str, Any]:
+    """Drop the base's rows of `expected` and figures that speak of what the patch deleted."""
+    deleted = {
+        key: _mapping(base.get(key)).keys() - _mapping(result.get(key)).keys()
+        for key in ("datasets", "models")
+    }
+
+    def stays(row: Any) -> bool:
+        if not isinstance(row, dict):
+            return True
+        models = row.get("models", row.get("panels"))
+        names = [str(name).partition("/")[0] for name in models] if isinstance(models, list) else []
+        if isinstance(dataset := row.get("dataset"), str) and dataset in deleted["datasets"]:
+            return False
+        return deleted["models"].isdisjoint(names)
+
+    if "expected" not in patch and isinstance(result.get("expected"), list):
+        result["expected"] = [row for row in result["expected"] if stays(row)]
     if isinstance(result.get("figures"), dict):
-        own = _mapping(data.get("figures"))
+        own = _mapping(patch.get("figures"))
         result["figures"] = {
             name: figure
             for name, figure in result["figures"].items()
-            if name in own or _stays(figure, base, result)
+            if name in own or stays(figure)
         }
     return result
-
-
-def merged(base: dict[str, Any], patch: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """`base` with a merge patch applied (see the top of this module), both found at `keys`."""
-    keep_null = _is_settings(keys[:1]) or _is_settings(keys[:3])
-    result = dict(base)
-    for key, value in patch.items():
-        here = (*keys, str(key))
-        old: Any = base.get(key)
-        if _is_settings(here):
-            old, value = ({"preset": v} if isinstance(v, str) else v for v in (old, value))
-        if value is None and not keep_null:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            fresh = not isinstance(old, dict) or _is_fresh(old, value, here)
-            result[key] = merged({} if fresh else old, value, *here)
-        else:
-            result[key] = value
-    return result
-
-
-def _is_settings(keys: tuple[str, ...]) -> bool:
-    if len(keys) == 3:
-        return keys[0] == "datasets" and keys[2] == "training"
-    return keys in (("training",), ("motifs",), ("analysis",))
-
-
-def _is_fresh(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -> bool:
-    if len(keys) == 2 and keys[0] == "datasets":
-        return "kind" in new and new["kind"] != old.get("kind")
-    return _is_settings(keys) and "preset" in new
-
-
-def _stays(row: Any, base: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether a row of `expected`, or a figure, speaks only of what the patch did not delete."""
-
-    def deleted(kind: str, name: Any) -> bool:
-        before, after = (_mapping(s.get(kind)) for s in (base, result))
-        return isinstance(name, str) and name in before and name not in after
-
-    if not isinstance(row, dict):
-        return True
-    models = row.get("models", row.get("panels"))
-    names = models if isinstance(models, list) else []
-    return not (
-        deleted("datasets", row.get("dataset"))
-        or any(deleted("models", str(name).partition("/")[0]) for name in names)
-    )
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -214,7 +240,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
-    """Make the paths in a study file, which are relative to its folder, absolute."""
+    """Make the paths in a study, which are relative to its file's folder, absolute."""
 
     def absolute(path: str) -> str:
         if isinstance(folder, str):

@@ -10,15 +10,16 @@ import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from motifk8s.study.strict import Strict, no_such, problems_error
+from motifk8s.study.strict import NAME, Strict, mistakes_error, no_such
 
 # Names become folders, labels and parts of pod names.
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+Name = Annotated[str, Field(pattern=NAME, max_length=40)]
 Text = Annotated[str, Field(min_length=1)]
 Ids = list[Text]
-Count = Annotated[int, Field(ge=1, le=10**9)]
+MOST = 10**9
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # a probability, or a share of a maximum
 Positive = Annotated[float, Field(gt=0)]
 
@@ -28,6 +29,12 @@ class DataSet(Strict):
 
     training: dict[str, Any] = {}
     """What differs from the study's training for this data set."""
+
+    @field_validator("training")
+    @classmethod
+    def _check_training(cls, value: dict[str, Any]) -> dict[str, Any]:
+        TrainingSettings.model_validate(value)
+        return value
 
     @property
     @abstractmethod
@@ -61,17 +68,22 @@ class Synthetic(DataSet):
     ]
     """By class, ids of the motifs that count as a match; the first one is embedded."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if abs(sum(self.split) - 1) > 1e-6:
-            raise problems_error([("split", f"must sum to 1, not to {sum(self.split):g}")])
-        if not any(self.motifs_per_sequence):
-            raise problems_error([("motifs_per_sequence", "all weights are 0")])
-        return self
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, value: list[float]) -> list[float]:
+        if abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"should sum to 1, not to {sum(value):g}")
+        return value
+
+    @field_validator("motifs_per_sequence")
+    @classmethod
+    def _check_weights(cls, value: list[float]) -> list[float]:
+        if not any(value):
+            raise ValueError("all weights are 0")
+        return value
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return self.classes
 
 
@@ -88,7 +100,6 @@ class File(DataSet):
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return self.classes
 
 
@@ -113,7 +124,6 @@ class DeepSea(DataSet):
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
         return {name: spec.motifs for name, spec in self.classes.items()}
 
 
@@ -137,7 +147,7 @@ class Conv(Strict):
     def _check(self) -> Self:
         if self.step > self.pool:
             reason = f"{self.stride} skips positions: it is larger than the pool ({self.pool})"
-            raise problems_error([("stride", reason)])
+            raise mistakes_error([(("stride",), reason)])
         return self
 
     @property
@@ -205,6 +215,7 @@ class Preset(Strict):
     """Settings that the name of a preset, or `preset: NAME` and what differs, can stand for."""
 
     presets: ClassVar[dict[str, dict[str, Any]]]  # what differs from the defaults
+    more_keys = ("preset",)
 
     @model_validator(mode="before")
     @classmethod
@@ -215,8 +226,9 @@ class Preset(Strict):
             return data
         name = data["preset"]
         if not isinstance(name, str) or name not in cls.presets:
-            raise problems_error([("", no_such("preset", name, cls.presets))])
-        return {**cls.presets[name], **{k: v for k, v in data.items() if k != "preset"}}
+            raise ValueError(no_such("preset", name, cls.presets))
+        own = {key: value for key, value in data.items() if key != "preset"}
+        return {**cls.presets[name], **own}
 
 
 class TrainingSettings(Preset):
@@ -390,7 +402,7 @@ class Expected(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind == "exact" and not self.sd:
-            raise problems_error([("sd", "exact needs one above 0; without it is a value")])
+            raise mistakes_error([(("sd",), "exact needs one above 0; without it is a value")])
         if self.kind in ("exact", "value") and len(self.models) > 1:
-            raise problems_error([("models", f"{self.kind} is for one model, not several")])
+            raise mistakes_error([(("models",), f"{self.kind} is for one model, not several")])
         return self

@@ -1,45 +1,61 @@
-"""Strict models, and one short line for whatever does not fit them."""
+"""Strict pydantic models, and the mistakes in what does not fit them, in plain words."""
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-Problems = list[tuple[str, str]]  # (path of the key, reason)
+Place = tuple[str | int, ...]  # the keys that lead to a value: ("models", "cnn-4", "conv", 0)
+Mistake = tuple[Place, str]  # and what is wrong with it
 
-NEEDED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
+NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+KINDS = ("synthetic", "file", "deepsea")  # of data sets
+# Where pydantic's own words are those of a programmer.
+EXPECTED = {
+    "bool_type": "should be true or false",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping",
+    "model_attributes_type": "should be a mapping",
+    "string_type": "should be text (in quotes)",
+    "union_tag_invalid": f"should be one of {', '.join(KINDS)}",
 }
-LIMITS = {  # pydantic's name of a limit: its key, and how to say it
-    "greater_than_equal": ("ge", "at least"),
-    "greater_than": ("gt", "above"),
-    "less_than_equal": ("le", "at most"),
-    "less_than": ("lt", "below"),
-}
+LONGEST = 40  # characters of a value that a message quotes
+MOST_LINES = 50
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """The known word that is nearest, as a question; nothing where none is near."""
+    """Return the known word that is nearest, as a question, or an empty string if none is near."""
     near = difflib.get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def nearest_or_all(word: object, known: Iterable[str]) -> str:
+    """Return the nearest known word as a question, or a list of all if none is near."""
+    known = list(known)
+    return did_you_mean(word, known) or f"; known: {', '.join(known)}"
+
+
+def no_such(what: str, name: object, known: Iterable[str]) -> str:
+    """Return `no WHAT "NAME"`, with the nearest known name or all of them."""
+    return f'no {what} "{name}"{nearest_or_all(name, known)}'
 
 
 class Strict(BaseModel):
     """A frozen model that takes no unknown key, no wrong type, no inf or nan.
 
-    A whole number will do for a float; a boolean or a text will not.
+    An integer is accepted for a float; a boolean or a text is not.
     """
 
     # Built at the first use, so that importing it stays quick.
@@ -51,110 +67,105 @@ class Strict(BaseModel):
         defer_build=True,
         use_attribute_docstrings=True,
     )
+    more_keys: ClassVar[tuple[str, ...]] = ()  # that are accepted and are no fields
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = list(cls.model_fields)
-            wrong = [key for key in data if key not in known]
-            if wrong:
-                raise problems_error(
-                    [
-                        (str(k), "unknown key" + (did_you_mean(k, known) or _known(known)))
-                        for k in wrong
-                    ]
-                )
-        return data
+    def _refuse_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        known = [*cls.model_fields, *cls.more_keys]
+        unknown = [key for key in data if key not in known] if isinstance(data, dict) else []
+        if not unknown:
+            return handler(data)
+        mistakes: list[Mistake] = [
+            ((str(key),), f"unknown key{nearest_or_all(key, known)}") for key in unknown
+        ]
+        try:
+            handler({key: value for key, value in data.items() if key in known})
+        except ValidationError as error:
+            mistakes += mistakes_of(error)
+        raise mistakes_error(mistakes)
 
 
-def _known(names: Iterable[str]) -> str:
-    return f"; known: {', '.join(names)}"
+def mistakes_error(mistakes: Iterable[Mistake]) -> ValidationError:
+    """Return an error for a validator to raise, with places relative to the validated value."""
+    return ValidationError.from_exception_data(
+        "study",
+        [
+            {
+                "type": PydanticCustomError("mistake", "{reason}", {"reason": _utf8(reason)}),
+                "loc": tuple(_utf8(part) if isinstance(part, str) else part for part in place),
+                "input": None,
+            }
+            for place, reason in mistakes
+        ],
+    )
 
 
-def no_such(what: str, name: object, known: Iterable[str]) -> str:
-    """`no WHAT "NAME"`, with the nearest known name or all of them."""
-    known = list(known)
-    return f'no {what} "{name}"' + (did_you_mean(name, known) or _known(known))
+def _utf8(text: str) -> str:
+    """Escape what UTF-8 does not have: YAML can hold half of a surrogate pair, pydantic cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
-def problems_error(problems: Problems) -> PydanticCustomError:
-    """An error for a validator to raise; the paths are relative to the model it validates."""
-    return PydanticCustomError("problems", "{problems}", {"problems": problems})
+def mistakes_of(error: ValidationError) -> list[Mistake]:
+    """Return every mistake that an error of pydantic holds."""
+    return [(_place(details), _reason(details)) for details in error.errors(include_url=False)]
 
 
-def problems_of(error: ValidationError) -> Problems:
-    """What is wrong, one (path such as models.cnn-4.conv[1].pool, reason) per problem."""
-    result: Problems = []
-    for details in error.errors(include_url=False):
-        loc = [part for part in details["loc"] if part != "[key]"]
-        if loc[:1] == ["datasets"] and len(loc) > 2:
-            del loc[2]  # which kind of data set it was read as
-        if details["type"].startswith("union_tag"):
-            loc.append("kind")
-        context = details.get("ctx", {})
-        if details["type"] == "problems":
-            result += [(_path(*loc, path), reason) for path, reason in context["problems"]]
-        else:
-            key = "[key]" in details["loc"]
-            reason = _reason(details["type"], context, details.get("input"), key, details["msg"])
-            result.append((_path(*loc), reason))
-    return result
+def describe(source: str, mistakes: list[Mistake]) -> str:
+    """Return `SOURCE: PATH: REASON` for the first mistake, and an indented line for each other."""
+    first, *others = (
+        " ".join(f"{path(*place)}: {reason}".removeprefix(": ").split())
+        for place, reason in mistakes
+    )
+    if len(others) > MOST_LINES:
+        others = [*others[:MOST_LINES], f"... and {len(others) - MOST_LINES} more"]
+    count = f" (and {len(mistakes) - 1} more)" if others else ""
+    return "\n  ".join([f"{source}: {first}{count}", *others])
 
 
-def one_line(source: str, problems: Problems) -> str:
-    """The first problem in full, and where the others are."""
-    (path, reason), *others = problems
-    line = f"{source}: {path}: {reason}" if path else f"{source}: {reason}"
-    if others:
-        where = [other or "the file" for other, _ in others[:3]] + ["..."] * (len(others) > 3)
-        line += f" ({len(others)} more: {', '.join(where)})"
-    return " ".join(line.split())
+def path(*place: str | int) -> str:
+    """Return a place as a user writes it: models.cnn-4.conv[0].pool."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(parts).removeprefix(".")
 
 
-def _path(*parts: str | int) -> str:
-    text = ""
-    for part in parts:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part:
-            text += f".{part}" if text else part
-    return text
+def _place(details: ErrorDetails) -> Place:
+    """Return the keys as they are in the file, which pydantic adds its own marks to."""
+    place = [part for part in details["loc"] if part != "[key]"]
+    if place[:1] == ["datasets"] and len(place) > 2 and place[2] in KINDS:
+        del place[2]
+    if details["type"].startswith("union_tag"):
+        place.append("kind")
+    return tuple(place)
 
 
-def _reason(kind: str, context: dict[str, Any], value: Any, key: bool, message: str) -> str:
-    shown = "a list" if isinstance(value, list) else "a mapping"
-    if not isinstance(value, list | dict):  # those may be long, or contain themselves
-        shown = json.dumps(value, default=str, ensure_ascii=False)
-        shown = shown if len(shown) <= 40 else shown[:37] + "..."
-    if key and kind == "string_type":
-        return f"{shown} is no text; put it in quotes"
+def _reason(details: ErrorDetails) -> str:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "mistake":
+        return details["msg"]
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "missing":
         return "missing"
-    if kind in NEEDED:
-        return f"{NEEDED[kind]} is needed, not {shown}"
-    if kind == "finite_number":
-        return f"a finite number is needed, not {shown}"
-    if kind in LIMITS:
-        limit, words = LIMITS[kind]
-        return f"must be {words} {context[limit]:g}, not {shown}"
-    if kind in ("too_short", "string_too_short"):
-        least, n = context["min_length"], len(value)
-        return "empty" if n == 0 else f"{least} are needed, not {n}"
-    if kind in ("too_long", "string_too_long"):
-        what = " characters" if kind == "string_too_long" else ""
-        return f"{context['max_length']}{what} are the most, not {len(value)}"
-    if kind == "string_pattern_mismatch" and context["pattern"].startswith("^[a-z0-9]"):
-        return f"{shown} is no name; lower-case letters, digits and inner hyphens make one"
-    if kind == "string_pattern_mismatch":
-        return f"{shown} does not match {context['pattern']}"
-    if kind == "literal_error":
-        words = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{shown} is none of {', '.join(words)}" + did_you_mean(value, words)
     if kind == "union_tag_not_found":
-        return "missing; known: synthetic, file, deepsea"
-    if kind == "union_tag_invalid":
-        words = context["expected_tags"].replace("'", "").split(", ")
-        tag = context["tag"]
-        return f'"{tag}" is none of {", ".join(words)}' + did_you_mean(tag, words)
-    return message[0].lower() + message[1:]
+        return f"missing; known: {', '.join(KINDS)}"
+    expected = EXPECTED.get(kind) or details["msg"]
+    expected = re.sub("^(Input|String|List|Dictionary) (?=should)", "", expected)
+    if kind in ("too_short", "too_long"):  # pydantic says how many there are
+        return expected.replace(" after validation", "")
+    hint = ""
+    if kind == "literal_error":
+        hint = did_you_mean(value, re.findall("'(.+?)'", context["expected"]))
+    elif kind == "union_tag_invalid":
+        value = context["tag"]
+        hint = did_you_mean(value, KINDS)
+    elif kind == "string_pattern_mismatch" and context["pattern"] == NAME:
+        expected = "should be a name of lower-case letters, digits and inner hyphens"
+    return f"{expected}, not {_shown(value)}{hint}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):  # these may be long, or contain themselves
+        return "a list" if isinstance(value, list) else "a mapping"
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

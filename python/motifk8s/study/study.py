@@ -1,8 +1,9 @@
 """A study: which data sets, which architectures, how many trials, and with which settings.
 
 A `Study` decides everything that a run does. It is read from a YAML file, strictly: an unknown
-key, a wrong type or an architecture that cannot be built is an `InputError` of one line that
-names the file, the key and the reason. `specs.py` has the parts of a study, with their defaults.
+key, a wrong type or an architecture that cannot be built is an `InputError` that names the file
+and, for every mistake in it, the key and the reason. `specs.py` has the parts of a study, with
+their defaults.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from motifk8s.errors import InputError
 from motifk8s.store.open import read_url
 from motifk8s.study.file import decode, locate, read, read_text
 from motifk8s.study.specs import (
+    MOST,
     AnalysisSettings,
     DeepSea,
     Expected,
@@ -31,7 +40,15 @@ from motifk8s.study.specs import (
     Synthetic,
     TrainingSettings,
 )
-from motifk8s.study.strict import Problems, Strict, no_such, one_line, problems_error, problems_of
+from motifk8s.study.strict import (
+    Mistake,
+    Place,
+    Strict,
+    describe,
+    mistakes_error,
+    mistakes_of,
+    no_such,
+)
 
 MOST_CELLS = 5_000  # more is a slip of the pen
 PAPER = ("table1", "table2", "s1-table", "fig1")  # what `motifk8s paper` makes of every study
@@ -85,108 +102,114 @@ class Study(Strict):
     @classmethod
     def _check_format(cls, value: int) -> int:
         if value != 1:
-            raise problems_error([("", f"this version reads format 1, not {value}")])
+            raise ValueError(f"this version reads format 1, not {value}")
         return value
 
-    @model_validator(mode="before")
+    @field_validator("name")
     @classmethod
-    def _label_models(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("models"), dict):
-            models = {
-                name: {**spec, "label": name}
-                if isinstance(name, str) and isinstance(spec, dict) and spec.get("label", "") == ""
-                else spec
-                for name, spec in data["models"].items()
-            }
-            return {**data, "models": models}
-        return data
+    def _check_name(cls, value: str) -> str:
+        if value == "datasets":
+            raise ValueError("the store keeps data sets there; choose another name")
+        return value
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = [*self._name_problems()]
-        if not problems:  # only of names that exist can more be said
-            problems = [*self._size_problems(), *self._architecture_problems()]
-        if problems:
-            raise problems_error(problems)
-        return self
+    @field_validator("models")
+    @classmethod
+    def _label(cls, models: dict[str, Model]) -> dict[str, Model]:
+        return {
+            name: model if model.label else model.model_copy(update={"label": name})
+            for name, model in models.items()
+        }
 
-    def _name_problems(self) -> Problems:
-        found: Problems = []
-        if self.name == "datasets":
-            found.append(("name", "the store keeps data sets there; choose another name"))
+    @model_validator(mode="wrap")
+    @classmethod
+    def _find_every_mistake(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        mistakes: list[Mistake] = []
+        try:
+            study = handler(data)
+        except ValidationError as error:
+            mistakes = mistakes_of(error)
+            try:
+                study = handler(_with_stand_ins(data, mistakes))
+            except ValidationError:  # too little is left to check it further
+                raise mistakes_error(mistakes) from None
+        mistakes += study._mismatches()
+        if mistakes:
+            raise mistakes_error(mistakes)
+        return study
+
+    def _mismatches(self) -> Iterator[Mistake]:
+        """Yield the mistakes that concern several parts, each of which is valid by itself."""
+        if (n := self.trials * len(self._pairs())) > MOST_CELLS:
+            yield ("trials",), f"{n:,} cells, and {MOST_CELLS:,} are the most"
+        yield from self._grid_mistakes()
+        for name, figure in self.figures.items():
+            for place, reason in self._figure_mistakes(name, figure):
+                yield ("figures", name, *place), reason
+        for i, row in enumerate(self.expected):
+            for place, reason in self._expected_mistakes(row):
+                yield ("expected", i, *place), reason
+        for name, dataset in self.datasets.items():
+            if (window := self.motifs.window) and window > dataset.length:
+                reason = f"{window} is longer than the sequences of {name} ({dataset.length} bp)"
+                yield ("motifs", "window"), reason
+        yield from self._architecture_mistakes()
+
+    def _grid_mistakes(self) -> Iterator[Mistake]:
         for dataset, models in (self.grid or {}).items():
             if dataset not in self.datasets:
-                found.append((f"grid.{dataset}", no_such("data set", dataset, self.datasets)))
+                yield ("grid", dataset), no_such("data set", dataset, self.datasets)
             for i, model in enumerate(models):
-                path = f"grid.{dataset}[{i}]"
                 if model not in self.models:
-                    found.append((path, no_such("model", model, self.models)))
+                    yield ("grid", dataset, i), no_such("model", model, self.models)
                 elif model in models[:i]:
-                    found.append((path, f"{model} is there twice"))
-        for name, figure in self.figures.items():
-            found += self._figure_problems(f"figures.{name}", name, figure)
-        for i, row in enumerate(self.expected):
-            path = f"expected[{i}]"
-            if row.dataset not in self.datasets:
-                reason = no_such("data set", row.dataset, self.datasets)
-                found.append((f"{path}.dataset", reason))
-            for j, model in enumerate(row.models):
-                if model not in self.models:
-                    reason = no_such("model", model, self.models)
-                    found.append((f"{path}.models[{j}]", reason))
-                elif row.layer not in (known := self.models[model].layers_before_pooling()):
-                    reason = f"{row.layer} of {model} gives no motifs; known: {', '.join(known)}"
-                    found.append((f"{path}.layer", reason))
-        return found
+                    yield ("grid", dataset, i), f"{model} is there twice"
 
-    def _figure_problems(self, path: str, name: str, figure: FigureSpec) -> Problems:
-        found: Problems = []
+    def _figure_mistakes(self, name: str, figure: FigureSpec) -> Iterator[Mistake]:
         if name in PAPER:
-            found.append((path, "that name is taken (motifk8s paper); choose another"))
+            yield (), "that name is taken (motifk8s paper); choose another"
         if any(name.startswith(f"{dataset}-") for dataset in self.datasets):
-            found.append((path, "other figures begin with the name of a data set; choose another"))
+            yield (), "other figures begin with the name of a data set; choose another"
         if figure.dataset not in self.datasets:
-            reason = no_such("data set", figure.dataset, self.datasets)
-            found.append((f"{path}.dataset", reason))
+            yield ("dataset",), no_such("data set", figure.dataset, self.datasets)
         for i, (model, layer) in enumerate(figure.layers()):
             if model not in self.models:
-                found.append((f"{path}.panels[{i}]", no_such("model", model, self.models)))
-            elif layer not in (known := self.models[model].layers_before_pooling()):
-                reason = f"{layer} of {model} gives no motifs; known: {', '.join(known)}"
-                found.append((f"{path}.panels[{i}]", reason))
-        return found
+                yield ("panels", i), no_such("model", model, self.models)
+            elif reason := self._no_motifs(model, layer):
+                yield ("panels", i), reason
 
-    def _size_problems(self) -> Problems:
-        found: Problems = []
-        if (n := self.trials * len(self._pairs())) > MOST_CELLS:
-            found.append(("trials", f"{n:,} cells, and {MOST_CELLS:,} are the most"))
-        for name, dataset in self.datasets.items():
-            try:
-                self.training_for(name)
-            except ValidationError as error:
-                prefix = f"datasets.{name}.training"
-                found += [(f"{prefix}.{p}" if p else prefix, why) for p, why in problems_of(error)]
-            if self.motifs.window and self.motifs.window > dataset.length:
-                reason = f"{self.motifs.window} is longer than the sequences of {name}"
-                found.append(("motifs.window", f"{reason} ({dataset.length} bp)"))
-        return found
+    def _expected_mistakes(self, row: Expected) -> Iterator[Mistake]:
+        if row.dataset not in self.datasets:
+            yield ("dataset",), no_such("data set", row.dataset, self.datasets)
+        for i, model in enumerate(row.models):
+            if model not in self.models:
+                yield ("models", i), no_such("model", model, self.models)
+            elif reason := self._no_motifs(model, row.layer):
+                yield ("layer",), reason
 
-    def _architecture_problems(self) -> Problems:
-        found: dict[str, str] = {}  # by path: one problem of a layer is enough
+    def _no_motifs(self, model: str, layer: str) -> str:
+        known = self.models[model].layers_before_pooling()
+        if layer in known:
+            return ""
+        return f"{layer} of {model} gives no motifs; known: {', '.join(known)}"
+
+    def _architecture_mistakes(self) -> Iterator[Mistake]:
+        mistakes: dict[Place, str] = {}  # by place: one data set that it does not fit is enough
         for dataset, name in self._pairs():
+            if dataset not in self.datasets or name not in self.models:
+                continue
             length = self.datasets[dataset].length
             model = self.models[name]
+            where = f"on {dataset} ({length} bp)"
             inputs = [length, *model.lengths(length)]
             for i, (conv, n) in enumerate(zip(model.conv, inputs, strict=False)):
-                path = f"models.{name}.conv[{i}]"
-                where = f"on {dataset} ({length} bp)"
+                place = ("models", name, "conv", i)
                 if conv.width > length:
                     reason = f"{conv.width} is wider than the sequences {where}"
-                    found.setdefault(f"{path}.width", reason)
+                    mistakes.setdefault((*place, "width"), reason)
                 if conv.pool > n:
                     reason = f"{conv.pool} is larger than its input, {n} positions {where}"
-                    found.setdefault(f"{path}.pool", f"{reason}; make it smaller")
-        return list(found.items())
+                    mistakes.setdefault((*place, "pool"), f"{reason}; make it smaller")
+        yield from mistakes.items()
 
     def _pairs(self) -> list[tuple[str, str]]:
         grid = self.grid or {dataset: list(self.models) for dataset in self.datasets}
@@ -256,40 +279,62 @@ def content_hash(obj: Any) -> str:
 
 
 def load(name_or_path: str) -> Study:
-    """A built-in study by its name, or any study by its file's path, its s3:// URL, or its text.
+    """Load a built-in study by its name, or any study by its path, s3:// URL, or text.
 
     Raises
     ------
     InputError
-        No such study, or something in it is wrong: file, key and reason in one line.
+        No such study, or mistakes in it: the file, then a key and a reason for each.
     """
     if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
-        return _loads(name_or_path, "the study's text", None, ())
+        return loads(name_or_path, "the study's text")
     if name_or_path.startswith("s3://"):
         text = decode(read_url(name_or_path), name_or_path)
-        return _loads(text, name_or_path, name_or_path.rpartition("/")[0], ())
+        return loads(text, name_or_path, name_or_path.rpartition("/")[0])
     path = locate(name_or_path)
-    return _loads(read_text(path), str(path), path.parent, (path.resolve(),))
+    return loads(read_text(path), str(path), path.parent, (path.resolve(),))
 
 
-def loads(text: str, source: str, folder: Path | None = None) -> Study:
-    """The study that a YAML text describes.
+def loads(
+    text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
+) -> Study:
+    """Load the study that a YAML or JSON text describes.
 
-    Parameters
-    ----------
-    text : str
-        YAML or JSON.
-    source : str
-        Where it comes from, for error messages.
-    folder : Path, optional
-        What its relative paths are relative to (default: the current folder).
+    The parameters and errors are those of `file.read`, and an `InputError` for any mistake.
     """
-    return _loads(text, source, folder, ())
-
-
-def _loads(text: str, source: str, folder: Path | str | None, seen: tuple[Path, ...]) -> Study:
     data = read(text, source, folder, seen)
     try:
         return Study.model_validate(data)
     except ValidationError as error:
-        raise InputError(one_line(source, problems_of(error))) from None
+        raise InputError(describe(source, mistakes_of(error))) from None
+
+
+def _with_stand_ins(data: Any, mistakes: list[Mistake]) -> dict[str, Any]:
+    """Return a study's mapping in which what has mistakes is replaced by what fits anything.
+
+    So the rest can be checked. Without data sets, models or a valid grid it stays invalid.
+    """
+    result = dict(data) if isinstance(data, dict) else {}
+    for key, *items in (place for place, _ in mistakes if place):
+        if key == "name":
+            result["name"] = "x"
+        elif key == "motifs":
+            result["motifs"] = {"window": None}
+        elif key not in ("datasets", "models", "grid"):
+            result.pop(key, None)
+        elif items:
+            parts = dict(result[key])
+            part = parts.pop(items[0], None)
+            if key == "models":
+                parts[items[0]] = {"conv": [{"filters": 1, "width": 1}] * 50}
+            elif key == "datasets":
+                parts[items[0]] = _stand_in_data_set(part)
+            result[key] = parts
+    return result
+
+
+def _stand_in_data_set(spec: Any) -> dict[str, Any]:
+    length = spec.get("length") if isinstance(spec, dict) else None
+    if type(length) is not int or not 1 <= length <= MOST:
+        length = MOST
+    return {"kind": "file", "path": "x", "length": length, "classes": {"x": []}}
