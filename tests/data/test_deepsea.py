@@ -173,9 +173,7 @@ def test_version_5_stores_large_numbers_in_small_types(arrays, tmp_path):
     (tmp_path / "t.mat").write_bytes(content)
     with matlab.open_arrays(tmp_path / "t.mat") as found:
         assert found["x"].dtype == np.uint8
-        np.testing.assert_array_equal(
-            found["x"].rows(np.arange(919)).T, arrays["test"]["testdata"]
-        )
+        np.testing.assert_array_equal(found["x"].rows(np.arange(919)).T, arrays["test"]["testdata"])
 
 
 @pytest.mark.parametrize(

@@ -378,20 +378,25 @@ def check(dataset: Dataset, where: str) -> None:
                 f"{where}: {name} range from {array.min()} to {array.max()}, "
                 f"but must be {least} to {most}"
             )
-    for number, part in enumerate(PARTS):
-        if number not in split:
-            raise InputError(f"{where}: the {part} part has no sequences; split the data anew")
     if dataset.embedded is not None and len(dataset.embedded):
         ends = {"sequence": len(codes), "class": len(classes), "start": codes.shape[1]}
         for field, end in ends.items():
             values = dataset.embedded[field]
             if values.min() < 0 or values.max() >= end:
                 raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
+    check_parts(dataset, where, "use more sequences, split them anew, or leave the class out")
+
+
+def check_parts(dataset: Dataset, where: str, hint: str) -> None:
+    """Raise InputError unless each class can be learnt and scored; `hint` says what to do."""
+    for number, part in enumerate(PARTS):
+        if number not in dataset.split:
+            raise InputError(f"{where}: the {part} part has no sequences; {hint}")
     for part in ("train", "test"):
-        known = dataset.part(part)[1]
-        for value, what in ((1, "positive"), (0, "negative")):
-            if (lacking := np.flatnonzero(~(known == value).any(axis=0))).size:
-                raise InputError(
-                    f"{where}: class {classes[lacking[0]]} has no {what} sequence in the {part} "
-                    "part, so its AUROC is undefined; leave the class out or use more sequences"
-                )
+        labels = dataset.part(part)[1]
+        for i, name in enumerate(dataset.classes):
+            for value, kind in ((1, "positive"), (0, "negative")):
+                if not (labels[:, i] == value).any():
+                    raise InputError(
+                        f"{where}: class {name} has no {kind} sequence in the {part} part; {hint}"
+                    )

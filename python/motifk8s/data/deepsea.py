@@ -183,7 +183,7 @@ def _read(
             labels[part], kept[part] = _labels(y, columns, f"{files[part]}: {part}data")
         split = np.repeat(np.arange(3, dtype=np.uint8), [len(kept[part]) for part in PARTS])
         codes = np.empty((len(split), spec.length), np.uint8)
-        # The training set, by far the largest, last: damage elsewhere shows before the long reading.
+        # The training set, by far the largest, last: damage elsewhere shows early.
         for number, part in reversed(list(enumerate(PARTS))):
             _, x = arrays[part]
             first, last = np.searchsorted(split, (number, number + 1))

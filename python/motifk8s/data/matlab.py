@@ -91,7 +91,9 @@ def _damage_reported(path: Path, name: str = "") -> Iterator[None]:
     except Problem:
         raise
     except MemoryError as error:
-        raise Problem(f"{path}: {name}: not enough memory to read it ({one_line(error)})") from error
+        raise Problem(
+            f"{path}: {name}: not enough memory to read it ({one_line(error)})"
+        ) from error
     except Exception as error:  # h5py and scipy raise all kinds of them on damaged files
         reason = f"{name}: {one_line(error)}" if name else one_line(error)
         raise InputError(f"{path}: truncated or damaged ({reason}); get it again") from error
