@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import bioframe
 import numpy as np
 import pandas as pd
 
@@ -359,8 +360,6 @@ def _choose_bins(
 
 def _label(peaks: Sequence[pd.DataFrame], bin_size: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Bins that some peak touches (chrom, cut, start, end), and their labels (n, C)."""
-    import bioframe
-
     touched = []
     for table in peaks:
         first = table["start"].to_numpy() // bin_size

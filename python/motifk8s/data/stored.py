@@ -116,26 +116,33 @@ def prepare(
     if is_ready(study, name, store) and not again and source is None:
         return datasets.describe(load_dataset(study, name, store))
     spec = study.datasets[name]
-    path = source or getattr(spec, "path", None)
-    if path is not None:
-        dataset = _read(path, list(spec.motif_ids))
-        length = dataset.codes.shape[1]
-        if length != spec.length or list(dataset.classes) != list(spec.motif_ids):
-            raise InputError(
-                f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
-                f"{length} bp, but data set {name} of study {study.name} has "
-                f"{spec.n_classes} ({', '.join(spec.motif_ids)}) and {spec.length} bp"
-            )
+    if path := source or getattr(spec, "path", None):
+        dataset = _import_file(study, name, path)
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.seed_of(name))
     else:
         raise InputError(absent(study, name))
+    facts = datasets.describe(dataset)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
         datasets.write(dataset, file, spec.model_dump(mode="json"))
-        facts = datasets.describe(dataset)
         publish(study, name, store, file, facts)
     return facts
+
+
+def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
+    """Read a data set from a file, which must be of the length and classes of the study's."""
+    spec = study.datasets[name]
+    classes = list(spec.motif_ids)
+    dataset = _read(path, classes)
+    length = dataset.codes.shape[1]
+    if length != spec.length or list(dataset.classes) != classes:
+        raise InputError(
+            f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
+            f"{length} bp, but data set {name} of study {study.name} has "
+            f"{spec.n_classes} ({', '.join(classes)}) and {spec.length} bp"
+        )
+    return dataset
 
 
 def _read(path: str, classes: list[str]) -> datasets.Dataset:
