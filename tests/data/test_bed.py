@@ -243,6 +243,13 @@ def test_a_share_for_validation_overlaps_nothing(small: tuple[dict[str, Path], P
         import_bed(peaks, path, valid=0.4, test=["chr8"], negatives="all")
 
 
+def test_content_is_pinned(small: tuple[dict[str, Path], Path]) -> None:
+    options: dict[str, Any] = {"test": ["8"], "valid": 0.4, "length": 400, "seed": 3}
+    dataset, *_ = import_bed(*small, negatives="bins", both_strands=True, **options)
+    expected = "a1b6a425679b2165cb73ba252e364c74c9755c387ad1b16ca7f79574405b281a"
+    assert dataset.data_hash == expected
+
+
 def test_negatives(small: tuple[dict[str, Path], Path]) -> None:
     peaks, path = small
     one = {"a": peaks["a"]}

@@ -165,6 +165,12 @@ def test_the_seed_decides(two: dict[str, Path], tmp_path: Path) -> None:
     assert datasets.read(tmp_path / "x.h5", ["a", "b"]).data_hash == first.data_hash
 
 
+def test_content_is_pinned(two: dict[str, Path]) -> None:
+    dataset, _ = import_fasta(two, negatives="dinucleotide", seed=3)
+    expected = "a3fd30e8ea4057554f545cd86b1f0c3d10dd5f0905095fdd06e887fa1c996b48"
+    assert dataset.data_hash == expected
+
+
 def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path) -> None:
     texts = random_texts(60, seed=1)
     held = {

@@ -14,7 +14,7 @@ GZIP = b"\x1f\x8b"
 """The first bytes of every gzip file."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: object) -> str:
     """Return the message of an error in one line, or the name of its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
