@@ -418,18 +418,17 @@ def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from motifk8s.cli import terminal
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i and name != "ids" else "left")
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: a name may look like markup
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 100
+        table.add_row(*map(Text, row))  # a name may look like markup
+    console = terminal.new_console()
     console.print()
     console.print(table)
 

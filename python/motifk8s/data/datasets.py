@@ -402,9 +402,9 @@ def check_parts(dataset: Dataset, where: str, hint: str) -> None:
             raise InputError(f"{where}: the {part} part has no sequences; {hint}")
     for part in ("train", "test"):
         labels = dataset.part(part)[1]
-        for i, name in enumerate(dataset.classes):
-            for value, kind in ((1, "positive"), (0, "negative")):
-                if not (labels[:, i] == value).any():
-                    raise InputError(
-                        f"{where}: class {name} has no {kind} sequence in the {part} part; {hint}"
-                    )
+        for value, kind in ((1, "positive"), (0, "negative")):
+            if (lacking := np.flatnonzero(~(labels == value).any(axis=0))).size:
+                name = dataset.classes[lacking[0]]
+                raise InputError(
+                    f"{where}: class {name} has no {kind} sequence in the {part} part; {hint}"
+                )

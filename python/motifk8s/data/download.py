@@ -201,7 +201,7 @@ class _Unfinished:
         """Empty the file and note which file the answer brings."""
         self._copy.truncate(0)
         length = answer.headers.get("Content-Length", "")
-        version = answer.headers.get("ETag", "")
+        version: str | None = answer.headers.get("ETag")
         if not version or version.startswith("W/"):  # these promise no equal bytes
             version = answer.headers.get("Last-Modified")
         size = int(length) if length.isdecimal() else None

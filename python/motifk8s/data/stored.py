@@ -1,7 +1,7 @@
 """Data sets in the store: made or imported once, shared by all cells and studies.
 
 ``datasets/<name>-<key>/data.h5`` with ``done.json`` written last. The key is a hash of what the
-study file says of the data, so studies that say the same share one file.
+study file says about the data, so studies that say the same share one file.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from motifk8s.study.file import builtin_names
 from motifk8s.study.study import Study, content_hash
 
 FORMAT = 1
-# Raised when the same description yields other data.
-DATA_VERSION = 1
+DATA_VERSION = 1  # increased when the same description yields other data
 
 
 def place(study: Study, name: str) -> str:
-    """Where a data set of a study is kept in the store."""
+    """Return the directory of a data set in the store."""
     spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
     if spec["kind"] == "synthetic":
         # Only the first id of a class is embedded; the others matter to matching alone.
-        spec["classes"] = {name: ids[0] for name, ids in spec["classes"].items()}
+        spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
         spec["seed"] = study.seed_of(name)
     elif spec["kind"] == "deepsea":
-        spec["classes"] = {name: label["column"] for name, label in spec["classes"].items()}
+        columns = {label: chosen["column"] for label, chosen in spec["classes"].items()}
+        spec["classes"] = columns
     else:
         spec["classes"] = list(spec["classes"])
     return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
@@ -61,7 +61,7 @@ def data_hash(study: Study, name: str, store: Store) -> str | None:
 
 
 def can_be_made(study: Study, name: str) -> bool:
-    """Tell whether a data set needs no file that the user has to bring."""
+    """Tell whether a data set can be made without a file from the user."""
     return study.datasets[name].kind != "deepsea"
 
 
@@ -146,7 +146,7 @@ def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
 
 
 def _read(path: str, classes: list[str]) -> datasets.Dataset:
-    """Read a data set's file, wherever it is."""
+    """Read a data set from a local or S3 file."""
     if not path.startswith("s3://"):
         return datasets.read(path, classes)
     parent, _, name = path.rpartition("/")
@@ -160,7 +160,7 @@ def _read(path: str, classes: list[str]) -> datasets.Dataset:
 
 
 def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
-    """Upload a data set's file, then the marker that makes it count; `facts` describe it."""
+    """Upload a data set's file, then the marker that says it is complete, made from `facts`."""
     store.upload(file, f"{place(study, name)}/data.h5")
     marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
     store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
