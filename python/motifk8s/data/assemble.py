@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,24 +29,29 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every importer can be told.
+    """Options that FASTA and BED share.
 
     Attributes
     ----------
+    valid, test : float or any other
+        Held out: a share, above 0 and below 1, or as each importer says.
+    length : int, optional
+        Of the sequences, in bp.
     seed : int
         Of everything that is drawn, at least 0.
     """
 
+    valid: Any = None
+    test: Any = None
+    length: int | None = None
     seed: int = 2019
 
     def __post_init__(self) -> None:
-        length = getattr(self, "length", None)
-        if length is not None and length < 1:
-            raise InputError(f"--length {length}: must be at least 1")
+        if self.length is not None and self.length < 1:
+            raise InputError(f"--length {self.length}: must be at least 1")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: must be at least 0")
-        for name in ("valid", "test"):
-            share = getattr(self, name, None)
+        for name, share in (("valid", self.valid), ("test", self.test)):
             if isinstance(share, float) and not 0 < share < 1:
                 raise InputError(f"{name} share {share:g}: must be between 0 and 1")
 

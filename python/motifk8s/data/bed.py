@@ -216,12 +216,12 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
     """The chromosomes to use, in the genome's order, and the part of each."""
 
     def known(name: str, option: str) -> str:
-        if (found := genome.named(name)) is None:
+        if (chrom := genome.named(name)) is None:
             raise InputError(
                 f"chromosome {name} is not in {genome.path}, which has {genome.examples()}; "
                 f"choose others with {option}"
             )
-        return found
+        return chrom
 
     if options.chromosomes is None:
         used = {name for name in genome.sizes if re.fullmatch("(chr)?[1-9][0-9]*[A-Z]?", name)}

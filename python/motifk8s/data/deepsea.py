@@ -55,7 +55,8 @@ def import_bundle(
     """Make the data set of a study from DeepSEA's training bundle v0.9.
 
     Sequences that are positive in at least one of the classes are kept, both strands, in the
-    order of the bundle; its own split stays. Memory is bounded, whatever the size of the bundle.
+    order of the bundle; its own split stays. Memory: train.mat is read in blocks; the other two,
+    of version 5, are read as a whole. test.mat needs 1.9 GB, so allow 4 GiB.
 
     Parameters
     ----------
@@ -193,18 +194,18 @@ def _read(
     return dataset, {part: y.shape[1] for part, (y, _) in arrays.items()}
 
 
-def _arrays(found: Mapping[str, Array], part: str, path: Path, length: int) -> tuple[Array, Array]:
+def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> tuple[Array, Array]:
     """Labels and sequences of a part, checked without reading them."""
     names = (f"{part}data", f"{part}xdata")
-    if lacking := [name for name in names if name not in found]:
-        others = [other for other in PARTS if f"{other}xdata" in found and other != part]
-        hint = f"it has {', '.join(sorted(found)[:6]) or 'nothing'}"
+    if lacking := [name for name in names if name not in arrays]:
+        others = [other for other in PARTS if f"{other}xdata" in arrays and other != part]
+        hint = f"it has {', '.join(sorted(arrays)[:6]) or 'nothing'}"
         if len(lacking) == 1:
             hint += "; if it was cut short, get it again"
         elif others:
             hint = f"these are the data of {others[0]}.mat; are files swapped?"
         raise InputError(f"{path}: has no {' and no '.join(lacking)}; {hint}")
-    y, x = (found[name] for name in names)
+    y, x = (arrays[name] for name in names)
     rows = y.shape[-1] if y.shape else 0
     for name, array, shape, wanted in (
         (f"{part}data", y, (LABELS, rows), f"(N, {LABELS})"),
