@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import datasets, genome
-from motifk8s.data.bed import _label, import_bed, read_bed
+from motifk8s.data import bed, datasets, genome
+from motifk8s.data.bed import BedOptions, read_bed
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError
 
@@ -34,6 +34,10 @@ def write_genome(path: Path, sequences: Mapping[str, str], width: int = 7) -> Pa
 def write_bed(path: Path, intervals: list[tuple[str, int, int]]) -> Path:
     path.write_text("".join(f"{c}\t{s}\t{e}\tx\n" for c, s, e in intervals))
     return path
+
+
+def import_bed(peaks: Mapping[str, Path], path: Path, **options: Any) -> Any:
+    return bed.import_bed(peaks, path, BedOptions(**options))
 
 
 def random_genome(sizes: Mapping[str, int], seed: int = 0) -> dict[str, str]:
@@ -105,7 +109,7 @@ def test_bins_and_labels_are_those_of_brute_force(
 ) -> None:
     peaks, bin_size, length, rule = case
     # What is checked here are bins and labels; whether a class can be learnt is not.
-    monkeypatch.setattr("motifk8s.data.assemble.check", lambda *_: None)
+    monkeypatch.setattr("motifk8s.data.datasets.check_parts", lambda *_: None)
     monkeypatch.setattr(genome, "STRETCH", 20)
     sequences = random_genome(SIZES)
     path = tmp_path / "genome.fa"
@@ -138,7 +142,7 @@ def test_both_strands_and_all_bins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: tuple[Intervals, int, int, str]
 ) -> None:
     peaks, bin_size, length, rule = case
-    monkeypatch.setattr("motifk8s.data.assemble.check", lambda *_: None)
+    monkeypatch.setattr("motifk8s.data.datasets.check_parts", lambda *_: None)
     sequences = random_genome(SIZES)
     path = tmp_path / "genome.fa"
     if not path.exists():
@@ -173,11 +177,11 @@ def test_both_strands_and_all_bins(
 def test_a_peak_of_exactly_half_a_bin_is_no_label(tmp_path: Path) -> None:
     path = write_genome(tmp_path / "g.fa", random_genome({"chr1": 2000}))
     half = [("chr1", 400, 500), ("chr1", 600, 701), ("chr1", 800, 850), ("chr1", 850, 901)]
-    bed = write_bed(tmp_path / "a.bed", [*half, ("chr1", 1000, 1060), ("chr1", 1040, 1100)])
+    file = write_bed(tmp_path / "a.bed", [*half, ("chr1", 1000, 1060), ("chr1", 1040, 1100)])
     with pytest.raises(InputError, match="train part has no sequences; .*--negatives bins"):
-        import_bed({"a": bed}, path, test=["chr1"], valid=0.5)
+        import_bed({"a": file}, path, test=["chr1"], valid=0.5)
     # Bins 2 and 5 are covered by half, 3 by one base more, 4 by two adjacent peaks.
-    bins, labels = _label([read_bed(bed)], 200)
+    bins, labels = bed._label([read_bed(file)], 200)
     assert bins["cut"].tolist() == [2, 3, 4, 5]
     assert labels[:, 0].tolist() == [0, 1, 1, 0]
 
@@ -239,6 +243,13 @@ def test_a_share_for_validation_overlaps_nothing(small: tuple[dict[str, Path], P
         import_bed(peaks, path, valid=0.4, test=["chr8"], negatives="all")
 
 
+def test_content_is_pinned(small: tuple[dict[str, Path], Path]) -> None:
+    options: dict[str, Any] = {"test": ["8"], "valid": 0.4, "length": 400, "seed": 3}
+    dataset, *_ = import_bed(*small, negatives="bins", both_strands=True, **options)
+    expected = "a1b6a425679b2165cb73ba252e364c74c9755c387ad1b16ca7f79574405b281a"
+    assert dataset.data_hash == expected
+
+
 def test_negatives(small: tuple[dict[str, Path], Path]) -> None:
     peaks, path = small
     one = {"a": peaks["a"]}
@@ -266,11 +277,11 @@ def test_negatives(small: tuple[dict[str, Path], Path]) -> None:
 def test_negative_bins_with_unknown_bases_are_dropped(tmp_path: Path) -> None:
     text = {f"chr{n}": ("ACGT" * 300)[:1000] + "N" * 1000 for n in (1, 7, 8)}
     path = write_genome(tmp_path / "g.fa", text)
-    bed = write_bed(
+    file = write_bed(
         tmp_path / "a.bed", [(c, s, e) for c in text for s, e in ((0, 450), (990, 1011))]
     )
     dataset, notes, _ = import_bed(
-        {"a": bed}, path, test=["8"], bin_size=20, length=20, negatives="bins"
+        {"a": file}, path, test=["8"], bin_size=20, length=20, negatives="bins"
     )
     assert notes["negative bins dropped: with N"] > 10
     negative = dataset.labels[:, 0] == 0

@@ -8,8 +8,10 @@ import io
 import json
 import re
 import shutil
+import struct
 import tarfile
 import threading
+import zlib
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from helpers.broken_bundles import (
     CLASSES,
 )
 from helpers.bundles import LENGTH, SIZES, make, pack, write, write_5, write_73
+from scipy.io.matlab import MatReadError
 
 from motifk8s.data import bundle, deepsea, matlab, stored
 from motifk8s.data.datasets import PARTS, read
@@ -160,6 +163,32 @@ def test_version_5_as_scipy_reads_it(compressed, dtype, arrays, tmp_path, monkey
         np.testing.assert_array_equal(rows, loaded["testdata"].T[[0, 5, 918]])
         whole = np.concatenate([b for _, _, b in found["testxdata"].blocks(np.array([2]))])
         np.testing.assert_array_equal(whole.transpose(2, 1, 0), loaded["testxdata"])
+
+
+def test_version_5_stores_large_numbers_in_small_types(arrays, tmp_path):
+    """MATLAB does so with whole numbers of class double."""
+    write_5(tmp_path / "t.mat", {"x": arrays["test"]["testdata"]}, do_compression=False)
+    content = bytearray((tmp_path / "t.mat").read_bytes())
+    content[128 + 16] = 6  # the class, in the flags of the array
+    (tmp_path / "t.mat").write_bytes(content)
+    with matlab.open_arrays(tmp_path / "t.mat") as found:
+        assert found["x"].dtype == np.uint8
+        np.testing.assert_array_equal(found["x"].rows(np.arange(919)).T, arrays["test"]["testdata"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), struct.error("x"), zlib.error("x"), IndexError("x"), MatReadError("x")],
+    ids=repr,
+)
+def test_version_5_that_scipy_cannot_read(error, folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(scipy.io, "loadmat", fail)
+    line = refused(folder, tmp_path, kind=Problem)
+    assert "test.mat: " in line or "valid.mat: " in line
+    assert "validdata: " in line or "testdata: " in line
 
 
 def test_real_study(tmp_path):

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import assemble, datasets
+from motifk8s.data import assemble, datasets, fasta
 from motifk8s.data.datasets import Dataset
-from motifk8s.data.fasta import import_fasta, read_fasta
+from motifk8s.data.fasta import FastaOptions, read_fasta
 from motifk8s.data.sequences import decode
 from motifk8s.errors import InputError
 
@@ -35,6 +35,10 @@ def write(path: Path, texts: list[str]) -> Path:
 def rows(dataset: Dataset, part: str) -> dict[str, list[int]]:
     codes, labels = dataset.part(part)
     return dict(zip(decode(codes), labels.tolist(), strict=True))
+
+
+def import_fasta(train: fasta.Files, **options: Any) -> tuple[Dataset, dict[str, int]]:
+    return fasta.import_fasta(train, FastaOptions(**options))
 
 
 @pytest.fixture
@@ -161,6 +165,12 @@ def test_the_seed_decides(two: dict[str, Path], tmp_path: Path) -> None:
     assert datasets.read(tmp_path / "x.h5", ["a", "b"]).data_hash == first.data_hash
 
 
+def test_content_is_pinned(two: dict[str, Path]) -> None:
+    dataset, _ = import_fasta(two, negatives="dinucleotide", seed=3)
+    expected = "a3fd30e8ea4057554f545cd86b1f0c3d10dd5f0905095fdd06e887fa1c996b48"
+    assert dataset.data_hash == expected
+
+
 def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path) -> None:
     texts = random_texts(60, seed=1)
     held = {
@@ -193,7 +203,9 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
 
 
 def test_copies_become_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assemble, "check", lambda *_: None)  # so small a test set has no negatives
+    monkeypatch.setattr(
+        datasets, "check_parts", lambda *_: None
+    )  # so small a test set has no negatives
     texts = random_texts(12, seed=2)
     files = {
         "a": write(tmp_path / "a.fa", [*texts[:6], texts[0].lower()]),

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.cli.arguments import add, add_store
-from motifk8s.data.starter_study import assignments, class_motifs, names_in, starter_study
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from motifk8s.data.datasets import Dataset
 
+Files = Path | dict[str, Path]
+"""One file, or a file by class."""
 COMPARED = ["here", "paper", "difference"]
 FILES = """\
 FILES are CLASS=FILE for each class, or one pattern with {} in the place of the class, such as
@@ -37,86 +38,93 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add the command ``import`` to those of the program."""
     text = "make a data set from other people's files, or your own"
 
-    def told(_: argparse.Namespace) -> int:
+    def print_help(_: argparse.Namespace) -> int:
         parent.print_help()
         return 2
 
-    parent = add(commands, "import", told, text, epilog="")
-    kinds = parent.add_subparsers(title="kinds", metavar="KIND")
-    kind = partial(add, kinds, epilog="")
+    parent = add(commands, "import", print_help, text, epilog="")
+    kind = partial(add, parent.add_subparsers(title="kinds", metavar="KIND"), epilog="")
+    _add_deepsea(
+        kind("deepsea", _deepsea, "put DeepSEA's data, the paper's in vivo set, into the store")
+    )
+    _add_fasta(kind("fasta", _fasta, "make a data set from FASTA files", epilog=FILES + LABELLED))
+    _add_bed(
+        kind("bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", epilog=FILES)
+    )
+    _add_hdf5(kind("hdf5", _hdf5, "name the classes of an HDF5 file (X_train, Y_train, ...)"))
 
-    sub = kind("deepsea", _deepsea, "put DeepSEA's data, the paper's in vivo set, into the store")
-    sub.add_argument(
+
+def _add_deepsea(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "bundle", metavar="BUNDLE", nargs="?", help="folder, tar.gz or URL (default: DeepSEA's own)"
     )
-    sub.add_argument("--study", default="koo2019", help="that says which classes (%(default)s)")
-    sub.add_argument("--dataset", metavar="NAME", help="of the study, if several are DeepSEA's")
-    add_store(sub)
+    parser.add_argument("--study", default="koo2019", help="that says which classes (%(default)s)")
+    parser.add_argument("--dataset", metavar="NAME", help="of the study, if several are DeepSEA's")
+    add_store(parser)
 
-    sub = kind("fasta", _fasta, "make a data set from FASTA files", epilog=FILES + LABELLED)
-    sub.add_argument("files", metavar="FILES", nargs="+", help="sequences for training")
-    sub.add_argument(
-        "--valid", metavar="FILES", nargs="+", help="for validation, or a share (default: 0.1)"
-    )
-    sub.add_argument(
-        "--test", metavar="FILES", nargs="+", help="for the test, or a share (default: 0.2)"
-    )
-    sub.add_argument(
+
+def _add_fasta(parser: argparse.ArgumentParser) -> None:
+    files = partial(parser.add_argument, metavar="FILES", nargs="+")
+    files("files", help="sequences for training")
+    files("--valid", help="for validation, or a share (default: 0.1)")
+    files("--test", help="for the test, or a share (default: 0.2)")
+    files(
         "--negatives",
-        metavar="FILES",
-        nargs="+",
         help="negatives for training, or dinucleotide to make them by shuffling (default: none)",
     )
-    sub.add_argument(
-        "--valid-negatives", metavar="FILES", nargs="+", help="negatives for validation"
-    )
-    sub.add_argument("--test-negatives", metavar="FILES", nargs="+", help="negatives for the test")
-    sub.add_argument(
+    files("--valid-negatives", help="negatives for validation")
+    files("--test-negatives", help="negatives for the test")
+    parser.add_argument(
         "--negatives-from-others",
         action="store_true",
         help="take every sequence that is not given for a class as negative, not as unknown",
     )
-    sub.add_argument("--length", metavar="BP", type=int, help="crop longer sequences to the centre")
-    _output(sub)
+    parser.add_argument(
+        "--length", metavar="BP", type=int, help="crop longer sequences to the centre"
+    )
+    _add_seed(parser)
+    _add_outputs(parser)
 
-    sub = kind(
-        "bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", epilog=FILES
-    )
-    sub.add_argument("files", metavar="FILES", nargs="+", help="peaks of each class")
-    sub.add_argument("--genome", metavar="FASTA", type=Path, required=True, help="of the peaks")
-    sub.add_argument("--bin", metavar="BP", type=int, default=200, help="(%(default)s)")
-    sub.add_argument(
-        "--length", metavar="BP", type=int, default=1000, help="of sequences (%(default)s)"
-    )
-    sub.add_argument(
+
+def _add_bed(parser: argparse.ArgumentParser) -> None:
+    argument = parser.add_argument
+    argument("files", metavar="FILES", nargs="+", help="peaks of each class")
+    argument("--genome", metavar="FASTA", type=Path, required=True, help="of the peaks")
+    argument("--bin", metavar="BP", type=int, default=200, help="(%(default)s)")
+    argument("--length", metavar="BP", type=int, default=1000, help="of sequences (%(default)s)")
+    argument(
         "--rule",
         choices=["bin", "merged"],
         default="bin",
         help="a bin with flanks, or bins merged with their labels (%(default)s)",
     )
-    sub.add_argument("--test", metavar="A,B", default="chr8,chr9", help="chromosomes (%(default)s)")
-    sub.add_argument(
-        "--valid", metavar="A,B", default="chr7", help="chromosomes, or a share (%(default)s)"
-    )
-    sub.add_argument("--chromosomes", metavar="A,B", help="to use (default: autosomes)")
-    sub.add_argument(
+    argument("--test", metavar="A,B", default="chr8,chr9", help="chromosomes (%(default)s)")
+    argument("--valid", metavar="A,B", default="chr7", help="chromosomes, or a share (%(default)s)")
+    argument("--chromosomes", metavar="A,B", help="to use (default: autosomes)")
+    argument(
         "--negatives",
         choices=["bins", "all", "dinucleotide"],
         help="add as many bins without peaks, all bins, or shuffled sequences (default: none)",
     )
-    sub.add_argument("--both-strands", action="store_true", help="add reverse complements")
-    sub.add_argument("--bins-out", metavar="FILE.tsv", type=Path, help="where each row comes from")
-    _output(sub)
-
-    sub = kind("hdf5", _hdf5, "name the classes of an HDF5 file (X_train, Y_train, ...)")
-    sub.add_argument("file", metavar="FILE.h5", type=Path, help="ours, or of the reference layout")
-    sub.add_argument("--classes", metavar="A,B", required=True, help="names, in order of labels")
-    _output(sub, seed=False)
+    argument("--both-strands", action="store_true", help="add reverse complements")
+    argument("--bins-out", metavar="FILE.tsv", type=Path, help="where each row comes from")
+    _add_seed(parser)
+    _add_outputs(parser)
 
 
-def _output(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
-    if seed:
-        parser.add_argument("--seed", metavar="N", type=int, default=2019, help="(%(default)s)")
+def _add_hdf5(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE.h5", type=Path, help="ours, or of the reference layout"
+    )
+    parser.add_argument("--classes", metavar="A,B", required=True, help="names, in order of labels")
+    _add_outputs(parser)
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", metavar="N", type=int, default=2019, help="(%(default)s)")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True, help="to write")
     parser.add_argument(
         "--study-out",
@@ -137,7 +145,7 @@ def _output(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
 # --- Arguments -------------------------------------------------------------------------------
 
 
-def parse_files(values: Sequence[str], classes: Sequence[str] = ()) -> Path | dict[str, Path]:
+def parse_files(values: Sequence[str], classes: Sequence[str] = ()) -> Files:
     """One file, or a file by class, from CLASS=FILE ..., a pattern with {}, or FILE.
 
     Parameters
@@ -151,21 +159,49 @@ def parse_files(values: Sequence[str], classes: Sequence[str] = ()) -> Path | di
     InputError
         Also for a class given twice, and a pattern that nothing fits.
     """
-    pattern = values[0] if len(values) == 1 and "{}" in values[0] else None
-    if pattern is not None and "=" not in pattern.split("{}")[0]:
-        if pattern.count("{}") > 1:
-            raise InputError(f"{pattern}: give {{}} once, in the place of the class")
-        before, after = pattern.split("{}")
-        if not classes:
-            found = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")
-            classes = sorted(path[len(before) : len(path) - len(after)] for path in found)
-            classes = [name for name in classes if name]
-        if not classes:
-            raise InputError(f"{pattern}: no file fits this pattern")
-        return {name: Path(f"{before}{name}{after}") for name in classes}
-    if len(values) == 1 and "=" not in values[0]:
-        return Path(values[0])
+    only = values[0] if len(values) == 1 else ""
+    if "{}" in only and "=" not in only.split("{}")[0]:
+        return _matching_files(only, classes)
+    if only and "=" not in only:
+        return Path(only)
     return {name: Path(path) for name, path in assignments(values, "FILE").items()}
+
+
+def _matching_files(pattern: str, classes: Sequence[str]) -> dict[str, Path]:
+    """A file by class from a pattern with {} in the place of the class."""
+    if pattern.count("{}") > 1:
+        raise InputError(f"{pattern}: give {{}} once, in the place of the class")
+    before, after = pattern.split("{}")
+    if not classes:
+        paths = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")
+        names = (path[len(before) : len(path) - len(after)] for path in paths)
+        classes = sorted(name for name in names if name)
+    if not classes:
+        raise InputError(f"{pattern}: no file fits this pattern")
+    return {name: Path(f"{before}{name}{after}") for name in classes}
+
+
+def assignments(values: Sequence[str], what: str) -> dict[str, str]:
+    """Read CLASS=WHAT of several classes, each given once."""
+    result: dict[str, str] = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise InputError(f"{value!r}: give CLASS={what} for each class")
+        if name in result:
+            raise InputError(f"{value}: the class {name} is given before; a class has one {what}")
+        result[name] = rest
+    return result
+
+
+def names_in(text: str) -> list[str]:
+    """Read NAME,NAME."""
+    names = text.split(",")
+    if not all(names):
+        raise InputError(f"{text!r}: an empty name; give NAME,NAME")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{text!r}: {min(twice)} is given more than once")
+    return names
 
 
 def _share(text: str) -> float | None:
@@ -223,66 +259,68 @@ def _bytes_bar() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def _fasta(args: argparse.Namespace) -> int:
-    from motifk8s.data.fasta import import_fasta
+    from motifk8s.data.fasta import FastaOptions, import_fasta
 
     _check_outputs(args)
     train = parse_files(args.files)
     classes = list(train) if isinstance(train, dict) else []
-
-    def given(values: list[str] | None, word: str = "") -> Any:
-        if values is None or values == [word]:
-            return values and word
-        if len(values) == 1 and (share := _share(values[0])) is not None:
-            return share
-        return parse_files(values, classes)
-
-    options: dict[str, Any] = {
-        "valid": given(args.valid),
-        "test": given(args.test),
-        "negatives": given(args.negatives, "dinucleotide"),
-        "valid_negatives": given(args.valid_negatives),
-        "test_negatives": given(args.test_negatives),
-    }
-    for name in ("negatives", "valid_negatives", "test_negatives"):
-        if isinstance(options[name], float):
-            raise InputError(f"--{name.replace('_', '-')}: give files, not a share")
-    rest = {
-        "others_negative": args.negatives_from_others,
-        "length": _positive(args.length, "--length"),
-        "seed": _seed(args.seed),
-    }
-    dataset, notes = import_fasta(train, **options, **rest)
-    spec = {"import": "fasta", "train": train, **options, **rest}
-    _finish(args, dataset, spec, notes)
+    negatives: Any = "dinucleotide"
+    if args.negatives != ["dinucleotide"]:
+        negatives = _negative_files("--negatives", args.negatives, classes)
+    options = FastaOptions(
+        valid=_files_or_share(args.valid, classes),
+        test=_files_or_share(args.test, classes),
+        negatives=negatives,
+        valid_negatives=_negative_files("--valid-negatives", args.valid_negatives, classes),
+        test_negatives=_negative_files("--test-negatives", args.test_negatives, classes),
+        others_negative=args.negatives_from_others,
+        length=args.length,
+        seed=args.seed,
+    )
+    dataset, notes = import_fasta(train, options)
+    _finish(args, dataset, {"import": "fasta", "train": train, **vars(options)}, notes)
     return 0
+
+
+def _files_or_share(values: list[str] | None, classes: list[str]) -> Files | float | None:
+    if values is None:
+        return None
+    share = _share(values[0]) if len(values) == 1 else None
+    return parse_files(values, classes) if share is None else share
+
+
+def _negative_files(option: str, values: list[str] | None, classes: list[str]) -> Files | None:
+    files = _files_or_share(values, classes)
+    if isinstance(files, float):
+        raise InputError(f"{option}: give files, not a share")
+    return files
 
 
 def _bed(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from motifk8s.data.bed import import_bed
+    from motifk8s.data.bed import BedOptions, import_bed
 
     _check_outputs(args)
     peaks = parse_files(args.files)
     if isinstance(peaks, Path):
         raise InputError(f"{peaks}: name its class: CLASS={peaks}")
-    share = _share(args.valid)
     # A name such as 7 is a chromosome; a share has a point.
-    valid = share if share is not None and "." in args.valid else names_in(args.valid)
-    options: dict[str, Any] = {
-        "bin_size": args.bin,
-        "length": args.length,
-        "rule": args.rule,
-        "test": names_in(args.test),
-        "valid": valid,
-        "chromosomes": names_in(args.chromosomes) if args.chromosomes else None,
-        "negatives": args.negatives,
-        "both_strands": args.both_strands,
-        "seed": _seed(args.seed),
-    }
+    share = _share(args.valid) if "." in args.valid else None
+    options = BedOptions(
+        bin_size=args.bin,
+        length=args.length,
+        rule=args.rule,
+        test=names_in(args.test),
+        valid=names_in(args.valid) if share is None else share,
+        chromosomes=names_in(args.chromosomes) if args.chromosomes else None,
+        negatives=args.negatives,
+        both_strands=args.both_strands,
+        seed=args.seed,
+    )
     with Console(stderr=True).status("peaks") as status:
-        dataset, notes, bins = import_bed(peaks, args.genome, **options, progress=status.update)
-    spec = {"import": "bed", "peaks": peaks, "genome": args.genome.name, **options}
+        dataset, notes, bins = import_bed(peaks, args.genome, options, status.update)
+    spec = {"import": "bed", "peaks": peaks, "genome": args.genome.name, **vars(options)}
     _finish(args, dataset, spec, notes, bins if args.bins_out else None)
     return 0
 
@@ -296,20 +334,8 @@ def _hdf5(args: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(value: int | None, option: str) -> int | None:
-    if value is not None and value < 1:
-        raise InputError(f"{option} {value}: must be at least 1")
-    return value
-
-
-def _seed(value: int) -> int:
-    if value < 0:
-        raise InputError(f"--seed {value}: must be at least 0")
-    return value
-
-
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Tell before the work what would spoil its end."""
+    """Refuse, before the work begins, outputs that cannot be written."""
     for path in (args.out, args.study_out, getattr(args, "bins_out", None)):
         if path is not None and path.is_dir():
             raise InputError(f"{path}: is a folder; give the name of a file")
@@ -327,67 +353,88 @@ def _finish(
     bins: pd.DataFrame | None = None,
 ) -> None:
     """Look up motifs, write data set, study and bins, and print what they hold."""
-    from motifk8s.cli import terminal
     from motifk8s.data import datasets
+    from motifk8s.data.starter_study import class_motifs
     from motifk8s.store.files import replacing
 
-    motifs, remarks = class_motifs(dataset.classes, args.motifs, args.release)
-    study = None
-    if args.study_out:
-        path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
-        length = dataset.codes.shape[1]
-        study = starter_study(args.study_out.stem, path, length, motifs, args.release)
+    given = {name: names_in(ids) for name, ids in assignments(args.motifs, "ID,ID").items()}
+    motifs, remarks = class_motifs(dataset.classes, given, args.release)
+    study = _study_text(args, dataset, motifs) if args.study_out else ""
     datasets.write(dataset, args.out, _plain(spec))
     if study:
         with replacing(args.study_out) as file:
             file.write(study.encode())
     if bins is not None:
-        bins["part"] = [datasets.PARTS[part] for part in bins["part"]]
-        for i, name in enumerate(dataset.classes):
-            bins[name] = dataset.labels[:, i]
-        with replacing(args.bins_out) as file:
-            bins.to_csv(file, sep="\t", index=False, lineterminator="\n")
-
-    facts = datasets.describe(dataset)
-    terminal.print_dataset(args.out.stem, str(args.out), facts)
-    parts = ["training", "validation", "test"]
-    rows = []
-    for i, name in enumerate(dataset.classes):
-        negative = [int((dataset.part(part)[1][:, i] == 0).sum()) for part in datasets.PARTS]
-        unknown = facts["unknown_labels"][name].values()
-        rows.append([name, *(f"{n} ({u})" for n, u in zip(negative, unknown, strict=True))])
-    _print_table(["negatives (unknown)", *parts], rows)
-    if notes:
-        _print_table(["what was done", "number"], [[k, f"{n:,}"] for k, n in notes.items()])
+        _write_bins(args.bins_out, bins, dataset)
+    _print_counts(args, dataset, notes)
     _print_table(
         [f"known motifs ({args.release})", "ids"],
         [[name, ", ".join(ids) or remarks[name]] for name, ids in motifs.items()],
     )
-    if args.study_out:
+    if study:
         place = args.study_out if args.study_out.is_absolute() else f"./{args.study_out}"
         print(f"a study of it: {args.study_out}; run it: motifk8s run {place}")
 
 
+def _study_text(
+    args: argparse.Namespace, dataset: Dataset, motifs: Mapping[str, Sequence[str]]
+) -> str:
+    from motifk8s.data.starter_study import starter_study
+
+    path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
+    length = dataset.codes.shape[1]
+    return starter_study(args.study_out.stem, path, length, motifs, args.release)
+
+
+def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:
+    """Write where each row of a data set comes from, with its part and labels."""
+    from motifk8s.data.datasets import PARTS
+    from motifk8s.store.files import replacing
+
+    bins["part"] = [PARTS[part] for part in bins["part"]]
+    for i, name in enumerate(dataset.classes):
+        bins[name] = dataset.labels[:, i]
+    with replacing(path) as file:
+        bins.to_csv(file, sep="\t", index=False, lineterminator="\n")
+
+
+def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str, int]) -> None:
+    """Print how many sequences and labels there are, and what was done to make them."""
+    from motifk8s.cli import terminal
+    from motifk8s.data import datasets
+
+    facts = datasets.describe(dataset)
+    terminal.print_dataset(args.out.stem, str(args.out), facts)
+    labels = [dataset.part(part)[1] for part in datasets.PARTS]
+    rows = []
+    for i, name in enumerate(dataset.classes):
+        negative = [int((part[:, i] == 0).sum()) for part in labels]
+        unknown = facts["unknown_labels"][name].values()
+        rows.append([name, *(f"{n} ({u})" for n, u in zip(negative, unknown, strict=True))])
+    _print_table(["negatives (unknown)", "training", "validation", "test"], rows)
+    if notes:
+        _print_table(["what was done", "number"], [[k, f"{n:,}"] for k, n in notes.items()])
+
+
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from motifk8s.cli import terminal
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i and name != "ids" else "left")
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: a name may look like markup
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 100
+        table.add_row(*map(Text, row))  # a name may look like markup
+    console = terminal.new_console()
     console.print()
     console.print(table)
 
 
 def _plain(value: Any) -> Any:
-    """As JSON, files by their name and the hash of their content."""
+    """Return what JSON can hold, with the name and the hash of its content for each file."""
     from motifk8s.store.files import sha256_of
 
     if isinstance(value, Mapping):

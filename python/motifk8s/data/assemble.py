@@ -1,45 +1,92 @@
-"""What importers do with their rows: merge copies, draw parts, add negatives, check the whole."""
+"""What the importers of FASTA and BED share: options, merged copies, drawn parts, shuffles."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.data.datasets import PARTS, Dataset
+from motifk8s.data import datasets
+from motifk8s.data.datasets import Dataset
 from motifk8s.data.shuffle import dinucleotide_shuffle
 from motifk8s.errors import InputError
 
 UNASSIGNED = -1  # to a part, until shares are drawn
 TRAIN, VALID, TEST = range(3)
+Notes = dict[str, int]
+"""What an import did, and to how many sequences."""
+
+
+class Rows(NamedTuple):
+    """Sequences on their way into a data set: codes (N, L), labels (N, C) and parts (N,)."""
+
+    codes: np.ndarray
+    labels: np.ndarray
+    part: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options that FASTA and BED share.
+
+    Attributes
+    ----------
+    valid, test : float or any other
+        Held out: a share, above 0 and below 1, or as each importer says.
+    length : int, optional
+        Of the sequences, in bp.
+    seed : int
+        Of everything that is drawn, at least 0.
+    """
+
+    valid: Any = None
+    test: Any = None
+    length: int | None = None
+    seed: int = 2019
+
+    def __post_init__(self) -> None:
+        if self.length is not None and self.length < 1:
+            raise InputError(f"--length {self.length}: must be at least 1")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: must be at least 0")
+        for name, share in (("valid", self.valid), ("test", self.test)):
+            if isinstance(share, float) and not 0 < share < 1:
+                raise InputError(f"{name} share {share:g}: must be between 0 and 1")
+
+    def seeds(self, n: int) -> list[int]:
+        """Return n independent seeds."""
+        return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(n)]
 
 
 def _digests(codes: np.ndarray) -> list[bytes]:
     return [hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(codes)]
 
 
-def merge(
-    codes: np.ndarray, labels: np.ndarray, part: np.ndarray, notes: dict[str, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row per sequence. Of its labels, 1 goes before 0, and 0 before unknown."""
+def merge(rows: Rows, notes: Notes) -> Rows:
+    """Make one row of all copies of a sequence.
+
+    Of its labels, 1 goes before 0, and 0 before unknown. It is held out if any copy is.
+    """
     index: dict[bytes, int] = {}
-    row = np.array([index.setdefault(digest, len(index)) for digest in _digests(codes)])
-    if (n := len(index)) == len(codes):
-        return codes, labels, part
-    notes["copies of another sequence, merged with it"] = len(codes) - n
-    together = np.full((n, labels.shape[1]), -1, np.int8)
-    np.maximum.at(together, row, labels)
-    negative = np.zeros(together.shape, bool)
-    np.logical_or.at(negative, row, labels == 0)
-    if both := int((negative & (together == 1)).any(axis=1).sum()):
+    target = np.array([index.setdefault(digest, len(index)) for digest in _digests(rows.codes)])
+    if (n := len(index)) == len(rows.codes):
+        return rows
+    notes["copies of another sequence, merged with it"] = len(rows.codes) - n
+    labels = np.full((n, rows.labels.shape[1]), -1, np.int8)
+    np.maximum.at(labels, target, rows.labels)
+    negative = np.zeros(labels.shape, bool)
+    np.logical_or.at(negative, target, rows.labels == 0)
+    if both := int((negative & (labels == 1)).any(axis=1).sum()):
         notes["of them given as positive and as negative, kept as positive"] = both
     latest, earliest = np.full(n, UNASSIGNED, np.int8), np.full(n, TEST, np.int8)
-    np.maximum.at(latest, row, part)
-    np.minimum.at(earliest, row, part)
+    np.maximum.at(latest, target, rows.part)
+    np.minimum.at(earliest, target, rows.part)
     if moved := int(((latest > TRAIN) & (earliest < latest)).sum()):
         notes["of them also held out, kept out of training"] = moved
-    first = np.unique(row, return_index=True)[1]
-    return codes[first], together, latest
+    first = np.unique(target, return_index=True)[1]
+    return Rows(rows.codes[first], labels, latest)
 
 
 def draw_parts(kind: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
@@ -68,43 +115,50 @@ def draw_parts(kind: np.ndarray, valid: float, test: float, seed: int) -> np.nda
 
 
 def add_shuffles(
-    codes: np.ndarray, labels: np.ndarray, rows: np.ndarray, seed: int, notes: dict[str, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add a dinucleotide shuffle of some rows, negative for the classes of its row alone.
+    rows: Rows, parents: np.ndarray, seed: int, notes: Notes
+) -> tuple[Rows, np.ndarray]:
+    """Add a dinucleotide shuffle of some rows, in their part, negative for their classes alone.
 
     Returns
     -------
-    codes (M, L), labels (M, C)
+    rows : Rows
+        The given ones, then the shuffles that equal no other sequence.
     parent : (M,) int
-        The row, or the row that it is a shuffle of.
+        Of each row, its own number or the number of the row that it is a shuffle of.
     """
-    shuffled = dinucleotide_shuffle(codes[rows], seed)
-    seen, fresh = set(_digests(codes)), []
+    shuffled = dinucleotide_shuffle(rows.codes[parents], seed)
+    seen, fresh = set(_digests(rows.codes)), []
     for i, digest in enumerate(_digests(shuffled)):
         if digest not in seen:
             seen.add(digest)
             fresh.append(i)
     notes["dinucleotide shuffles made"] = len(fresh)
-    if missing := len(rows) - len(fresh):
+    if missing := len(parents) - len(fresh):
         notes["shuffles dropped: they equal another sequence"] = missing
-    rows = rows[fresh]
-    return (
-        np.concatenate([codes, shuffled[fresh]]),
-        np.concatenate([labels, np.where(labels[rows] == 1, 0, -1).astype(np.int8)]),
-        np.concatenate([np.arange(len(codes)), rows]),
-    )
+    negative = np.where(rows.labels[parents[fresh]] == 1, 0, -1).astype(np.int8)
+    parent = np.concatenate([np.arange(len(rows.codes)), parents[fresh]])
+    codes = np.concatenate([rows.codes, shuffled[fresh]])
+    return Rows(codes, np.concatenate([rows.labels, negative]), rows.part[parent]), parent
 
 
-def check(dataset: Dataset, where: str, hint: str) -> None:
-    """Raise InputError unless each class can be learnt and scored; `hint` says what to do."""
-    for number, part in enumerate(PARTS):
-        if number not in dataset.split:
-            raise InputError(f"{where}: the {part} part has no sequences; {hint}")
-    for part in ("train", "test"):
-        labels = dataset.part(part)[1]
-        for i, name in enumerate(dataset.classes):
-            for value, what in ((1, "positive"), (0, "negative")):
-                if not (labels[:, i] == value).any():
-                    raise InputError(
-                        f"{where}: class {name} has no {what} sequence in the {part} part; {hint}"
-                    )
+def finish(
+    rows: Rows, classes: tuple[str, ...], source: str, hint: str
+) -> tuple[Dataset, np.ndarray]:
+    """Sort the rows by part and check that each class can be learnt and scored.
+
+    Returns
+    -------
+    dataset : Dataset
+    order : (N,) int
+        Number in `rows` of each row of the data set.
+
+    Raises
+    ------
+    InputError
+        A part is empty, or a class lacks positives or negatives; `hint` says what to do.
+    """
+    order = np.argsort(rows.part, kind="stable")
+    part = rows.part[order].astype(np.uint8)
+    dataset = Dataset(rows.codes[order], rows.labels[order], part, classes)
+    datasets.check_parts(dataset, source, hint)
+    return dataset, order

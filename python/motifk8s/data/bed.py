@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
+import bioframe
 import numpy as np
 import pandas as pd
 
 from motifk8s.data import assemble
-from motifk8s.data.assemble import TEST, TRAIN, VALID
+from motifk8s.data.assemble import TEST, TRAIN, VALID, Notes, Rows
 from motifk8s.data.datasets import Dataset
-from motifk8s.data.fasta import read_lines
+from motifk8s.data.files import read_lines
 from motifk8s.data.genome import Genome, open_genome
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
@@ -46,7 +48,7 @@ def read_bed(path: Path) -> pd.DataFrame:
     ------
     InputError
         With file and line: too few columns, a start or end that is no whole number or lies below
-        0, an end not above its start, no intervals at all, or what `fasta.read_lines` refuses.
+        0, an end not above its start, no intervals at all, or what `files.read_lines` refuses.
     """
     rows: list[tuple[str, int, int, int]] = []
     for number, line in read_lines(path):
@@ -75,29 +77,12 @@ def read_bed(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["chrom", "start", "end", "line"])
 
 
-def import_bed(
-    peaks: Mapping[str, Path],
-    genome: Path,
-    *,
-    bin_size: int = 200,
-    length: int = 1000,
-    rule: Literal["bin", "merged"] = "bin",
-    test: Sequence[str] = ("chr8", "chr9"),
-    valid: Sequence[str] | float = ("chr7",),
-    chromosomes: Sequence[str] | None = None,
-    negatives: Literal["bins", "all", "dinucleotide"] | None = None,
-    both_strands: bool = False,
-    seed: int = 2019,
-    progress: Callable[[str], object] = lambda text: None,
-) -> tuple[Dataset, dict[str, int], pd.DataFrame]:
-    """Make a data set from peaks and a genome.
+@dataclass(frozen=True, kw_only=True)
+class BedOptions(assemble.Options):
+    """How a data set is made from peaks and a genome.
 
-    Parameters
+    Attributes
     ----------
-    peaks : mapping of class name to path
-        BED, narrowPeak or similar, plain or gzip.
-    genome : path
-        FASTA, plain or bgzip. Its index (.fai) is written beside it if there is none.
     bin_size, length : int
         Of bins and sequences, in bp.
     rule : "bin" or "merged"
@@ -119,10 +104,66 @@ def import_bed(
         for its classes alone and of unknown label for others.
     both_strands : bool
         In each part, add the reverse complement of all sequences after them, as DeepSEA did.
-    seed : int
-        Of what is drawn, at least 0.
+    """
+
+    bin_size: int = 200
+    length: int = 1000
+    rule: Literal["bin", "merged"] = "bin"
+    test: Sequence[str] = ("chr8", "chr9")
+    valid: Sequence[str] | float = ("chr7",)
+    chromosomes: Sequence[str] | None = None
+    negatives: Literal["bins", "all", "dinucleotide"] | None = None
+    both_strands: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bin_size < 1 or self.length < self.bin_size:
+            raise InputError(
+                f"bins of {self.bin_size} bp in sequences of {self.length}: a bin must be at "
+                "least 1 bp, and the sequence as long as a bin"
+            )
+        if self.rule == "merged" and self.length % self.bin_size:
+            raise InputError(
+                f"merged bins of {self.bin_size} bp cannot make a sequence of {self.length}; give "
+                "a --length that is a multiple of --bin"
+            )
+        if isinstance(self.valid, float) and self.negatives == "all":
+            raise InputError(
+                "with --negatives all, --valid must name chromosomes: sequences of a share would "
+                "overlap those of the training set"
+            )
+
+    @property
+    def step(self) -> int:
+        """The distance of two cuts in bp: a bin, or a sequence of several bins ("merged")."""
+        return self.length if self.rule == "merged" else self.bin_size
+
+    def begin(self, cut: np.ndarray) -> np.ndarray:
+        """Return the starts of the sequences of some cuts, given by number."""
+        return cut * self.step - (self.length - self.step) // 2
+
+    def inside(self, cut: np.ndarray, size: int) -> np.ndarray:
+        """Tell whether the sequences of some cuts lie on a chromosome of `size` bp."""
+        return (self.begin(cut) >= 0) & (self.begin(cut) + self.length <= size)
+
+
+def import_bed(
+    peaks: Mapping[str, Path],
+    genome: Path,
+    options: BedOptions,
+    progress: Callable[[str], object] = lambda text: None,
+) -> tuple[Dataset, Notes, pd.DataFrame]:
+    """Make a data set from peaks and a genome.
+
+    Parameters
+    ----------
+    peaks : mapping of class name to path
+        BED, narrowPeak or similar, plain or gzip.
+    genome : path
+        FASTA, plain or bgzip. Its index (.fai) is written beside it if there is none.
+    options : BedOptions
     progress : callable
-        Told in words what is being done.
+        Called with the name of each step.
 
     Returns
     -------
@@ -140,146 +181,63 @@ def import_bed(
         See `read_bed` and `genome.open_genome`. Also for peaks off the end of a chromosome, or on
         one that the genome does not have; a class without positives or negatives.
     """
-    grid = _Grid(bin_size, length, rule)
-    _check_options(peaks, grid, valid, negatives)
-    notes: dict[str, int] = {}
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
-    draws = np.random.PCG64(seeds[0])
-    with open_genome(Path(genome)) as source:
-        parts = _choose(source, chromosomes, test, [] if isinstance(valid, float) else valid)
+    if not peaks:
+        raise InputError("no peak files are given")
+    notes: Notes = {}
+    bin_seed, valid_seed, shuffle_seed = options.seeds(3)
+    with open_genome(genome) as source:
+        parts = _choose_parts(source, options)
         progress("reading peaks")
-        tables = [_load(Path(p), source, parts, chromosomes, notes) for p in peaks.values()]
+        tables = [_load(path, source, parts, options, notes) for path in peaks.values()]
         progress("cutting the genome into bins")
-        bins, labels = _label(tables, bin_size)
-        found = []
-        for name, number in parts.items():
-            mine = (bins["chrom"] == name).to_numpy()
-            index, label = _cut(
-                bins["cut"].to_numpy()[mine], labels[mine], source.sizes[name], grid,
-                negatives, draws, notes,
-            )  # fmt: skip
-            found.append((grid.table(name, index).assign(part=number), label))
-        bins = pd.concat([table for table, _ in found], ignore_index=True)
-        labels = np.concatenate([label for _, label in found])
-        if bins.empty:
-            raise InputError("no bin that can be used lies in peaks by more than half; see --bin")
-        if (size := len(bins) * length * (2 if both_strands else 1)) > LARGEST:
-            raise InputError(
-                f"{len(bins):,} sequences of {length} bp take {size / 2**30:.0f} GiB; choose fewer "
-                "--chromosomes, or --negatives bins"
-            )
-        codes = np.empty((len(bins), length), np.uint8)
-        for chrom, table in bins.groupby("chrom", sort=False):
-            progress(f"reading sequences of {chrom}")
-            starts = table["sequence_start"].to_numpy()
-            codes[table.index] = source.windows(str(chrom), starts, length)
-
-    if negatives == "bins":
-        keep = (codes != UNKNOWN).all(axis=1) | (labels == 1).any(axis=1)
-        if not keep.all():
-            notes["negative bins dropped: with N"] = int((~keep).sum())
-            bins, labels, codes = bins[keep].reset_index(drop=True), labels[keep], codes[keep]
-    if isinstance(valid, float):
-        bins["part"] = _draw_valid(bins, length, valid, seeds[1])
-    if negatives == "dinucleotide":
-        rows = np.arange(len(codes))
-        codes, labels, parent = assemble.add_shuffles(codes, labels, rows, seeds[2], notes)
-        shuffled = np.arange(len(parent)) >= len(bins)
-        bins = bins.iloc[parent].assign(shuffled=shuffled)
+        touched, labels = _label(tables, options.bin_size)
+        bins, labels = _cut_all(touched, labels, source, parts, options, bin_seed, notes)
+        codes = _read_sequences(source, bins, options, progress)
+    rows = Rows(codes, labels, bins.pop("part").to_numpy())
+    if options.negatives == "bins":
+        rows, bins = _drop_unknown_negatives(rows, bins, notes)
+    if isinstance(options.valid, float):
+        part = _draw_valid(bins, rows.part, options, valid_seed)
+        rows = rows._replace(part=part)
+    bins["part"] = rows.part
+    if options.negatives == "dinucleotide":
+        n = len(bins)
+        rows, parent = assemble.add_shuffles(rows, np.arange(n), shuffle_seed, notes)
+        bins = bins.iloc[parent].assign(shuffled=np.arange(len(parent)) >= n)
     bins["strand"] = "+"
-    if both_strands:
+    if options.both_strands:
+        rows = _add_reverse_strands(rows)
         bins = pd.concat([bins, bins.assign(strand="-")])
-        codes = np.concatenate([codes, COMPLEMENT[codes[:, ::-1]]])
-        labels = np.concatenate([labels, labels])
-    part = bins["part"].to_numpy(np.uint8)
-    order = np.argsort(part, kind="stable")
-    dataset = Dataset(codes[order], labels[order], part[order], tuple(peaks))
-    assemble.check(dataset, "BED", HINT)
+    dataset, order = assemble.finish(rows, tuple(peaks), "BED", HINT)
     return dataset, notes, bins.iloc[order].reset_index(drop=True)
 
 
-class _Grid(NamedTuple):
-    """How a chromosome is cut: into bins, or into sequences of several bins ("merged")."""
-
-    bin_size: int
-    length: int
-    rule: str
-
-    @property
-    def step(self) -> int:
-        return self.length if self.rule == "merged" else self.bin_size
-
-    def begin(self, index: np.ndarray) -> np.ndarray:
-        """Where the sequences of some cuts begin."""
-        return index * self.step - (self.length - self.step) // 2
-
-    def inside(self, index: np.ndarray, size: int) -> np.ndarray:
-        """Whether the sequences of some cuts lie on a chromosome of `size` bp."""
-        return (self.begin(index) >= 0) & (self.begin(index) + self.length <= size)
-
-    def table(self, chrom: str, index: np.ndarray) -> pd.DataFrame:
-        start = index * self.step
-        return pd.DataFrame(
-            {
-                "chrom": chrom,
-                "start": start,
-                "end": start + self.step,
-                "sequence_start": self.begin(index),
-            }
-        )
-
-
-def _check_options(
-    peaks: Mapping[str, Path], grid: _Grid, valid: Sequence[str] | float, negatives: str | None
-) -> None:
-    if not peaks:
-        raise InputError("no peak files are given")
-    if grid.bin_size < 1 or grid.length < grid.bin_size:
-        raise InputError(
-            f"bins of {grid.bin_size} bp in sequences of {grid.length}: a bin must be at least 1 "
-            "bp, and the sequence as long as a bin"
-        )
-    if grid.rule == "merged" and grid.length % grid.bin_size:
-        raise InputError(
-            f"merged bins of {grid.bin_size} bp cannot make a sequence of {grid.length}; give a "
-            "--length that is a multiple of --bin"
-        )
-    if isinstance(valid, float) and not 0 < valid < 1:
-        raise InputError(f"valid share {valid:g}: must be between 0 and 1")
-    if isinstance(valid, float) and negatives == "all":
-        raise InputError(
-            "with --negatives all, --valid must name chromosomes: sequences of a share would "
-            "overlap those of the training set"
-        )
-
-
-def _choose(
-    genome: Genome, chromosomes: Sequence[str] | None, test: Sequence[str], valid: Sequence[str]
-) -> dict[str, int]:
+def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
     """The chromosomes to use, in the genome's order, and the part of each."""
 
     def known(name: str, option: str) -> str:
-        if (found := genome.named(name)) is None:
+        if (chrom := genome.named(name)) is None:
             raise InputError(
                 f"chromosome {name} is not in {genome.path}, which has {genome.examples()}; "
                 f"choose others with {option}"
             )
-        return found
+        return chrom
 
-    if chromosomes is None:
+    if options.chromosomes is None:
         used = {name for name in genome.sizes if re.fullmatch("(chr)?[1-9][0-9]*[A-Z]?", name)}
         used = used or set(genome.sizes)
     else:
-        used = {known(name, "--chromosomes") for name in chromosomes}
+        used = {known(name, "--chromosomes") for name in options.chromosomes}
     parts = {name: TRAIN for name in genome.sizes if name in used}
-    for names, number, option in ((test, TEST, "--test"), (valid, VALID, "--valid")):
+    valid = [] if isinstance(options.valid, float) else options.valid
+    for names, number, option in ((options.test, TEST, "--test"), (valid, VALID, "--valid")):
         for name in names:
-            found = known(name, option)
-            if found not in parts:
+            chrom = known(name, option)
+            if chrom not in parts:
                 raise InputError(f"{option} {name}: it is not among the --chromosomes to use")
-            if parts[found] != TRAIN:
+            if parts[chrom] != TRAIN:
                 raise InputError(f"{option} {name}: it is held out before")
-            parts[found] = number
+            parts[chrom] = number
     return parts
 
 
@@ -287,15 +245,15 @@ def _load(
     path: Path,
     genome: Genome,
     used: Mapping[str, int],
-    chromosomes: Sequence[str] | None,
-    notes: dict[str, int],
+    options: BedOptions,
+    notes: Notes,
 ) -> pd.DataFrame:
     """Read the peaks of one class, checked against the genome."""
     peaks = read_bed(path)
     for name, first in peaks.drop_duplicates("chrom")[["chrom", "line"]].itertuples(index=False):
         other = genome.named(name)
         # Where chromosomes are chosen, the genome may lack the others.
-        if other != name and (other or chromosomes is None):
+        if other != name and (other or options.chromosomes is None):
             hint = (
                 f"there it is {other}; make the names the same"
                 if other
@@ -312,57 +270,96 @@ def _load(
             f"{path}, line {row['line']}: the end {row['end']} is off the end of {row['chrom']}, "
             f"which has {genome.sizes[row['chrom']]} bp; use the genome of the peaks' assembly"
         )
-    here = peaks["chrom"].isin(list(used))
-    if not here.all():
-        note = "peaks dropped: on chromosomes that are not used"
-        notes[note] = notes.get(note, 0) + int((~here).sum())
-    if not here.any():
+    wanted = peaks["chrom"].isin(list(used))
+    _count(notes, "peaks dropped: on chromosomes that are not used", ~wanted.to_numpy())
+    if not wanted.any():
         raise InputError(
             f"{path}: no peak is on the chromosomes used, {', '.join(used)}; see --chromosomes"
         )
-    return peaks[here]
+    return peaks[wanted]
 
 
-def _cut(
+def _count(notes: Notes, note: str, rows: np.ndarray) -> None:
+    """Add the number of rows that are true to a note, if there are any."""
+    if n := int(rows.sum()):
+        notes[note] = notes.get(note, 0) + n
+
+
+def _cut_all(
+    touched: pd.DataFrame,
+    labels: np.ndarray,
+    genome: Genome,
+    parts: Mapping[str, int],
+    options: BedOptions,
+    seed: int,
+    notes: Notes,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Choose the bins (or merged bins) of all chromosomes; also their labels (n, C)."""
+    draws = np.random.PCG64(seed)
+    tables, chosen = [], []
+    for chrom, part in parts.items():
+        on_chrom = (touched["chrom"] == chrom).to_numpy()
+        cut, its_labels = touched["cut"].to_numpy()[on_chrom], labels[on_chrom]
+        if options.rule == "merged":
+            cut, its_labels = _merge_bins(cut, its_labels, options)
+        size = genome.sizes[chrom]
+        cut, its_labels = _choose_bins(cut, its_labels, size, options, draws, notes)
+        table = {
+            "chrom": chrom,
+            "start": cut * options.step,
+            "end": cut * options.step + options.step,
+            "sequence_start": options.begin(cut),
+            "part": part,
+        }
+        tables.append(pd.DataFrame(table))
+        chosen.append(its_labels)
+    bins = pd.concat(tables, ignore_index=True)
+    if bins.empty:
+        raise InputError("no bin that can be used lies in peaks by more than half; see --bin")
+    return bins, np.concatenate(chosen)
+
+
+def _merge_bins(
+    cut: np.ndarray, labels: np.ndarray, options: BedOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put adjacent bins together into sequences, which get all labels of their bins."""
+    numbers, place = np.unique(cut // (options.length // options.bin_size), return_inverse=True)
+    merged = np.zeros((len(numbers), labels.shape[1]), np.int8)
+    np.maximum.at(merged, place, labels)
+    return numbers, merged
+
+
+def _choose_bins(
     touched: np.ndarray,
     labels: np.ndarray,
     size: int,
-    grid: _Grid,
-    negatives: str | None,
+    options: BedOptions,
     draws: np.random.PCG64,
-    notes: dict[str, int],
+    notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose bins (or merged bins) of one chromosome, given those that peaks touch; and labels."""
-    if grid.rule == "merged":
-        index, place = np.unique(touched // (grid.length // grid.bin_size), return_inverse=True)
-        merged = np.zeros((len(index), labels.shape[1]), np.int8)
-        np.maximum.at(merged, place, labels)
-        touched, labels = index, merged
-    positive, inside = labels.any(axis=1), grid.inside(touched, size)
-    if lost := int((positive & ~inside).sum()):
-        note = "positive bins dropped: their sequence runs off the chromosome"
-        notes[note] = notes.get(note, 0) + lost
+    """Choose the positive and negative bins of one chromosome, given those that peaks touch."""
+    positive, inside = labels.any(axis=1), options.inside(touched, size)
+    note = "positive bins dropped: their sequence runs off the chromosome"
+    _count(notes, note, positive & ~inside)
     keep = positive & inside
-    index, labels = touched[keep], labels[keep]
-    if negatives in ("bins", "all"):
-        others = np.arange(-(-size // grid.step))
-        # A bin of which a peak covers half or less makes a poor example.
-        others = np.setdiff1d(others, touched if negatives == "bins" else touched[positive])
-        others = others[grid.inside(others, size)]
-        if negatives == "bins":
-            drawn = np.argsort(draws.random_raw(len(others)), kind="stable")[: len(index)]
-            others = others[drawn]
-        index = np.concatenate([index, others])
-        labels = np.concatenate([labels, np.zeros((len(others), labels.shape[1]), np.int8)])
-        order = np.argsort(index)
-        index, labels = index[order], labels[order]
-    return index, labels
+    cut, labels = touched[keep], labels[keep]
+    if options.negatives not in ("bins", "all"):
+        return cut, labels
+    others = np.arange(-(-size // options.step))
+    # A bin of which a peak covers half or less makes a poor example.
+    others = np.setdiff1d(others, touched if options.negatives == "bins" else touched[positive])
+    others = others[options.inside(others, size)]
+    if options.negatives == "bins":
+        drawn = np.argsort(draws.random_raw(len(others)), kind="stable")[: len(cut)]
+        others = others[drawn]
+    cut = np.concatenate([cut, others])
+    labels = np.concatenate([labels, np.zeros((len(others), labels.shape[1]), np.int8)])
+    order = np.argsort(cut)
+    return cut[order], labels[order]
 
 
 def _label(peaks: Sequence[pd.DataFrame], bin_size: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Bins that some peak touches (chrom, cut, start, end), and their labels (n, C)."""
-    import bioframe
-
     touched = []
     for table in peaks:
         first = table["start"].to_numpy() // bin_size
@@ -380,16 +377,51 @@ def _label(peaks: Sequence[pd.DataFrame], bin_size: int) -> tuple[pd.DataFrame, 
     return bins, labels
 
 
-def _draw_valid(bins: pd.DataFrame, length: int, share: float, seed: int) -> np.ndarray:
+def _read_sequences(
+    genome: Genome, bins: pd.DataFrame, options: BedOptions, progress: Callable[[str], object]
+) -> np.ndarray:
+    """Base codes (n, length) of the sequences of all bins."""
+    n, length = len(bins), options.length
+    if (size := n * length * (2 if options.both_strands else 1)) > LARGEST:
+        raise InputError(
+            f"{n:,} sequences of {length} bp take {size / 2**30:.0f} GiB; choose fewer "
+            "--chromosomes, or --negatives bins"
+        )
+    codes = np.empty((n, length), np.uint8)
+    for chrom, table in bins.groupby("chrom", sort=False):
+        progress(f"reading sequences of {chrom}")
+        starts = table["sequence_start"].to_numpy()
+        codes[table.index] = genome.windows(str(chrom), starts, length)
+    return codes
+
+
+def _drop_unknown_negatives(
+    rows: Rows, bins: pd.DataFrame, notes: Notes
+) -> tuple[Rows, pd.DataFrame]:
+    """Drop negative bins whose sequence has unknown bases."""
+    keep = (rows.codes != UNKNOWN).all(axis=1) | (rows.labels == 1).any(axis=1)
+    _count(notes, "negative bins dropped: with N", ~keep)
+    return Rows(*(array[keep] for array in rows)), bins[keep].reset_index(drop=True)
+
+
+def _add_reverse_strands(rows: Rows) -> Rows:
+    """Add the reverse complement of every sequence, with the same labels and part."""
+    codes = np.concatenate([rows.codes, COMPLEMENT[rows.codes[:, ::-1]]])
+    return Rows(codes, np.tile(rows.labels, (2, 1)), np.tile(rows.part, 2))
+
+
+def _draw_valid(bins: pd.DataFrame, part: np.ndarray, options: BedOptions, seed: int) -> np.ndarray:
     """Parts (N,) with a share of what is not for the test drawn for validation.
 
     Sequences that overlap are drawn together, so that none is in training and validation.
     """
+    assert isinstance(options.valid, float)
     start = bins["sequence_start"].to_numpy()
     chrom = bins["chrom"].to_numpy()
-    apart = (chrom[1:] != chrom[:-1]) | (start[1:] >= start[:-1] + length)
+    apart = (chrom[1:] != chrom[:-1]) | (start[1:] >= start[:-1] + options.length)
     stretch = np.concatenate([[0], np.cumsum(apart)])
-    part = bins["part"].to_numpy().copy()
+    part = part.copy()
     free, place = np.unique(stretch[part == TRAIN], return_inverse=True)
-    part[part == TRAIN] = assemble.draw_parts(np.zeros(len(free), int), share, 0, seed)[place]
+    kind = np.zeros(len(free), int)
+    part[part == TRAIN] = assemble.draw_parts(kind, options.valid, 0, seed)[place]
     return part

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.download import PAUSES, Progress, download
+from motifk8s.data.files import GZIP, one_line
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
@@ -50,41 +51,45 @@ def located(
     Problem
         It cannot be downloaded, or a disk is full.
     """
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        here = Path(folder)
-        scheme, colon, rest = source.partition("://")
+    scheme, colon, address = source.partition("://")
+    with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
+        folder = Path(temporary)
         if colon and scheme.lower() in ("http", "https"):
-            with _downloaded(source, progress, cache or _cache(here)) as archive:
-                yield _unpacked(archive, here, progress, source)
-            return
-        local = Path(source)
-        if colon and scheme == "s3":
-            bucket, _, path = rest.strip("/").partition("/")
+            with _downloaded(source, progress, cache or _cache(folder)) as archive:
+                yield _unpacked(archive, folder, progress, source)
+        elif colon and scheme == "s3":
+            bucket, _, path = address.strip("/").partition("/")
             parent, _, name = path.rpartition("/")
-            files = _stored(open_store(f"s3://{bucket}/{parent}"), name, here, progress)
+            yield _stored(open_store(f"s3://{bucket}/{parent}"), name, folder, progress)
         elif colon:
             raise InputError(
                 f"{source}: a bundle is a folder, a .tar.gz, or http://, https:// or s3://, "
                 f"not {scheme}://"
             )
-        elif local.is_dir():
-            files = _in_folder(local)
-        elif local.exists() or store is None:
-            files = _unpacked(local, here, progress)
+        elif Path(source).exists() or store is None:
+            yield _local(Path(source), folder, progress)
         else:
-            files = _stored(store, source.strip("/"), here, progress)
-        yield files
+            yield _stored(store, source.strip("/"), folder, progress)
+
+
+def _local(path: Path, folder: Path, progress: Progress) -> dict[str, Path]:
+    """Take the bundle from a local folder, or unpack a local archive into `folder`."""
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return _unpacked(path, folder, progress, str(path))
 
 
 def _in_folder(folder: Path) -> dict[str, Path]:
     """Find the three files in a folder or below it."""
-    found = sorted(path for path in folder.rglob("*.mat") if path.name in FILES)
-    return _complete([(path.name, path) for path in found], str(folder))
+    paths = sorted(path for path in folder.rglob("*.mat") if path.name in FILES)
+    return _complete(paths, str(folder))
 
 
-def _complete(found: list[tuple[str, Path]], where: str) -> dict[str, Path]:
-    """Check that each of the three files is there once."""
-    names = [name for name, _ in found]
+def _complete(paths: list[Path], where: str) -> dict[str, Path]:
+    """Return the files by part; each of the three must be there once."""
+    names = [path.name for path in paths]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{where}: has more than one {min(twice)}; which is meant?")
     if lacking := [name for name in FILES if name not in names]:
@@ -92,43 +97,43 @@ def _complete(found: list[tuple[str, Path]], where: str) -> dict[str, Path]:
             f"{where}: has no {' and no '.join(lacking)}; DeepSEA's training bundle has "
             f"{', '.join(FILES)}"
         )
-    return {FILES[name]: path for name, path in found}
+    return {FILES[path.name]: path for path in paths}
 
 
-def _stored(store: Store, path: str, here: Path, progress: Progress) -> dict[str, Path]:
-    """Take the bundle from a store: a file, or a folder of the three."""
+def _stored(store: Store, path: str, folder: Path, progress: Progress) -> dict[str, Path]:
+    """Take the bundle from a store, where it is a file, or a folder of the three."""
     where = f"{store.url.rstrip('/')}/{path}"
     if isinstance(store, FolderStore):
         local = store.folder / path
         if not local.exists():
             raise InputError(f"{path}: is neither a local file or folder nor in {store.url}")
-        return _in_folder(local) if local.is_dir() else _unpacked(local, here, progress)
+        return _local(local, folder, progress)
     progress(f"download {where}", 0, None)
     if path and store.exists(path):
-        archive = here / "bundle"
+        archive = folder / "bundle"
         store.download(path, archive)
-        files = _unpacked(archive, here, progress, where)
+        files = _unpacked(archive, folder, progress, where)
         archive.unlink()  # as large as what was in it
         return files
-    names = [name for name in store.list(path) if PurePosixPath(name).name in FILES]
-    if not names:
+    sources = [name for name in store.list(path) if PurePosixPath(name).name in FILES]
+    if not sources:
         raise InputError(f"{where}: is neither a bundle nor a folder with {', '.join(FILES)}")
-    found = [(PurePosixPath(name).name, here / PurePosixPath(name).name) for name in names]
-    files = _complete(found, where)
-    for name, (_, file) in zip(names, found, strict=True):
-        store.download(name, file)
+    targets = [folder / PurePosixPath(name).name for name in sources]
+    files = _complete(targets, where)
+    for name, target in zip(sources, targets, strict=True):
+        store.download(name, target)
     return files
 
 
-def _cache(here: Path) -> Path:
-    """A folder that outlives this process, if the user has one."""
+def _cache(temporary: Path) -> Path:
+    """A folder that outlives this process; the temporary one if the user has none."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(home) / "motifk8s"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder if os.access(folder, os.W_OK) else here
+        return folder if os.access(folder, os.W_OK) else temporary
     except (OSError, RuntimeError):  # no home, or a read-only one
-        return here
+        return temporary
 
 
 @contextlib.contextmanager
@@ -148,40 +153,44 @@ def _downloaded(url: str, progress: Progress, cache: Path) -> Iterator[Path]:
     archive.unlink()
 
 
-def _unpacked(archive: Path, folder: Path, progress: Progress, name: str = "") -> dict[str, Path]:
+def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dict[str, Path]:
     """Copy the three files out of a tar, compressed or not, into a folder."""
-    name = name or str(archive)
-    found: list[tuple[str, Path]] = []
     try:
         with open(archive, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            zipped = raw.read(2) == GZIP
             size = raw.seek(0, os.SEEK_END)
             raw.seek(0)
-            stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
-            with tarfile.open(fileobj=stream, mode="r|") as members:
-                for member in members:
-                    # Only these names, and only under these names: no path leads elsewhere.
-                    base = PurePosixPath(member.name).name
-                    if base not in FILES or not member.isreg():
-                        continue
-                    found.append((base, folder / base))
-                    if [here for here, _ in found].count(base) == 1:
-                        copied = members.extractfile(member)
-                        assert copied is not None
-                        _copy(copied, folder / base, member.size)
-                    progress(f"unpack {name}", raw.tell(), size)
+            stream: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+            paths = []
+            for path in _copied(stream, folder):
+                paths.append(path)
+                progress(f"unpack {name}", raw.tell(), size)
             while stream.read(2**20):  # to the end, where gzip has its checksum
                 pass
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file or folder") from error
     except PermissionError as error:
         raise local_problem(error, "read", archive) from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{name}: not a .tar or .tar.gz, cut short or damaged ({reason}); get it again"
+            f"{name}: not a .tar or .tar.gz, cut short or damaged ({one_line(error)}); get it again"
         ) from error
-    return _complete(found, name)
+    return _complete(paths, name)
+
+
+def _copied(stream: Any, folder: Path) -> Iterator[Path]:
+    """Copy the files of these names out of a tar; yield their paths, also of further ones."""
+    done = set()
+    with tarfile.open(fileobj=stream, mode="r|") as members:
+        for member in members:
+            # Only these names, and only under these names: no path leads elsewhere.
+            path = folder / PurePosixPath(member.name).name
+            if path.name not in FILES or not member.isreg():
+                continue
+            if path not in done:
+                copied = members.extractfile(member)
+                assert copied is not None
+                _copy(copied, path, member.size)
+                done.add(path)
+            yield path
 
 
 def _copy(source: IO[bytes], file: Path, size: int) -> None:

@@ -10,9 +10,7 @@ import io
 import json
 import math
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +19,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from motifk8s.data.files import one_line
 from motifk8s.data.sequences import UNKNOWN, from_one_hot
 from motifk8s.data.synthetic import sample
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError
 from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.store.files import replacing
 from motifk8s.study.specs import Synthetic
 
 FORMAT = "motifk8s-dataset"
@@ -149,7 +149,7 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
     Raises
     ------
     Problem
-        If the file cannot be written (no such folder, no permission, disk full).
+        If the file cannot be written (no permission, disk full).
     """
     # HDF5 handles a full disk badly, so the file is made in memory and written in one go.
     image = io.BytesIO()
@@ -166,7 +166,8 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
         file.create_dataset("classes", data=names.astype(text))
         if dataset.embedded is not None:
             _store(file, "embedded", dataset.embedded.astype(EMBEDDED, copy=False))
-    _replace(Path(path), image.getbuffer())
+    with replacing(Path(path)) as target:
+        target.write(image.getbuffer())
 
 
 def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
@@ -177,22 +178,6 @@ def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
         # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
         options = {"chunks": (rows, *data.shape[1:]), "compression": "gzip", "compression_opts": 2}
     file.create_dataset(name, data=data, **options)
-
-
-def _replace(path: Path, data: memoryview) -> None:
-    """Put `data` at `path` in one step, leaving nothing else whatever happens."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Problem(f"{path}: cannot write the data set: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # it is gone, or never was
-            temporary.unlink()
 
 
 def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:
@@ -216,33 +201,43 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
         impossible values, or a class has no positives or no negatives in the training or test set.
     """
     path = Path(path)
+    dataset, stored_hash = _read_either(path)
+    if classes is not None:
+        dataset = _with_names(dataset, classes, path, fixed=stored_hash is not None)
+    check(dataset, str(path))
+    if stored_hash not in (None, dataset.data_hash):
+        raise InputError(f"{path}: content does not match its data_hash; make or copy it again")
+    return dataset
+
+
+def _read_either(path: Path) -> tuple[Dataset, str | None]:
+    """Read either layout; also the hash that a file of ours holds."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not an HDF5 file")
     try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, not an HDF5 file")
         # Files are replaced as a whole, so no lock is needed; some network folders have none.
         with h5py.File(path, locking=False) as file:
             if file.attrs.get("format") == FORMAT:
-                dataset, stored = _read_ours(file, path)
-            else:
-                dataset, stored = _read_reference(file, path), None
+                return _read_ours(file, path)
+            return _read_reference(file, path), None
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such data set file") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # all h5py's
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not an HDF5 file, or truncated or damaged ({reason})") from error
-    if classes is not None:
-        here, given = ", ".join(dataset.classes), ", ".join(classes)
-        if len(classes) != (number := dataset.labels.shape[1]):
-            raise InputError(f"{path}: has {number} classes ({here}), not {len(classes)} ({given})")
-        if stored is not None and tuple(classes) != dataset.classes:
-            raise InputError(f"{path}: its classes are {here}, in this order, not {given}")
-        dataset = replace(dataset, classes=tuple(classes))
-    check(dataset, str(path))
-    if stored not in (None, dataset.data_hash):
-        raise InputError(f"{path}: content does not match its data_hash; make or copy it again")
-    return dataset
+        raise InputError(
+            f"{path}: not an HDF5 file, or truncated or damaged ({one_line(error)})"
+        ) from error
+
+
+def _with_names(dataset: Dataset, classes: Sequence[str], path: Path, *, fixed: bool) -> Dataset:
+    """Name the classes; if the file fixes their names, they must be these already."""
+    present, given = ", ".join(dataset.classes), ", ".join(classes)
+    if len(classes) != (number := dataset.labels.shape[1]):
+        raise InputError(f"{path}: has {number} classes ({present}), not {len(classes)} ({given})")
+    if fixed and tuple(classes) != dataset.classes:
+        raise InputError(f"{path}: its classes are {present}, in this order, not {given}")
+    return replace(dataset, classes=tuple(classes))
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -283,21 +278,21 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 def _member(file: h5py.File, path: Path, name: str, axes: str, dtype: Any) -> h5py.Dataset:
     """Find one array of a file; `dtype` is a numpy dtype, "numbers" or "text"."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    array = file.get(name)
+    if not isinstance(array, h5py.Dataset):
         raise InputError(f"{path}: has no dataset {name}; {LAYOUTS}")
     if dtype == "numbers":
-        fits = found.dtype.kind in "fiub"
+        fits = array.dtype.kind in "fiub"
     elif dtype == "text":
-        fits = h5py.check_string_dtype(found.dtype) is not None
+        fits = h5py.check_string_dtype(array.dtype) is not None
     else:
-        fits = found.dtype == dtype
-    if not fits or found.ndim != len(axes.split()):
+        fits = array.dtype == dtype
+    if not fits or array.ndim != len(axes.split()):
         raise InputError(
-            f"{path}: {name} is {found.dtype} of shape {found.shape}; "
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; "
             f"it must be {dtype} of shape ({', '.join(axes.split())})"
         )
-    return found
+    return array
 
 
 def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
@@ -319,6 +314,27 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
 
 def _read_reference(file: h5py.File, path: Path) -> Dataset:
     """Read the reference code's layout, block by block."""
+    arrays = _reference_arrays(file, path)
+    x_train, classes = arrays[0][0], arrays[0][1].shape[1]
+    length = x_train.shape[2] if x_train.shape[1] == 4 else x_train.shape[1]
+    split = np.repeat(np.arange(3, dtype=np.uint8), [len(x) for x, _ in arrays])
+    codes = np.empty((len(split), length), np.uint8)
+    labels = np.empty((len(split), classes), np.int8)
+    done = 0
+    for x, y in arrays:
+        for rows in _blocks(x.shape):
+            target = slice(done + rows.start, done + rows.stop)
+            try:
+                codes[target] = from_one_hot(x[rows], rows.start)
+            except InputError as error:
+                raise InputError(f"{path}: {x.name[1:]}: {error}") from None
+            labels[target] = _reference_labels(y, rows, path)
+        done += len(x)
+    return Dataset(codes, labels, split, tuple(f"class_{i}" for i in range(classes)))
+
+
+def _reference_arrays(file: h5py.File, path: Path) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
+    """Sequences and labels of each part, which must fit each other."""
     arrays = [
         (
             _member(file, path, f"X_{part}", "N 4 L", "numbers"),
@@ -326,36 +342,28 @@ def _read_reference(file: h5py.File, path: Path) -> Dataset:
         )
         for part in PARTS
     ]
-    shape, classes = arrays[0][0].shape[1:], arrays[0][1].shape[1]
+    x_train, y_train = arrays[0]
     for x, y in arrays:
-        if x.shape[1:] != shape or y.shape != (len(x), classes):
+        if x.shape[1:] != x_train.shape[1:] or y.shape != (len(x), y_train.shape[1]):
             raise InputError(
                 f"{path}: {x.name[1:]} {x.shape} and {y.name[1:]} {y.shape} do not fit each "
-                f"other or X_train {arrays[0][0].shape} and Y_train {arrays[0][1].shape}"
+                f"other or X_train {x_train.shape} and Y_train {y_train.shape}"
             )
-    if 4 not in shape:
-        raise InputError(f"{path}: X_train is {arrays[0][0].shape}, not (N, 4, L) or (N, L, 4)")
-    split = np.repeat(np.arange(3, dtype=np.uint8), [len(x) for x, _ in arrays])
-    codes = np.empty((len(split), shape[1] if shape[0] == 4 else shape[0]), np.uint8)
-    labels = np.empty((len(split), classes), np.int8)
-    done = 0
-    for x, y in arrays:
-        for rows in _blocks(x.shape):
-            into = slice(done + rows.start, done + rows.stop)
-            try:
-                codes[into] = from_one_hot(x[rows], rows.start)
-            except InputError as error:
-                raise InputError(f"{path}: {x.name[1:]}: {error}") from None
-            values = y[rows].astype(float)
-            if (wrong := np.argwhere(~np.isin(values, (-1, 0, 1)))).size:
-                row, column = wrong[0]
-                raise InputError(
-                    f"{path}: {y.name[1:]} row {rows.start + row}, class {column} is "
-                    f"{values[row, column]:g}; labels are 1, 0 or -1 (unknown)"
-                )
-            labels[into] = values
-        done += len(x)
-    return Dataset(codes, labels, split, tuple(f"class_{i}" for i in range(classes)))
+    if 4 not in x_train.shape[1:]:
+        raise InputError(f"{path}: X_train is {x_train.shape}, not (N, 4, L) or (N, L, 4)")
+    return arrays
+
+
+def _reference_labels(y: h5py.Dataset, rows: slice, path: Path) -> np.ndarray:
+    """Some rows of labels, checked."""
+    values = y[rows].astype(float)
+    if (wrong := np.argwhere(~np.isin(values, (-1, 0, 1)))).size:
+        row, column = wrong[0]
+        raise InputError(
+            f"{path}: {y.name[1:]} row {rows.start + row}, class {column} is "
+            f"{values[row, column]:g}; labels are 1, 0 or -1 (unknown)"
+        )
+    return values
 
 
 def check(dataset: Dataset, where: str) -> None:
@@ -378,20 +386,25 @@ def check(dataset: Dataset, where: str) -> None:
                 f"{where}: {name} range from {array.min()} to {array.max()}, "
                 f"but must be {least} to {most}"
             )
-    for number, part in enumerate(PARTS):
-        if number not in split:
-            raise InputError(f"{where}: the {part} part has no sequences; split the data anew")
     if dataset.embedded is not None and len(dataset.embedded):
         ends = {"sequence": len(codes), "class": len(classes), "start": codes.shape[1]}
         for field, end in ends.items():
             values = dataset.embedded[field]
             if values.min() < 0 or values.max() >= end:
                 raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
+    check_parts(dataset, where, "use more sequences, split them anew, or leave the class out")
+
+
+def check_parts(dataset: Dataset, where: str, hint: str) -> None:
+    """Raise InputError unless each class can be learnt and scored; `hint` says what to do."""
+    for number, part in enumerate(PARTS):
+        if number not in dataset.split:
+            raise InputError(f"{where}: the {part} part has no sequences; {hint}")
     for part in ("train", "test"):
-        known = dataset.part(part)[1]
-        for value, what in ((1, "positive"), (0, "negative")):
-            if (lacking := np.flatnonzero(~(known == value).any(axis=0))).size:
+        labels = dataset.part(part)[1]
+        for value, kind in ((1, "positive"), (0, "negative")):
+            if (lacking := np.flatnonzero(~(labels == value).any(axis=0))).size:
+                name = dataset.classes[lacking[0]]
                 raise InputError(
-                    f"{where}: class {classes[lacking[0]]} has no {what} sequence in the {part} "
-                    "part, so its AUROC is undefined; leave the class out or use more sequences"
+                    f"{where}: class {name} has no {kind} sequence in the {part} part; {hint}"
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def import_bundle(
     """Make the data set of a study from DeepSEA's training bundle v0.9.
 
     Sequences that are positive in at least one of the classes are kept, both strands, in the
-    order of the bundle; its own split stays. Memory is bounded, whatever the size of the bundle.
+    order of the bundle; its own split stays. Memory: train.mat is read in blocks; the other two,
+    of version 5, are read as a whole. test.mat needs 1.9 GB, so allow 4 GiB.
 
     Parameters
     ----------
@@ -182,7 +184,9 @@ def _read(
             labels[part], kept[part] = _labels(y, columns, f"{files[part]}: {part}data")
         split = np.repeat(np.arange(3, dtype=np.uint8), [len(kept[part]) for part in PARTS])
         codes = np.empty((len(split), spec.length), np.uint8)
-        for number, (part, (_, x)) in enumerate(arrays.items()):
+        # The training set, by far the largest, last: damage elsewhere shows early.
+        for number, part in reversed(list(enumerate(PARTS))):
+            _, x = arrays[part]
             first, last = np.searchsorted(split, (number, number + 1))
             where = f"{files[part]}: {part}xdata"
             _codes(x, kept[part], codes[first:last], where, files[part].name, progress)
@@ -190,17 +194,20 @@ def _read(
     return dataset, {part: y.shape[1] for part, (y, _) in arrays.items()}
 
 
-def _arrays(found: Any, part: str, path: Path, length: int) -> tuple[Array, Array]:
-    """Labels and sequences of a part, checked for what can be told without reading them."""
-    y, x = found.get(f"{part}data"), found.get(f"{part}xdata")
-    if y is None or x is None:
-        others = [other for other in PARTS if f"{other}xdata" in found]
-        hint = f"it has {', '.join(sorted(map(str, found))[:6]) or 'nothing'}"
-        if others:
+def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> tuple[Array, Array]:
+    """Labels and sequences of a part, checked without reading them."""
+    names = (f"{part}data", f"{part}xdata")
+    if lacking := [name for name in names if name not in arrays]:
+        others = [other for other in PARTS if f"{other}xdata" in arrays and other != part]
+        hint = f"it has {', '.join(sorted(arrays)[:6]) or 'nothing'}"
+        if len(lacking) == 1:
+            hint += "; if it was cut short, get it again"
+        elif others:
             hint = f"these are the data of {others[0]}.mat; are files swapped?"
-        raise InputError(f"{path}: has no {part}data and {part}xdata; {hint}")
+        raise InputError(f"{path}: has no {' and no '.join(lacking)}; {hint}")
+    y, x = (arrays[name] for name in names)
     rows = y.shape[-1] if y.shape else 0
-    for name, array, shape, said in (
+    for name, array, shape, wanted in (
         (f"{part}data", y, (LABELS, rows), f"(N, {LABELS})"),
         (f"{part}xdata", x, (length, 4, rows), f"({rows}, 4, {length})"),
     ):
@@ -208,7 +215,7 @@ def _arrays(found: Any, part: str, path: Path, length: int) -> tuple[Array, Arra
         if array.shape != shape or not rows or kind is None or kind.str[1:] not in ONE_BYTE:
             raise InputError(
                 f"{path}: {name} is {kind or 'no plain numbers'} of shape {array.shape[::-1]} (as "
-                f"MATLAB says it); it must be uint8 of shape {said}"
+                f"MATLAB says it); it must be uint8 of shape {wanted}"
             )
     return y, x
 

@@ -1,7 +1,7 @@
-"""Download a large file: with progress, resumed where it was cut, and checked for size.
+"""Download a large file: with progress, resumed after a cut, and checked for size.
 
-The part that is there is kept in ``FILE.part`` beside ``FILE.part.json``, which says what it is a
-part of, so that the same command goes on where it was, even after it was stopped.
+What has arrived is kept in ``FILE.part``, its URL, size and version in ``FILE.part.json``. The
+same command resumes it, even after the process was stopped.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from motifk8s.data.files import one_line
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.files import local_problem
 
-#: Called with what is done, how much of it, and of how much (None: not known), in bytes.
+#: Called with the name of a step, the bytes done, and all bytes of the step (None: not known).
 Progress = Callable[[str, int, int | None], None]
 
 PIECE = 2**20
@@ -44,14 +45,14 @@ def download(
     pauses: Sequence[float] = PAUSES,
     timeout: float = 60,
 ) -> None:
-    """Download `url` to `file`, which appears when it is complete; one that is there stays.
+    """Download `url` to `file`, which appears when it is complete; an existing file stays.
 
     Parameters
     ----------
     url : str
         ``http://`` or ``https://``. Proxies are taken from the usual variables.
     file : path
-        Its folder exists.
+        In a folder that exists.
     progress : callable
     pauses : sequence of float
         Seconds to wait before each try that follows one in which no more arrived.
@@ -69,49 +70,12 @@ def download(
         return
     part = file.with_name(file.name + ".part")
     with _locked(part) as copy:
-        about, failures, most = _read_about(part, url), 0, 0
-        answered = False
-        while True:
-            try:
-                if _go_on(url, copy, part, about, progress, timeout):
-                    break
-                reason = "the connection was cut"
-            except urllib.error.HTTPError as error:
-                answered = True
-                reason = f"the server answered {error.code} {error.reason}"
-                if error.code not in PASSING:
-                    kind = Problem if error.code > 499 else InputError
-                    raise kind(f"{url}: {reason}; check the address, or give a file") from error
-            except (http.client.InvalidURL, ValueError) as error:
-                raise InputError(f"{url}: is no address ({_line(error)})") from error
-            except ssl.SSLError as error:
-                raise Problem(f"{url}: no trusted connection ({_line(error)})") from error
-            except (OSError, http.client.HTTPException) as error:
-                cause = getattr(error, "reason", error)
-                if isinstance(cause, ssl.SSLError):
-                    raise Problem(f"{url}: no trusted connection ({_line(cause)})") from error
-                reason = _line(cause) or type(error).__name__
-            have = copy.seek(0, os.SEEK_END)
-            failures = 1 if have > most else failures + 1
-            most, answered = max(most, have), answered or have > 0
-            # Without any answer there is probably no network; do not make a person wait.
-            if failures > (len(pauses) if answered else min(1, len(pauses))):
-                size = about.get("size")
-                so_far = f"after {have:,} of {size:,} bytes" if size else f"after {have:,} bytes"
-                raise Problem(f"{url}: {reason}, {so_far}; the same command goes on from there")
-            time.sleep(pauses[failures - 1])
+        unfinished = _Unfinished(url, part, copy)
+        _try_until_complete(unfinished, progress, pauses, timeout)
         copy.flush()
         os.fsync(copy.fileno())
         os.replace(part, file)
-    _about(part).unlink(missing_ok=True)
-
-
-def _about(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())
+    unfinished.facts_file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -128,73 +92,140 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
         raise local_problem(error, "write", part) from error
 
 
-def _read_about(part: Path, url: str) -> dict[str, Any]:
-    """What the part is a part of; nothing if that is not known."""
-    with contextlib.suppress(OSError, ValueError):
-        about = json.loads(_about(part).read_bytes())
-        if isinstance(about, dict) and about.get("url") == url:
-            return about
-    return {}
+class _Passing(Exception):
+    """A failure that is worth another try."""
+
+    def __init__(self, reason: str, answered: bool):
+        super().__init__(reason)
+        self.answered = answered
 
 
-def _go_on(
-    url: str,
-    copy: BinaryIO,
-    part: Path,
-    about: dict[str, Any],
-    progress: Progress,
-    timeout: float,
-) -> bool:
-    """Append what is missing, as far as it comes; tell whether all is there."""
-    have = copy.seek(0, os.SEEK_END)
-    headers = {"User-Agent": "motifk8s", "Accept-Encoding": "identity"}
-    if have and about:
-        headers["Range"] = f"bytes={have}-"
-        if about.get("version"):
-            headers["If-Range"] = about["version"]  # the whole file if it is another by now
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        answer = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing lies beyond what we have
-            raise
-        error.close()
-        if have == about.get("size"):
-            return True
-        copy.truncate(0)
-        return False
-    with answer:
-        length = answer.headers.get("Content-Length", "")
-        size = int(length) if length.isdecimal() else None
-        if answer.status == 206:
-            span, _, total = answer.headers.get("Content-Range", "").partition("/")
-            if not span.startswith(f"bytes {have}-") or total not in ("*", str(about.get("size"))):
-                copy.truncate(0)  # a part of something else
-                return False
-            size = about.get("size")
-        else:
-            copy.truncate(0)
-            have = 0
-            version = answer.headers.get("ETag", "")
-            if not version or version.startswith("W/"):  # these promise no equal bytes
-                version = answer.headers.get("Last-Modified")
-            about.clear()
-            about.update(url=url, size=size, version=version)
-            _about(part).write_text(json.dumps(about))
-        if size is not None and shutil.disk_usage(part.parent).free < size - have:
+def _try_until_complete(
+    unfinished: _Unfinished, progress: Progress, pauses: Sequence[float], timeout: float
+) -> None:
+    """Append to a file until it is complete, or several tries in a row brought nothing."""
+    failures, most, answered = 0, 0, False
+    while True:
+        reason = "the connection was cut"
+        try:
+            with _translated(unfinished.url):
+                if unfinished.append_rest(progress, timeout):
+                    return
+        except _Passing as error:
+            reason, answered = str(error), answered or error.answered
+        have = unfinished.have()
+        failures = 1 if have > most else failures + 1
+        most, answered = max(most, have), answered or have > 0
+        # Without any answer there is probably no network; do not make a person wait.
+        if failures > (len(pauses) if answered else min(1, len(pauses))):
+            size = unfinished.facts.get("size")
+            done = f"{have:,} of {size:,} bytes" if size else f"{have:,} bytes"
             raise Problem(
-                f"{part.parent}: {size - have:,} bytes are to come, but its disk has no space for "
+                f"{unfinished.url}: {reason}, after {done}; the same command goes on from there"
+            )
+        time.sleep(pauses[failures - 1])
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn what urllib raises into InputError, Problem or _Passing."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        reason = f"the server answered {error.code} {error.reason}"
+        if error.code in PASSING:
+            raise _Passing(reason, answered=True) from error
+        kind = Problem if error.code > 499 else InputError
+        raise kind(f"{url}: {reason}; check the address, or give a file") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(cause, ssl.SSLError):
+            raise Problem(f"{url}: no trusted connection ({one_line(cause)})") from error
+        if isinstance(error, http.client.InvalidURL | ValueError):
+            raise InputError(f"{url}: is no address ({one_line(error)})") from error
+        raise _Passing(one_line(cause), answered=False) from error
+
+
+class _Unfinished:
+    """What there is of a file, open as `copy`, and `facts`: its URL, size and version."""
+
+    def __init__(self, url: str, part: Path, copy: BinaryIO):
+        self.url, self._part, self._copy = url, part, copy
+        self.facts_file = part.with_name(part.name + ".json")
+        self.facts: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(self.facts_file.read_bytes())
+            if isinstance(facts, dict) and facts.get("url") == url:
+                self.facts = facts
+
+    def have(self) -> int:
+        """Return how many bytes there are."""
+        return self._copy.seek(0, os.SEEK_END)
+
+    def append_rest(self, progress: Progress, timeout: float) -> bool:
+        """Append the missing bytes, as far as they arrive; tell whether the file is complete."""
+        try:
+            answer = urllib.request.urlopen(self._request(), timeout=timeout)
+        except urllib.error.HTTPError as error:
+            if error.code != 416:  # nothing lies beyond what we have
+                raise
+            error.close()
+            if self.have() == self.facts.get("size"):
+                return True
+            self._copy.truncate(0)
+            return False
+        with answer:
+            if answer.status != 206:
+                self._start_anew(answer)
+            elif not self._continues(answer):
+                self._copy.truncate(0)
+                return False
+            return self._append(answer, progress)
+
+    def _request(self) -> urllib.request.Request:
+        """Ask for what is missing, or for all if another file has the address by now."""
+        headers = {"User-Agent": "motifk8s", "Accept-Encoding": "identity"}
+        if (have := self.have()) and self.facts:
+            headers["Range"] = f"bytes={have}-"
+            if self.facts.get("version"):
+                headers["If-Range"] = self.facts["version"]
+        return urllib.request.Request(self.url, headers=headers)
+
+    def _continues(self, answer: http.client.HTTPResponse) -> bool:
+        """Tell whether an answer begins where the file ends, and is of a file of its size."""
+        span, _, total = answer.headers.get("Content-Range", "").partition("/")
+        sizes = ("*", str(self.facts.get("size")))
+        return span.startswith(f"bytes {self.have()}-") and total in sizes
+
+    def _start_anew(self, answer: http.client.HTTPResponse) -> None:
+        """Empty the file and note which file the answer brings."""
+        self._copy.truncate(0)
+        length = answer.headers.get("Content-Length", "")
+        version: str | None = answer.headers.get("ETag")
+        if not version or version.startswith("W/"):  # these promise no equal bytes
+            version = answer.headers.get("Last-Modified")
+        size = int(length) if length.isdecimal() else None
+        self.facts = {"url": self.url, "size": size, "version": version}
+        self.facts_file.write_text(json.dumps(self.facts))
+
+    def _append(self, answer: http.client.HTTPResponse, progress: Progress) -> bool:
+        """Append the bytes of an answer; tell whether the file is complete."""
+        have, size = self.have(), self.facts.get("size")
+        folder = self._part.parent
+        if size is not None and shutil.disk_usage(folder).free < size - have:
+            raise Problem(
+                f"{folder}: {size - have:,} bytes are to come, but its disk has no space for "
                 "them; free some, or set XDG_CACHE_HOME to a folder on another"
             )
-        while data := answer.read1(PIECE):  # what is there, so that a cut loses nothing
+        while data := answer.read1(PIECE):  # as much as has arrived, so that a cut loses nothing
             try:
-                copy.write(data)
+                self._copy.write(data)
             except OSError as error:
-                raise local_problem(error, "write", part) from error
+                raise local_problem(error, "write", self._part) from error
             have += len(data)
             progress("download", have, size)
-        copy.flush()
-    if size is not None and have > size:
-        copy.truncate(0)
-        raise Problem(f"{url}: sent {have:,} bytes, though it said {size:,}; try again")
-    return size is None or have == size
+        self._copy.flush()
+        if size is not None and have > size:
+            self._copy.truncate(0)
+            raise Problem(f"{self.url}: sent {have:,} bytes, though it said {size:,}; try again")
+        return size is None or have == size

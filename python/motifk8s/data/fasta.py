@@ -7,18 +7,17 @@ dinucleotide shuffle of a sequence is negative for the classes of that sequence,
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from motifk8s.data import assemble
-from motifk8s.data.assemble import TEST, UNASSIGNED, VALID
+from motifk8s.data.assemble import TEST, UNASSIGNED, VALID, Notes, Rows
 from motifk8s.data.datasets import PARTS, Dataset
+from motifk8s.data.files import read_lines
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
 
@@ -41,48 +40,6 @@ class Record(NamedTuple):
     description: str
     line: int
     sequence: bytes
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    r"""Lines of a text file, plain or gzip, with their numbers from 1 and without line ends.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is empty, is not text, or its gzip data are damaged or cut.
-    """
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-            with closing(gzip.GzipFile(fileobj=raw)) if zipped else raw as file:
-                for number, line in enumerate(file, 1):
-                    line = line.rstrip(b"\r\n")
-                    if number == 1:
-                        line = line.removeprefix(b"\xef\xbb\xbf")
-                    if b"\0" in line or line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                        raise InputError(f"{path}, line {number}: is not text (ASCII or UTF-8)")
-                    if b"\r" in line:
-                        raise InputError(
-                            f"{path}, line {number}: a carriage return within the line; convert "
-                            "the line ends to LF (mac2unix)"
-                        )
-                    yield number, line
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except EOFError:
-        raise InputError(
-            f"{path}, after line {number}: the gzip data are cut short; copy or download it again"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}, after line {number}: the gzip data are damaged ({error}); copy or download "
-            "it again"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if number == 0:
-        raise InputError(f"{path}: is empty")
 
 
 def read_fasta(path: Path) -> list[Record]:
@@ -149,33 +106,16 @@ def _refuse(strange: bytes, line: bytes, where: str) -> None:
     raise InputError(f"{where}, column {column}: {letter!r} is not a base; {hint}")
 
 
-def import_fasta(
-    train: Files,
-    *,
-    valid: Files | float | None = None,
-    test: Files | float | None = None,
-    negatives: Files | Literal["dinucleotide"] | None = None,
-    valid_negatives: Files | None = None,
-    test_negatives: Files | None = None,
-    others_negative: bool = False,
-    length: int | None = None,
-    seed: int = 2019,
-) -> tuple[Dataset, dict[str, int]]:
-    """Make a data set from FASTA files.
+@dataclass(frozen=True, kw_only=True)
+class FastaOptions(assemble.Options):
+    """How a data set is made from FASTA files.
 
-    A sequence that occurs several times becomes one row with all its labels; it stays out of
-    training if any of its files is held out. Only equal strands are compared, not complements.
-
-    Parameters
+    Attributes
     ----------
-    train : path or mapping of class name to path
-        One file per class, all of whose sequences are positive for it. Or one labelled file:
-        ``>name labels=SRF,-YY1`` is positive for SRF, negative for YY1, and ``labels=`` negative
-        for all; ``split=test`` (or valid, train) in a header puts it there.
     valid, test : path, mapping or float, optional
-        Files like `train`; or a share, drawn at random within each class. The test set takes its
-        share of all, the validation set of what remains. By default 0.1 and 0.2, or nothing if
-        headers say ``split=valid`` or ``split=test``.
+        Files like those for training; or a share, drawn at random within each class. The test set
+        takes its share of all, the validation set of what remains. By default 0.1 and 0.2, or
+        nothing if headers say ``split=valid`` or ``split=test``.
     negatives : "dinucleotide", path or mapping, optional
         Sequences that are negative for all classes (one file) or for their class (a mapping),
         which shares are drawn from as well. "dinucleotide": one shuffle of each positive
@@ -187,8 +127,30 @@ def import_fasta(
         Take every label that is not known as negative.
     length : int, optional
         In bp: longer sequences are cropped to their centre. By default all must have one length.
-    seed : int
-        Of shares and shuffles, at least 0.
+    """
+
+    valid: Files | float | None = None
+    test: Files | float | None = None
+    negatives: Files | Literal["dinucleotide"] | None = None
+    valid_negatives: Files | None = None
+    test_negatives: Files | None = None
+    others_negative: bool = False
+    length: int | None = None
+
+
+def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
+    """Make a data set from FASTA files.
+
+    A sequence that occurs several times becomes one row with all its labels; it stays out of
+    training if any of its files is held out. Only equal strands are compared, not complements.
+
+    Parameters
+    ----------
+    train : path or mapping of class name to path
+        One file per class, all of whose sequences are positive for it. Or one labelled file:
+        ``>name labels=SRF,-YY1`` is positive for SRF, negative for YY1, and ``labels=`` negative
+        for all; ``split=test`` (or valid, train) in a header puts it there.
+    options : FastaOptions
 
     Returns
     -------
@@ -203,49 +165,71 @@ def import_fasta(
         Names file and line; see `read_fasta`. Also for sequences of different lengths, unknown
         classes, shares that leave nothing, a class without positives or negatives.
     """
-    for name, given in (("valid", valid), ("test", test)):
-        if isinstance(given, float) and not 0 < given < 1:
-            raise InputError(f"{name} share {given:g}: must be between 0 and 1")
-    # By part and label; a labelled file has labels of its own.
-    sources: list[tuple[Files, int, int]] = [(train, UNASSIGNED, 1)]
-    for held_out, number in ((valid, VALID), (test, TEST)):
-        if held_out is not None and not isinstance(held_out, float):
-            sources.append((held_out, number, 1))
-    if negatives is not None and not isinstance(negatives, str):
-        sources.append((negatives, UNASSIGNED, 0))
-    sources += [(f, n, 0) for f, n in ((valid_negatives, VALID), (test_negatives, TEST)) if f]
-
-    tables = _read(sources)
+    draw_seed, shuffle_seed = options.seeds(2)
+    tables = _read(_sources(train, options))
     classes = tuple(train) if isinstance(train, Mapping) else _labels_in(tables[0])
     notes = {"sequences read": sum(len(table.records) for table in tables)}
-    codes = _encode(tables, length, notes)
-    codes, labels, part = assemble.merge(codes, *_label(tables, classes), notes)
-
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(2)]
-    free = np.flatnonzero(part == UNASSIGNED)
-    # A kind for the positives of each class and one for its negatives; the first of several.
-    kind = np.hstack([labels[free] == 1, labels[free] == 0]).argmax(axis=1)
-    valid_share, test_share = (
-        given if isinstance(given, float) else 0.0 if number in part else default
-        for given, number, default in ((valid, VALID, 0.1), (test, TEST, 0.2))
-    )
-    part[free] = assemble.draw_parts(kind, valid_share, test_share, seeds[0])
-
-    if negatives == "dinucleotide":
-        own = [p for p, f in ((VALID, valid_negatives), (TEST, test_negatives)) if f]
-        parents = np.flatnonzero((labels == 1).any(axis=1) & ~np.isin(part, own))
-        codes, labels, parent = assemble.add_shuffles(codes, labels, parents, seeds[1], notes)
-        part = part[parent]
-    if others_negative:
-        labels[labels == -1] = 0
-    order = np.argsort(part, kind="stable")
-    dataset = Dataset(codes[order], labels[order], part[order].astype(np.uint8), classes)
-    assemble.check(dataset, "FASTA", HINT)
+    codes = _encode(tables, options.length, notes)
+    rows = assemble.merge(Rows(codes, *_label(tables, classes)), notes)
+    rows = rows._replace(part=_draw_parts(rows, options, draw_seed))
+    if options.negatives == "dinucleotide":
+        parents = _without_negatives(rows, options)
+        rows, _ = assemble.add_shuffles(rows, parents, shuffle_seed, notes)
+    if options.others_negative:
+        rows.labels[rows.labels == -1] = 0
+    dataset, _ = assemble.finish(rows, classes, "FASTA", HINT)
     return dataset, notes
 
 
+class _Source(NamedTuple):
+    """Files, the part that they are for, and their label; a labelled file has its own."""
+
+    files: Files
+    part: int
+    label: int
+
+
+def _sources(train: Files, options: FastaOptions) -> list[_Source]:
+    given = [
+        (train, UNASSIGNED, 1),
+        (options.valid, VALID, 1),
+        (options.test, TEST, 1),
+        (options.negatives, UNASSIGNED, 0),
+        (options.valid_negatives, VALID, 0),
+        (options.test_negatives, TEST, 0),
+    ]
+    # What is not files is a share, a way to make negatives, or None.
+    return [
+        _Source(files, part, label)
+        for files, part, label in given
+        if isinstance(files, Path | Mapping)
+    ]
+
+
+def _draw_parts(rows: Rows, options: FastaOptions, seed: int) -> np.ndarray:
+    """Parts (N,) in which rows without one are drawn within each class."""
+    part = rows.part.copy()
+    free = np.flatnonzero(part == UNASSIGNED)
+    labels = rows.labels[free]
+    # A kind for the positives of each class and one for its negatives; the first of several.
+    kind = np.hstack([labels == 1, labels == 0]).argmax(axis=1)
+    valid_share, test_share = (
+        given if isinstance(given, float) else 0.0 if number in part else default
+        for given, number, default in ((options.valid, VALID, 0.1), (options.test, TEST, 0.2))
+    )
+    part[free] = assemble.draw_parts(kind, valid_share, test_share, seed)
+    return part
+
+
+def _without_negatives(rows: Rows, options: FastaOptions) -> np.ndarray:
+    """Numbers of the positive rows of the parts that have no negatives of their own."""
+    given = ((VALID, options.valid_negatives), (TEST, options.test_negatives))
+    own = [part for part, files in given if files]
+    return np.flatnonzero((rows.labels == 1).any(axis=1) & ~np.isin(rows.part, own))
+
+
 class _Table(NamedTuple):
-    """What a file holds: its class (None: all, or as labelled), part, and label."""
+    """The content of a file: its class (None: all, or as labelled), part, and label."""
 
     path: Path
     records: list[Record]
@@ -254,12 +238,12 @@ class _Table(NamedTuple):
     label: int
 
 
-def _read(sources: Iterable[tuple[Files, int, int]]) -> list[_Table]:
+def _read(sources: Iterable[_Source]) -> list[_Table]:
     tables = []
     for files, part, label in sources:
         named = files if isinstance(files, Mapping) else {None: files}
         for name, path in named.items():
-            tables.append(_Table(Path(path), read_fasta(Path(path)), name, part, label))
+            tables.append(_Table(path, read_fasta(path), name, part, label))
     if not tables:
         raise InputError("no FASTA files are given")
     return tables
@@ -291,64 +275,57 @@ def _labels_in(table: _Table) -> tuple[str, ...]:
 
 def _label(tables: list[_Table], classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N, C) and parts (N,) of all records."""
-    n = sum(len(table.records) for table in tables)
-    labels = np.full((n, len(classes)), -1, np.int8)
-    part = np.empty(n, np.int8)
-    column = {name: i for i, name in enumerate(classes)}
-    row = 0
+    labels, parts = [], []
     for table in tables:
-        rows = slice(row, row + len(table.records))
-        part[rows] = table.part
-        if table.name is not None and table.name not in column:
+        n = len(table.records)
+        values = np.full((n, len(classes)), -1, np.int8)
+        part = np.full(n, table.part, np.int8)
+        if table.name is not None:
+            if table.name not in classes:
+                raise InputError(
+                    f"{table.path}: its class {table.name} is none of the training set, "
+                    f"{', '.join(classes)}"
+                )
+            values[:, classes.index(table.name)] = table.label
+        elif table.label == 0:
+            values[:] = 0
+        else:
+            for i, record in enumerate(table.records):
+                values[i], part[i] = _header_labels(table, record, classes)
+        labels.append(values)
+        parts.append(part)
+    return np.concatenate(labels), np.concatenate(parts)
+
+
+def _header_labels(
+    table: _Table, record: Record, classes: tuple[str, ...]
+) -> tuple[np.ndarray, int]:
+    """Labels (C,) and part of a record in a labelled file."""
+    names, part = _tags(table, record)
+    labels = np.full(len(classes), -1 if names else 0, np.int8)
+    for name in names:
+        if (bare := name.removeprefix("-")) not in classes:
             raise InputError(
-                f"{table.path}: its class {table.name} is none of the training set, "
+                f"{table.path}, line {record.line}: class {bare} is none of the training set, "
                 f"{', '.join(classes)}"
             )
-        if table.name is not None:
-            labels[rows, column[table.name]] = table.label
-        elif table.label == 0:
-            labels[rows] = 0
-        else:
-            for i, record in enumerate(table.records, row):
-                names, part[i] = _tags(table, record)
-                if not names:
-                    labels[i] = 0
-                for name in names:
-                    if (bare := name.removeprefix("-")) not in column:
-                        raise InputError(
-                            f"{table.path}, line {record.line}: class {bare} is none of the "
-                            f"training set, {', '.join(classes)}"
-                        )
-                    labels[i, column[bare]] = 0 if name.startswith("-") else 1
-        row = rows.stop
+        labels[classes.index(bare)] = 0 if name.startswith("-") else 1
     return labels, part
 
 
-def _encode(tables: list[_Table], length: int | None, notes: dict[str, int]) -> np.ndarray:
+def _encode(tables: list[_Table], length: int | None, notes: Notes) -> np.ndarray:
     """Codes (N, L) of all records, cropped to their centre if a length is given."""
-    shortest = min(len(record.sequence) for table in tables for record in table.records)
-    first, wanted = tables[0].records[0], length
-    if wanted is None:
-        wanted = len(first.sequence)
+    wanted = length or len(tables[0].records[0].sequence)
     texts, cropped, odd = [], 0, 0
     for table in tables:
         for record in table.records:
-            if (n := len(record.sequence)) != wanted:
-                where = f"{table.path}, line {record.line}: {record.name} has {n} bp, "
-                if length is None:
-                    raise InputError(
-                        f"{where}but {first.name}, the first of {tables[0].path}, has {wanted}; "
-                        f"all must have one length: --length {shortest} crops longer ones to "
-                        "their centre"
-                    )
-                if n < length:
-                    raise InputError(
-                        f"{where}fewer than --length {length}; leave it out, or give --length "
-                        f"{shortest}"
-                    )
+            sequence = record.sequence
+            if len(sequence) != wanted:
+                if length is None or len(sequence) < length:
+                    raise InputError(_wrong_length(table, record, tables, length))
+                begin = (len(sequence) - wanted) // 2
+                sequence = sequence[begin : begin + wanted]
                 cropped += 1
-            begin = (n - wanted) // 2
-            sequence = record.sequence[begin : begin + wanted]
             odd += bool(sequence.translate(None, BASES_AND_N))
             texts.append(sequence.decode())
     if cropped:
@@ -356,3 +333,16 @@ def _encode(tables: list[_Table], length: int | None, notes: dict[str, int]) -> 
     if odd:
         notes["sequences with IUPAC letters, read as N"] = odd
     return encode(texts)
+
+
+def _wrong_length(table: _Table, record: Record, tables: list[_Table], length: int | None) -> str:
+    """Say what is wrong with the length of a record, and which length would fit all."""
+    shortest = min(len(other.sequence) for table in tables for other in table.records)
+    where = f"{table.path}, line {record.line}: {record.name} has {len(record.sequence)} bp, "
+    if length is not None:
+        return f"{where}fewer than --length {length}; leave it out, or give --length {shortest}"
+    first = tables[0].records[0]
+    return (
+        f"{where}but {first.name}, the first of {tables[0].path}, has {len(first.sequence)}; all "
+        f"must have one length: --length {shortest} crops longer ones to their centre"
+    )

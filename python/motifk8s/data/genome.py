@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyfaidx
 from numpy.lib.stride_tricks import sliding_window_view
 
 from motifk8s.data.fasta import LETTERS
+from motifk8s.data.files import GZIP, one_line, readable
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
 
 STRETCH = 2**24  # bp read at a time
+ONLY_GZIP = (
+    "is compressed by gzip, which cannot be read by position; unpack it (gunzip), or compress it "
+    "with bgzip"
+)
 
 
 class Genome:
@@ -39,7 +45,7 @@ class Genome:
         try:
             text = str(self._fasta[name][start:end])
         except Exception as error:  # pyfaidx and its readers raise all kinds of them
-            raise InputError(f"{where}: cannot be read ({_one_line(error)})") from None
+            raise InputError(f"{where}: cannot be read ({one_line(error)})") from None
         if len(text) != end - start:
             raise InputError(
                 f"{where}: {len(text)} bp are there; the file is cut short, or its index is of "
@@ -61,16 +67,16 @@ class Genome:
         done = 0
         while done < len(starts):
             end = int(np.searchsorted(starts, starts[done] + STRETCH))
-            some = starts[done:end]
-            stretch = self.codes(name, int(some[0]), int(some[-1]) + length)
-            result[done:end] = sliding_window_view(stretch, length)[some - some[0]]
+            first, last = int(starts[done]), int(starts[end - 1])
+            stretch = self.codes(name, first, last + length)
+            result[done:end] = sliding_window_view(stretch, length)[starts[done:end] - first]
             done = end
         return result
 
     def named(self, name: str) -> str | None:
         """The sequence of this name, or of this name with or without chr; None if there is none."""
         other = name[3:] if name.startswith("chr") else f"chr{name}"
-        return next((n for n in (name, other) if n in self.sizes), None)
+        return next((known for known in (name, other) if known in self.sizes), None)
 
     def examples(self) -> str:
         """A few of its names, for messages."""
@@ -88,66 +94,52 @@ def open_genome(path: Path) -> Iterator[Genome]:
         If it cannot be read, is not FASTA, is compressed by anything but bgzip, has lines of
         different lengths within a sequence, a name twice, or a damaged index.
     """
-    import pyfaidx
-
-    _look_at(path)
-    index = Path(f"{path}.fai")
+    _check_beginning(path)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        beside = os.access(index if index.exists() else path.parent, os.W_OK)
+        index = Path(f"{path}.fai")
         fresh = index.exists() and index.stat().st_mtime >= path.stat().st_mtime
-        place = index if beside or fresh else Path(folder) / index.name
+        if not fresh and not os.access(index if index.exists() else path.parent, os.W_OK):
+            index = Path(folder) / index.name
         blocks = Path(f"{path}.gzi")
-        if not (os.access(path.parent, os.W_OK) or blocks.exists()):
+        if not blocks.exists() and not os.access(path.parent, os.W_OK):
             blocks = Path(folder) / blocks.name
-        try:
-            fasta = pyfaidx.Fasta(
-                str(path), indexname=str(place), gzi_indexname=str(blocks), as_raw=True
-            )
-        except pyfaidx.UnsupportedCompressionFormat:
-            raise InputError(
-                f"{path}: is compressed by gzip, which cannot be read by position; unpack it "
-                "(gunzip), or compress it with bgzip"
-            ) from None
-        except Exception as error:  # pyfaidx and its readers raise all kinds of them
-            if not fresh:  # then what is there was made just now, of a file that is no good
-                with suppress(OSError):
-                    place.unlink(missing_ok=True)
-            old = f"; if it is sound, delete its index {place}" if fresh else ""
-            raise InputError(
-                f"{path}: not a genome in FASTA, or damaged or cut short ({_one_line(error)}){old}"
-            ) from None
-        try:
+        with closing(_open_fasta(path, index, blocks, fresh)) as fasta:
             genome = Genome(path, fasta)
             if not genome.sizes:
-                raise InputError(f"{path}: its index {place} is empty; delete it")
+                raise InputError(f"{path}: its index {index} is empty; delete it")
             yield genome
-        finally:
-            fasta.close()
 
 
-def _look_at(path: Path) -> None:
-    """Refuse what can be told from the first bytes."""
+def _open_fasta(path: Path, index: Path, blocks: Path, fresh: bool) -> Any:
+    """Open a genome by pyfaidx, which makes the index unless it is fresh."""
     try:
-        with path.open("rb") as file:
-            begin = file.read(4)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        return pyfaidx.Fasta(
+            str(path), indexname=str(index), gzi_indexname=str(blocks), as_raw=True
+        )
+    except pyfaidx.UnsupportedCompressionFormat:
+        raise InputError(f"{path}: {ONLY_GZIP}") from None
+    except Exception as error:  # pyfaidx and its readers raise all kinds of them
+        hint = f"; if it is sound, delete its index {index}" if fresh else ""
+        if not fresh:  # the index was made just now, of a damaged file
+            with suppress(OSError):
+                index.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: not a genome in FASTA, or damaged or cut short ({one_line(error)}){hint}"
+        ) from None
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse files whose first bytes show that they are no genome."""
+    with readable(path), path.open("rb") as file:
+        begin = file.read(4)
     if not begin:
         raise InputError(f"{path}: is empty")
-    zipped = path.suffix.lower() in (".gz", ".bgz")
-    if zipped != begin.startswith(b"\x1f\x8b"):
-        what = "is not compressed" if zipped else "is compressed"
-        raise InputError(f"{path}: {what}, though its name says otherwise; rename it")
-    if begin.startswith(b"\x1f\x8b") and begin[3] & 4 == 0:  # bgzip uses gzip's extra field
-        raise InputError(
-            f"{path}: is compressed by gzip, which cannot be read by position; unpack it "
-            "(gunzip), or compress it with bgzip"
-        )
+    named_zipped = path.suffix.lower() in (".gz", ".bgz")
+    zipped = begin.startswith(GZIP)
+    if named_zipped != zipped:
+        fact = "is compressed" if zipped else "is not compressed"
+        raise InputError(f"{path}: {fact}, though its name says otherwise; rename it")
+    if zipped and begin[3] & 4 == 0:  # bgzip uses gzip's extra field
+        raise InputError(f"{path}: {ONLY_GZIP}")
     if not zipped and begin[:1] not in b">;\r\n":
         raise InputError(f"{path}: not FASTA, which begins with >NAME")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

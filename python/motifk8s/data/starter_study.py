@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,6 @@ def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
 
 def near_motifs(class_name: str, release: str = RELEASE) -> list[str]:
     """Up to five motifs, as "ID NAME", whose names are like that of a class: dimers, family."""
-    import difflib
-
     wanted = class_name.casefold()
     names = {f"{motif.name} {motif.alt}": motif.alt.casefold() for motif in jaspar(release)}
     dimers = [text for text, name in names.items() if wanted in name.split("::")]
@@ -44,9 +43,9 @@ def near_motifs(class_name: str, release: str = RELEASE) -> list[str]:
 
 
 def class_motifs(
-    classes: Sequence[str], given: Sequence[str] = (), release: str = RELEASE
+    classes: Sequence[str], given: Mapping[str, Sequence[str]], release: str = RELEASE
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Motif ids by class, given as CLASS=ID,ID or looked up by name; and why some have none.
+    """Return the motif ids of each class, given or looked up by name; and why some have none.
 
     Raises
     ------
@@ -54,33 +53,35 @@ def class_motifs(
         For an unknown release or class, or an id that the release does not have.
     """
     jaspar(release)
-    chosen = assignments(given, "ID,ID")
-    for name, ids in chosen.items():
+    for name, ids in given.items():
         if name not in classes:
-            raise InputError(f"--motifs {name}={ids}: no class {name}; known: {', '.join(classes)}")
-        for identifier in names_in(ids):
+            raise InputError(
+                f"--motifs {name}={','.join(ids)}: no class {name}; known: {', '.join(classes)}"
+            )
+        for identifier in ids:
             jaspar_motif(identifier, release)
-    motifs, remarks = {}, {}
-    for name in classes:
-        motifs[name] = names_in(chosen[name]) if name in chosen else lookup_motifs(name, release)
-        if not motifs[name]:
-            remark = f"none is called so; name them: --motifs {name}=ID,ID"
-            if near := near_motifs(name, release):
-                remark += f"; like it: {', '.join(near)}"
-            newest = releases()[-1]
-            if newest != release and (newer := lookup_motifs(name, newest)):
-                remark += f"; --release {newest} has {', '.join(newer)}"
-            remarks[name] = remark
-    return motifs, remarks
+    motifs = {
+        name: list(given[name]) if name in given else lookup_motifs(name, release)
+        for name in classes
+    }
+    return motifs, {name: _remark(name, release) for name in classes if not motifs[name]}
+
+
+def _remark(class_name: str, release: str) -> str:
+    """Say that a release has no motif of a class's name, and what is near."""
+    remark = f"none is called so; name them: --motifs {class_name}=ID,ID"
+    if near := near_motifs(class_name, release):
+        remark += f"; like it: {', '.join(near)}"
+    newest = releases()[-1]
+    if newest != release and (newer := lookup_motifs(class_name, newest)):
+        remark += f"; --release {newest} has {', '.join(newer)}"
+    return remark
 
 
 def starter_study(
     name: str, path: str, length: int, motifs: Mapping[str, Sequence[str]], release: str = RELEASE
 ) -> str:
-    """A study file (YAML) of a data set in a file, with architectures that fit its length.
-
-    Two pool little in their first layer and one a lot, as in the paper; the second layer pools
-    so much more that all end in about as many positions, and have as many parameters.
+    """Write a study file (YAML) of a data set in a file, with architectures that fit its length.
 
     Parameters
     ----------
@@ -94,68 +95,53 @@ def starter_study(
     release : str
         Of JASPAR, which filters are compared with.
     """
-
-    def quoted(text: str) -> str:
-        return json.dumps(text, ensure_ascii=False)  # YAML has no surrogates
-
     slug = re.sub("[^a-z0-9]+", "-", name.lower())[:40].strip("-") or "own"
     slug = "own" if slug == "datasets" else slug
-    # The paper's pools multiply to 100 at 200 bp and more; shorter sequences are left with two
-    # or three positions.
-    total = 100 if length >= 200 else max(1, length // 2)
-    width = min(19, length)
-    models = []
-    for pool in sorted({min(pool, total) for pool in (2, 4, 25)}):
-        second = min(max(1, total // pool), -(-length // pool))
-        models += [
-            f"  cnn-{pool}:",
-            f"    label: CNN-{pool}",
-            f"    conv: [{{filters: 30, width: {width}, pool: {pool}}}, "
-            f"{{filters: 128, width: {min(5, length)}, pool: {second}}}]",
-        ]
     lines = [
         "# Written by motifk8s import, to begin with: change what you like. The ids after each",
         "# class are the motifs that count as its own; models differ in how much they pool.",
         "format: 1",
         f'name: "{slug}"',
-        f"title: {quoted(name)}",
+        f"title: {_quoted(name)}",
         "trials: 3",
         "datasets:",
         f'  "{slug}":',
         "    kind: file",
-        f"    path: {quoted(path)}  # relative to this file",
+        f"    path: {_quoted(path)}  # relative to this file",
         f"    length: {length}",
         "    classes:",
-        *(f"      {quoted(c)}: [{', '.join(ids)}]" for c, ids in motifs.items()),
+        *(f"      {_quoted(label)}: [{', '.join(ids)}]" for label, ids in motifs.items()),
         "models:",
-        *models,
+        *_models(length),
         f"matches: {{database: {release}}}",
-        # The preset's window is 19 bp.
-        *([f"motifs: {{preset: as-run, window: {length}}}"] if length < 19 else []),
     ]
+    if length < 19:  # the preset's window is 19 bp
+        lines.append(f"motifs: {{preset: as-run, window: {length}}}")
     text = "\n".join(lines) + "\n"
     loads(text, "the study of these data")  # what is written can be read
     return text
 
 
-def assignments(values: Sequence[str], what: str) -> dict[str, str]:
-    """Read CLASS=WHAT of several classes, each given once."""
-    result: dict[str, str] = {}
-    for value in values:
-        name, equals, rest = value.partition("=")
-        if not (name and equals and rest):
-            raise InputError(f"{value!r}: give CLASS={what} for each class")
-        if name in result:
-            raise InputError(f"{value}: the class {name} is given before; a class has one {what}")
-        result[name] = rest
-    return result
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # YAML has no surrogates
 
 
-def names_in(text: str) -> list[str]:
-    """Read NAME,NAME."""
-    names = text.split(",")
-    if not all(names):
-        raise InputError(f"{text!r}: an empty name; give NAME,NAME")
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{text!r}: {min(twice)} is given more than once")
-    return names
+def _models(length: int) -> list[str]:
+    """Lines of models for sequences of `length` bp.
+
+    Two pool little in their first layer and one a lot, as in the paper; the second layer pools
+    so much more that all end in about as many positions, and have as many parameters.
+    """
+    # The paper's pools multiply to 100 at 200 bp and more; shorter sequences are left with two
+    # or three positions.
+    total = 100 if length >= 200 else max(1, length // 2)
+    lines = []
+    for pool in sorted({min(pool, total) for pool in (2, 4, 25)}):
+        second = min(max(1, total // pool), -(-length // pool))
+        lines += [
+            f"  cnn-{pool}:",
+            f"    label: CNN-{pool}",
+            f"    conv: [{{filters: 30, width: {min(19, length)}, pool: {pool}}}, "
+            f"{{filters: 128, width: {min(5, length)}, pool: {second}}}]",
+        ]
+    return lines

@@ -1,7 +1,7 @@
 """Data sets in the store: made or imported once, shared by all cells and studies.
 
 ``datasets/<name>-<key>/data.h5`` with ``done.json`` written last. The key is a hash of what the
-study file says of the data, so studies that say the same share one file.
+study file says about the data, so studies that say the same share one file.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from motifk8s.study.file import builtin_names
 from motifk8s.study.study import Study, content_hash
 
 FORMAT = 1
-# Raised when the same description yields other data.
-DATA_VERSION = 1
+DATA_VERSION = 1  # increased when the same description yields other data
 
 
 def place(study: Study, name: str) -> str:
-    """Where a data set of a study is kept in the store."""
+    """Return the directory of a data set in the store."""
     spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
     if spec["kind"] == "synthetic":
         # Only the first id of a class is embedded; the others matter to matching alone.
-        spec["classes"] = {name: ids[0] for name, ids in spec["classes"].items()}
+        spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
         spec["seed"] = study.seed_of(name)
     elif spec["kind"] == "deepsea":
-        spec["classes"] = {name: label["column"] for name, label in spec["classes"].items()}
+        columns = {label: chosen["column"] for label, chosen in spec["classes"].items()}
+        spec["classes"] = columns
     else:
         spec["classes"] = list(spec["classes"])
     return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
@@ -61,7 +61,7 @@ def data_hash(study: Study, name: str, store: Store) -> str | None:
 
 
 def can_be_made(study: Study, name: str) -> bool:
-    """Tell whether a data set needs no file that the user has to bring."""
+    """Tell whether a data set can be made without a file from the user."""
     return study.datasets[name].kind != "deepsea"
 
 
@@ -117,30 +117,37 @@ def prepare(
     if is_ready(study, name, store) and not again and source is None:
         return datasets.describe(load_dataset(study, name, store))
     spec = study.datasets[name]
-    path = source or getattr(spec, "path", None)
-    if path is not None:
-        dataset = _read(path, list(spec.motif_ids))
-        length = dataset.codes.shape[1]
-        if length != spec.length or list(dataset.classes) != list(spec.motif_ids):
-            raise InputError(
-                f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
-                f"{length} bp, but data set {name} of study {study.name} has "
-                f"{spec.n_classes} ({', '.join(spec.motif_ids)}) and {spec.length} bp"
-            )
+    if path := source or getattr(spec, "path", None):
+        dataset = _import_file(study, name, path)
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.seed_of(name))
     else:
         raise InputError(absent(study, name))
+    facts = datasets.describe(dataset)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
         datasets.write(dataset, file, spec.model_dump(mode="json"))
-        facts = datasets.describe(dataset)
         publish(study, name, store, file, facts)
     return facts
 
 
+def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
+    """Read a data set from a file, which must be of the length and classes of the study's."""
+    spec = study.datasets[name]
+    classes = list(spec.motif_ids)
+    dataset = _read(path, classes)
+    length = dataset.codes.shape[1]
+    if length != spec.length or list(dataset.classes) != classes:
+        raise InputError(
+            f"{path}: has {len(dataset.classes)} classes ({', '.join(dataset.classes)}) and "
+            f"{length} bp, but data set {name} of study {study.name} has "
+            f"{spec.n_classes} ({', '.join(classes)}) and {spec.length} bp"
+        )
+    return dataset
+
+
 def _read(path: str, classes: list[str]) -> datasets.Dataset:
-    """Read a data set's file, wherever it is."""
+    """Read a data set from a local or S3 file."""
     if not path.startswith("s3://"):
         return datasets.read(path, classes)
     parent, _, name = path.rpartition("/")
@@ -154,7 +161,7 @@ def _read(path: str, classes: list[str]) -> datasets.Dataset:
 
 
 def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
-    """Upload a data set's file, then the marker that makes it count; `facts` describe it."""
+    """Upload a data set's file, then the marker that says it is complete, made from `facts`."""
     store.upload(file, f"{place(study, name)}/data.h5")
     marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
     store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())

@@ -59,22 +59,38 @@ def sample(
     model = (_uniform(source, n * most) * len(models)).astype(int).reshape(n, most)
     width = np.where(present, widths[model], 0)
     start = _starts(length, count, width, _uniform(source, n * most).reshape(n, most))
+    codes = _background(source, n, length)
+    sequence = np.nonzero(present)[0]
+    model, start = model[present], start[present]  # (M,)
+    _embed(codes, models, sequence, model, start, source)
+    return codes, sequence, model, start
 
-    # 32 background bases from each raw 64-bit number, lowest bits first.
+
+def _background(source: np.random.PCG64, n: int, length: int) -> np.ndarray:
+    """Uniform base codes (N, L), 32 from each raw 64-bit number, lowest bits first."""
     raw = source.random_raw(-(-n * length // 32)).astype("<u8").view(np.uint8)
     bases = (raw[:, None] >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)).ravel()
-    codes = bases[: n * length].reshape(n, length)
+    return bases[: n * length].reshape(n, length)
 
-    sequence = np.nonzero(present)[0]
-    model, width, start = model[present], width[present], start[present]  # (M,)
+
+def _embed(
+    codes: np.ndarray,
+    models: Sequence[np.ndarray],
+    sequence: np.ndarray,
+    model: np.ndarray,
+    start: np.ndarray,
+    source: np.random.PCG64,
+) -> None:
+    """Write a draw of each embedded model (M,) into the codes."""
+    widths = np.array([len(ppm) for ppm in models])
+    width = widths[model]
     motif = np.repeat(np.arange(len(model)), width)  # one entry per embedded base
     column = np.arange(len(motif)) - np.repeat(np.cumsum(width) - width, width)
-    below = np.ones((len(models), longest, 3))
+    below = np.ones((len(models), widths.max(), 3))
     for i, ppm in enumerate(models):
         below[i, : len(ppm)] = np.cumsum(ppm, axis=1)[:, :3]
     drawn = _uniform(source, len(motif))[:, None] >= below[model[motif], column]
     codes[sequence[motif], start[motif] + column] = drawn.sum(axis=1)
-    return codes, sequence, model, start
 
 
 def _uniform(source: np.random.PCG64, n: int) -> np.ndarray:
