@@ -169,7 +169,7 @@ def checkpoint(given: Given, watch: Watch) -> None:
         state = device.state()
     rows = [dict.fromkeys(("epoch", "loss", "val_loss", "seconds"), 0.5)] * settings.epochs
     with watch("checkpoint to bytes (beside training)"):
-        data = loop._Snapshot(state, state, rows, [], "").dumps("key")
+        data = loop.Snapshot(state, state, rows, [], "").dumps("key")
     watch.found["bytes"] = {"checkpoint to bytes (beside training)": len(data)}
 
 
