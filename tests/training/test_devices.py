@@ -241,6 +241,18 @@ def test_dispatches_cut_at_batches_change_nothing(device: devices.Device) -> Non
     assert sum(parts) == pytest.approx(total, rel=1e-5)
 
 
+def test_tensorflow_starts_in_silence() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    code = "from motifk8s.training import devices; devices.setup()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env | {"KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_setup_refuses_a_backend_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(Problem, match="KERAS_BACKEND is 'torch'.*'tensorflow' or 'jax'"):
