@@ -78,7 +78,7 @@ def measure(model: Model, length: int, batch_size: int, rows: int) -> tuple[floa
     built = models.build(model, TrainingSettings(), length, CLASSES)
     device = devices.open_device(built, keras.optimizers.Adam(1e-3))
     data, order = device.put(codes, labels), np.arange(rows, dtype=np.int32)
-    predict = device._compile_map(device.model, None)
+    predict = device.compile_map(None)
 
     def forward() -> None:
         for i in range(0, rows, 500):

@@ -199,7 +199,9 @@ def test_map_reduces_on_the_device_batch_by_batch(
     inner = keras.Model(device.model.inputs[0], device.model.get_layer("conv1").output)
     expected = np.asarray(inner(one_hot(codes)))
     pairs = list(
-        device.map(codes, 3, inner, lambda x, y: (keras.ops.sum(x), keras.ops.max(y, axis=(0, 1))))
+        devices.open_device(inner).map(
+            codes, 3, lambda x, y: (keras.ops.sum(x), keras.ops.max(y, axis=(0, 1)))
+        )
     )
     assert [float(bases) for bases, _ in pairs] == [
         float((codes[i : i + 3] < 4).sum()) for i in (0, 3, 6)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,7 +125,6 @@ class Device(ABC):
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
         self.model = model
         self.optimizer: Any = optimizer
-        self._predict: Callable[..., Any] | None = None
         self.compiled = False
         if optimizer is not None:
             optimizer.build(model.trainable_variables)
@@ -168,21 +168,15 @@ class Device(ABC):
         """
 
     def map(
-        self,
-        codes: Any,
-        batch_size: int,
-        model: keras.Model | None = None,
-        reduce: Callable[..., Any] | None = None,
+        self, codes: Any, batch_size: int, reduce: Callable[..., Any] | None = None
     ) -> Iterator[Any]:
-        """Run the model, or one that shares its layers, and reduce its output on the device.
+        """Run the model and reduce its output on the device.
 
         Parameters
         ----------
         codes : (N, L) uint8
             On the host, or as `put` returned them.
         batch_size : int
-        model : keras.Model, optional
-            By default the device's own.
         reduce : callable, optional
             From the one-hot batch (n, L, 4) and the model's output to a tensor or a tuple of them.
 
@@ -191,7 +185,7 @@ class Device(ABC):
         numpy.ndarray or tuple
             One batch's result on the host.
         """
-        run = self._compiled_map(model, reduce)
+        run = self.compile_map(reduce) if reduce else self._predict
         for start in range(0, len(codes), batch_size):
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
@@ -203,19 +197,13 @@ class Device(ABC):
         """Compute probabilities (N, C) float32; `codes` as in `map`."""
         return np.concatenate(list(self.map(codes, batch_size)))
 
-    def _compiled_map(
-        self, model: keras.Model | None, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
-        if model is not None or reduce is not None:
-            return self._compile_map(model or self.model, reduce)
-        # Once, because training predicts after every epoch.
-        self._predict = self._predict or self._compile_map(self.model, None)
-        return self._predict
+    @cached_property
+    def _predict(self) -> Callable[..., Any]:
+        """The compiled model; compiled once, because training predicts after every epoch."""
+        return self.compile_map(None)
 
     @abstractmethod
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:
         """Compile model and reduction to one function of codes, which uses the current weights."""
 
 
@@ -281,14 +269,12 @@ class TensorFlowDevice(Device):
 
         return float(self._steps(*data, tf.constant(order), batch_size))
 
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:  # noqa: D102
         import tensorflow as tf
 
         def run(codes: Any) -> Any:
             x = one_hot(codes)
-            y = model(x, training=False)
+            y = self.model(x, training=False)
             return reduce(x, y) if reduce else y
 
         return tf.function(run, reduce_retracing=True)
@@ -348,10 +334,10 @@ class JaxDevice(Device):
                 variable.assign(value)
         return total
 
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:  # noqa: D102
         import jax
+
+        model = self.model
 
         def run(weights: Any, codes: Any) -> Any:
             x = one_hot(codes)
