@@ -42,6 +42,13 @@ class Embedded(NamedTuple):
     classes: Sequence[str]
     widths: Mapping[str, int]
 
+    def within(self, start: int, stop: int) -> Embedded:
+        """Select the motifs in sequences `start` to `stop` - 1, numbered from 0."""
+        row = self.motifs["sequence"]
+        motifs = self.motifs[(row >= start) & (row < stop)]
+        motifs["sequence"] -= start
+        return self._replace(motifs=motifs)
+
 
 def in_part(dataset: Dataset, part: str) -> np.ndarray:
     """Select the motifs in "train", "valid" or "test"; `sequence` becomes a row of that part.
@@ -158,7 +165,8 @@ def _count_all(
     batch = max(1, extract.BASES_PER_BATCH // length)
     batches = device.map(codes, batch, reduce=lambda x, y: y > threshold)
     for first, fired in zip(range(0, len(codes), batch), batches, strict=True):
-        maps = {name: _map(embedded, name, first, fired.shape[:2], layer) for name in covered}
+        near = embedded.within(first, first + len(fired))
+        maps = {name: _map(near, name, fired.shape[:2], layer) for name in covered}
         for name, of_class in maps.items():
             covered[name] += int(np.isfinite(of_class.offset).sum())
         by_filter = _places(fired)
@@ -211,16 +219,11 @@ class _Map(NamedTuple):
     offset: np.ndarray
 
 
-def _map(
-    embedded: Embedded, name: str, first_row: int, shape: tuple[int, int], layer: Layer
-) -> _Map:
-    """Map the motifs of a class in n sequences from `first_row`; `shape` is (n, positions)."""
+def _map(embedded: Embedded, name: str, shape: tuple[int, int], layer: Layer) -> _Map:
+    """Map the motifs of a class; `shape` is (n, positions)."""
     motifs = embedded.motifs[embedded.motifs["class"] == embedded.classes.index(name)]
-    sequence = motifs["sequence"]
-    motifs = motifs[(sequence >= first_row) & (sequence < first_row + shape[0])]
     width = embedded.widths[name]
-    row = motifs["sequence"] - first_row
-    start = motifs["start"].astype(int)
+    row, start = motifs["sequence"], motifs["start"].astype(int)
     field, enough = layer.receptive_field, width // 2 + 1  # bases to be covered
     # The field begins at i - layer.offset, from start + enough - field to start + width - enough.
     first = np.clip(start + enough - field + layer.offset, 0, shape[1])
