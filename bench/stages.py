@@ -65,9 +65,7 @@ class Given:
 
     def filters(self) -> Any:
         """Its filters, by layer."""
-        from motifk8s.filters.layer_motifs import (
-            read_filters,
-        )
+        from motifk8s.filters.layer_motifs import read_filters
 
         return read_filters(self.here / "filters.h5")
 
@@ -103,9 +101,7 @@ def imports(given: Given, watch: Watch) -> None:
 
 def filters(given: Given, watch: Watch) -> None:
     """Filters of every layer before the first pooling; tracing and compiling included."""
-    from motifk8s.filters.layer_motifs import (
-        extract_layers,
-    )
+    from motifk8s.filters.layer_motifs import extract_layers
 
     model, (codes, _) = given.model(), given.dataset().part("test")
     n, length = codes.shape
@@ -115,10 +111,7 @@ def filters(given: Given, watch: Watch) -> None:
 
 def matches(given: Given, watch: Watch) -> None:
     """Tomtom, and what a cell adds to it: fractions by chance, MEME files."""
-    from motifk8s.filters.layer_motifs import (
-        layer_motifs,
-        match_layers,
-    )
+    from motifk8s.filters.layer_motifs import layer_motifs, match_layers
     from motifk8s.motifs.database import read_database
     from motifk8s.motifs.tomtom import tomtom
 
@@ -135,9 +128,7 @@ def matches(given: Given, watch: Watch) -> None:
 
 def logos(given: Given, watch: Watch) -> None:
     """Logos, matplotlib's import included."""
-    from motifk8s.filters.layer_motifs import (
-        draw_layers,
-    )
+    from motifk8s.filters.layer_motifs import draw_layers
 
     found, layers = given.filters(), given.layers()
     number = sum(len(layer.dead) for layer in found.values())
@@ -169,7 +160,7 @@ def checkpoint(given: Given, watch: Watch) -> None:
         state = device.state()
     rows = [dict.fromkeys(("epoch", "loss", "val_loss", "seconds"), 0.5)] * settings.epochs
     with watch("checkpoint to bytes (beside training)"):
-        data = loop._Snapshot(state, state, rows, [], "").dumps("key")
+        data = loop.Snapshot(state, state, rows, [], "").dumps("key")
     watch.found["bytes"] = {"checkpoint to bytes (beside training)": len(data)}
 
 

@@ -532,27 +532,6 @@ def test_at_a_terminal_there_are_bars(monkeypatch):
         assert re.search(r"cells +━* +1/2", screen.getvalue())
 
 
-# TensorFlow -----------------------------------------------------------------------------------
-
-
-def test_tensorflow_is_heard_only_when_it_matters(capfd):
-    noise = (
-        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
-        "I0000 00:00:1795452644.895548   17950 port.cc:153] oneDNN custom operations are on.\n"
-        "W0000 00:00:1795452644.895548   17950 cuda/x_y.cc:1] never mind\n"
-    )
-    error = "E0000 00:00:1795452644.895548   17950 cuda.cc:1] this matters\n"
-    with devices._without_noise():
-        os.write(2, (error + "a bar of progress" + noise + "ours\n").encode())
-    assert capfd.readouterr().err == error + "a bar of progressours\n"
-    with pytest.raises(ImportError), devices._without_noise():
-        os.write(2, b"the reason\n")
-        raise ImportError
-    assert capfd.readouterr().err == "the reason\n"
-    os.write(2, b"after\n")
-    assert capfd.readouterr().err == "after\n"
-
-
 def test_data_is_described(tmp_path, here):
     study = study_file(tmp_path / "tiny.yaml")
     start = time.monotonic()

@@ -93,13 +93,14 @@ def test_the_numbers_are_what_a_plain_loop_gives(
     model = models.build(SPEC, TrainingSettings(), LENGTH, 2, 4)
     toy.shake_norms(model, 3)
     codes, at = toy.codes(25, 5, LENGTH), embedded(25)
+    motifs = firing.Embedded(at, CLASSES, WIDTHS)
     rule = MotifSettings.model_validate({"preset": "as-run", "threshold": 0.3})
     place = readable_layers(model)[layer]
     found = extract_layer(model, place, codes, rule)
     # The first filter is dead, and two match nothing of the truth.
     of = dict(enumerate(["even", "short", "even", "", "long", "unused"]))
     labels = {f"filter{i}": {"target": f"M{i}", "class": name} for i, name in of.items()}
-    table = firing.measure(model, layer, codes, at, CLASSES, WIDTHS, found, rule, labels)
+    table = firing.measure(model, layer, codes, motifs, found, rule, labels)
     assert tuple(table.columns) == firing.COLUMNS
     assert list(table["filter"]) == [f"filter{i}" for i in (0, 1, 2, 4, 5)]
     assert list(table["target"]) == [f"M{i}" for i in (0, 1, 2, 4, 5)]
@@ -121,11 +122,12 @@ def test_the_numbers_are_what_a_plain_loop_gives(
 
 def test_without_a_match_there_is_no_row(keras: ModuleType) -> None:
     model = models.build(SPEC, TrainingSettings(), LENGTH, 2, 4)
-    codes, at = toy.codes(3, 5, LENGTH), embedded(3)
+    codes = toy.codes(3, 5, LENGTH)
+    motifs = firing.Embedded(embedded(3), CLASSES, WIDTHS)
     rule = MotifSettings()
     found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
     labels = {"filter0": {"target": "MA0615.1", "class": ""}}
-    table = firing.measure(model, "conv1", codes, at, CLASSES, WIDTHS, found, rule, labels)
+    table = firing.measure(model, "conv1", codes, motifs, found, rule, labels)
     assert table.empty
     assert tuple(table.columns) == firing.COLUMNS
 
@@ -157,10 +159,11 @@ def test_a_filter_that_is_a_motif_fires_on_it_and_on_one_strand(keras: ModuleTyp
     model.get_layer("conv1").set_weights([np.stack([kernel, moved], axis=2).astype("float32")])
     codes, _ = dataset.part("test")
     at = firing.in_part(dataset, "test")
+    motifs = firing.Embedded(at, dataset.classes, widths)
     rule = MotifSettings(threshold=0.6)
     found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
     labels = {f"filter{i}": {"target": "MA0095.2", "class": "YY1"} for i in (0, 1)}
-    table = firing.measure(model, "conv1", codes, at, dataset.classes, widths, found, rule, labels)
+    table = firing.measure(model, "conv1", codes, motifs, found, rule, labels)
     first, second = table.to_dict("records")
     assert first["instances"] == (at["class"] == 1).sum()
     assert first["precision"] > 0.9

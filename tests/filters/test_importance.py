@@ -11,7 +11,7 @@ from helpers import toy
 
 from motifk8s.filters import importance
 from motifk8s.study.specs import Conv, Model
-from motifk8s.training.scores import auroc
+from motifk8s.training.scores import auroc, macro_auroc
 
 CLASSES = ("A", "C", "G")
 LABELS = {"filter1": {"target": "MA1", "evalue": 0.01, "class": "C"}}
@@ -133,5 +133,5 @@ def test_the_auroc_by_ranks_is_that_of_the_tables() -> None:
     labels[:, 3] = np.minimum(labels[:, 3], 0)
     p = rng.integers(0, 8, (60, 5)).astype("float32") / 8  # many ties
     expected = np.nanmean(auroc(labels, p))
-    assert importance._macro_auroc(labels, p) == pytest.approx(expected, rel=1e-12)
-    assert np.isnan(importance._macro_auroc(np.zeros_like(labels), p))
+    assert macro_auroc(labels, p) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(macro_auroc(np.zeros_like(labels), p))

@@ -117,9 +117,10 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     # Of the last layer, with motifs of 6 bp at the start of each sequence.
     at = np.zeros(60, datasets.EMBEDDED)
     at["sequence"], at["strand"] = np.arange(60), 1
-    of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
+    labels_of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
     rule = MotifSettings.model_validate("as-run")
-    table = firing.measure(one.model, "conv2", codes, at, "abc", {"a": 6}, found, rule, of)
+    motifs = firing.Embedded(at, "abc", {"a": 6})
+    table = firing.measure(one.model, "conv2", codes, motifs, found, rule, labels_of)
     out["firing"] = table[["firings", "on_motif", "found", "expected"]].to_numpy(float)
     return out
 

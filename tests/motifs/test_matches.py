@@ -326,9 +326,10 @@ def test_summary():
     )
     truth = {"one": ["A1", "A2"], "two": ["B1"], "three": ["C1", "A1"]}
     null = {19: frozenset({"N1"}), 12: frozenset()}
-    names = [f"filter{i}" for i in range(6)]
+    widths = [19, 19, 19, 12, 19, 5]
+    queries = [Motif(f"filter{i}", np.full((w, 4), 0.25)) for i, w in enumerate(widths)]
     dead = np.arange(8) > 5
-    out = summarize(hits, 8, dead, names, [19, 19, 19, 12, 19, 5], truth, null)
+    out = summarize(hits, queries, dead, truth, null)
     assert out["match_any"] == 5 / 8 and out["match_truth"] == 2 / 8
     assert out["match_null"] == 1 / 8 and out["dead"] == 2
     assert out["coverage"] == pytest.approx(2 / 3)
@@ -342,7 +343,7 @@ def test_summary():
 
 
 def test_summary_without_hits(jaspar2016):
-    out = summarize(tomtom([], jaspar2016), 30, np.ones(30, bool), [], [], {"one": ["A1"]}, {})
+    out = summarize(tomtom([], jaspar2016), [], np.ones(30, bool), {"one": ["A1"]}, {})
     assert out == {
         "match_any": 0.0,
         "match_truth": 0.0,

@@ -199,7 +199,9 @@ def test_map_reduces_on_the_device_batch_by_batch(
     inner = keras.Model(device.model.inputs[0], device.model.get_layer("conv1").output)
     expected = np.asarray(inner(one_hot(codes)))
     pairs = list(
-        device.map(codes, 3, inner, lambda x, y: (keras.ops.sum(x), keras.ops.max(y, axis=(0, 1))))
+        devices.open_device(inner).map(
+            codes, 3, lambda x, y: (keras.ops.sum(x), keras.ops.max(y, axis=(0, 1)))
+        )
     )
     assert [float(bases) for bases, _ in pairs] == [
         float((codes[i : i + 3] < 4).sum()) for i in (0, 3, 6)
@@ -239,6 +241,18 @@ def test_dispatches_cut_at_batches_change_nothing(device: devices.Device) -> Non
     parts = [device.train(data, order[i : i + 24], 8) for i in (0, 24, 48)]
     assert toy.same(device.state(), end)
     assert sum(parts) == pytest.approx(total, rel=1e-5)
+
+
+def test_tensorflow_starts_in_silence() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    code = "from motifk8s.training import devices; devices.setup()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env | {"KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_setup_refuses_a_backend_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Scripted(Device):
     def l2(self) -> float:
         return self.l2_terms[self.epoch - 1] if self.l2_terms else 0.0
 
-    def _compile_map(self, model: Any, reduce: Any) -> Any:
+    def compile_map(self, reduce: Any) -> Any:
         raise AssertionError("what it predicts is given")
 
 

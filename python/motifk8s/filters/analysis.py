@@ -1,6 +1,6 @@
-"""What is asked of a finished cell's filters beyond the paper: three tables, and nothing trained.
+"""The analysis of a cell's filters beyond the paper: three tables, without training.
 
-How far the fractions depend on settings (`sensitivity`), what the model loses without a filter
+How the match fractions depend on settings (`sensitivity`), what the model loses without a filter
 (`importance`), and whether filters fire where the motifs are (`firing`).
 """
 
@@ -15,11 +15,11 @@ from motifk8s.data.datasets import Dataset
 from motifk8s.filters import firing, importance, sensitivity
 from motifk8s.filters.extract import Filters
 from motifk8s.motifs.database import database_version
-from motifk8s.study.specs import Synthetic
+from motifk8s.study.specs import DataSet, Synthetic
 from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import keras
     import pandas as pd
@@ -31,18 +31,18 @@ TABLES = {
     "importance": importance.COLUMNS,
     "firing": firing.COLUMNS,
 }
-# Columns that are text whatever they look like; the others are numbers.
+# Columns of text, even if it looks like a number; the others are numbers.
 TEXT = {"layer", "setting", "value", "filter", "target", "class", "worst_class"}
 
 
 def check(study: Study) -> None:
-    """Raise `InputError` if a release that is asked for is not known."""
+    """Raise `InputError` if the study names an unknown JASPAR release."""
     for name in sensitivity.values(study)["database"]:
         database_version(name)
 
 
 def own_values(study: Study) -> dict[str, str]:
-    """The study's own value of each setting, as in the column ``value`` of the sensitivity."""
+    """Return the study's value of each setting, as in the column ``value`` of sensitivity.csv."""
     return {setting: sensitivity.text(value) for setting, value in sensitivity.own(study).items()}
 
 
@@ -60,25 +60,25 @@ def run(
     ----------
     study : Study
     name : str
-        Of the data set, in the study.
+        The data set's name in the study.
     dataset : Dataset
     model : keras.Model
     found : dict of layer to Filters
-        By the study's own rule.
+        From the study's rule.
     labels_of : dict of layer to labels
-        What each layer's filters match, as ``labels`` in ``metrics.json``.
+        Matches of each layer's filters, as ``labels`` in ``metrics.json``.
 
     Returns
     -------
     dict of DataFrame
-        By the names of `TABLES`; without rows where the study, or the data set, has none.
+        By the names of `TABLES`; without rows where study or data set have nothing to analyse.
     """
     truth = study.datasets[name].motif_ids
     codes, _ = dataset.part("test")
     return {
         "sensitivity": sensitivity.measure(model, codes, found, study, truth),
         "importance": _importance(study, dataset, model, labels_of),
-        "firing": _firing(study, name, dataset, model, found, labels_of),
+        "firing": _firing(study, study.datasets[name], dataset, model, found, labels_of),
     }
 
 
@@ -88,50 +88,50 @@ def _importance(
     model: keras.Model,
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
-    import pandas as pd
-
     if not study.analysis.importance:
-        return pd.DataFrame(columns=list(importance.COLUMNS))
+        return _concat([], importance.COLUMNS)
     codes, labels = dataset.part("test")
-    # Spread over the whole test set, which may be sorted, by chromosome say.
+    # Spread over the whole test set, which may be sorted, for example by chromosome.
     rows = np.linspace(0, len(codes) - 1, min(study.analysis.sequences, len(codes))).astype(int)
-    return pd.concat(
-        [
-            importance.ablate(model, layer, codes[rows], labels[rows], of, dataset.classes)
-            for layer, of in labels_of.items()
-        ],
-        ignore_index=True,
-    )
+    codes, labels = codes[rows], labels[rows]
+    tables = [
+        importance.ablate(model, layer, codes, labels, labels_of_layer, dataset.classes)
+        for layer, labels_of_layer in labels_of.items()
+    ]
+    return _concat(tables, importance.COLUMNS)
 
 
 def _firing(
     study: Study,
-    name: str,
+    spec: DataSet,
     dataset: Dataset,
     model: keras.Model,
     found: Mapping[str, Filters],
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
+    if not (study.analysis.firing and isinstance(spec, Synthetic) and dataset.embedded is not None):
+        return _concat([], firing.COLUMNS)
+    codes, _ = dataset.part("test")
+    embedded = firing.Embedded(
+        firing.in_part(dataset, "test"), dataset.classes, firing.motif_widths(spec)
+    )
+    tables = [
+        firing.measure(model, layer, codes, embedded, filters, study.motifs, labels_of[layer])
+        for layer, filters in found.items()
+    ]
+    return _concat(tables, firing.COLUMNS)
+
+
+def _concat(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Join the tables of layers; without rows, a table of the same columns."""
     import pandas as pd
 
-    spec = study.datasets[name]
-    empty = pd.DataFrame(columns=list(firing.COLUMNS))
-    if not (study.analysis.firing and isinstance(spec, Synthetic) and dataset.embedded is not None):
-        return empty
-    codes, _ = dataset.part("test")
-    embedded, widths = firing.in_part(dataset, "test"), firing.motif_widths(spec)
-    tables = [
-        firing.measure(
-            model, layer, codes, embedded, dataset.classes, widths, of, study.motifs,
-            labels_of[layer],
-        )
-        for layer, of in found.items()
-    ]  # fmt: skip
-    return pd.concat([table for table in tables if len(table)] or [empty], ignore_index=True)
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns))
 
 
 def read(data: bytes) -> pd.DataFrame:
-    """Read the content of one of the tables of a cell, numbers to the last digit."""
+    """Read the CSV content of a cell's table, exact to the last digit."""
     import pandas as pd
 
     columns = list(pd.read_csv(BytesIO(data), nrows=0).columns)

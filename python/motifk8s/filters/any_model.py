@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from motifk8s.data import datasets
 from motifk8s.errors import InputError
+from motifk8s.filters.layer_motifs import draw_layers, extract_layers, match_layers, write_filters
 from motifk8s.motifs.database import database_version
 from motifk8s.store.folder import FolderStore
+from motifk8s.study.specs import MotifSettings
 from motifk8s.training import devices
 
 if TYPE_CHECKING:
     import keras
-
-from motifk8s.filters.layer_motifs import draw_layers, extract_layers, match_layers, write_filters
-from motifk8s.study.specs import MotifSettings
 
 
 def read_model(
@@ -29,17 +28,17 @@ def read_model(
     path : Path
         A ``.keras`` file whose input is one-hot sequences (N, L, 4) in the order A C G T.
     data : str
-        An HDF5 data set, ours or of the reference layout; its test part is scanned.
+        An HDF5 data set, ours or of the reference layout; its test part is read.
     rule : MotifSettings
     database, evalue
         As in a study's ``matches``.
     out : Path
-        Folder for ``filters.h5``, MEME files, hits and logos; written when all of it is made.
+        Folder for ``filters.h5``, MEME files, hits and logos, written at the end.
 
     Returns
     -------
     dict
-        What each layer's filters match, as ``layers`` in ``metrics.json``.
+        Matches of each layer's filters, as ``layers`` in ``metrics.json``.
 
     Raises
     ------
@@ -48,18 +47,18 @@ def read_model(
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a model saved by keras as .keras")
-    database_version(database)  # refused now rather than after minutes
+    database_version(database)  # so that an unknown one fails now, not after minutes
     target = FolderStore(out)
     codes, _ = datasets.read(data).part("test")
     devices.setup()
     model = _load(path, data, codes.shape[1])
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
-        here = Path(temporary)
-        found = extract_layers(model, codes, rule)
-        write_filters(here / "filters.h5", found)
-        layers = match_layers(found, rule, database, evalue, {}, here)
-        draw_layers(found, layers, path.stem, here)
-        for file in sorted(here.iterdir()):
+        folder = Path(temporary)
+        filters = extract_layers(model, codes, rule)
+        write_filters(folder / "filters.h5", filters)
+        layers = match_layers(filters, rule, database, evalue, {}, folder)
+        draw_layers(filters, layers, path.stem, folder)
+        for file in sorted(folder.iterdir()):
             target.upload(file, file.name)
     return layers
 
@@ -70,7 +69,7 @@ def _load(path: Path, data: str, length: int) -> keras.Model:
 
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever its file format raises
+    except Exception as error:  # Keras passes on what libraries of file formats raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: keras cannot load it: {reason[:300]}") from None
     shape = getattr(model, "input_shape", None)

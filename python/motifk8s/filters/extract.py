@@ -6,21 +6,21 @@ Any convolution before the first pooling can be read this way, by its receptive 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from motifk8s.errors import InputError
 from motifk8s.study.specs import MotifSettings
-from motifk8s.training.devices import open_device
+from motifk8s.training.devices import Device, open_device
 
 if TYPE_CHECKING:
     import keras
 
 
-# Bases in one batch on the device: the windows, of W x 4 floats each, are some MB, as are the
-# activations of F floats each, which are gone through several times.
+# Bases in one batch on the device, so that windows (W x 4 floats each) and activations (F floats
+# each) are some MB.
 BASES_PER_BATCH = 20_000
 
 
@@ -87,37 +87,20 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
     import keras
     from keras import layers as kinds
 
-    try:
-        shape = model.input_shape
-    except AttributeError:  # a Sequential that was never built
-        shape = None
-    if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
-        raise InputError(
-            f"the model's input is {shape}; motifs are read from models of one-hot sequences "
-            "(N, L, 4) in the order A C G T"
-        )
+    _check_input(model)
     passing = (
         kinds.BatchNormalization, kinds.Activation, kinds.ReLU, kinds.LeakyReLU, kinds.ELU
     )  # fmt: skip
-    found: dict[str, Layer] = {}
+    readable: dict[str, Layer] = {}
     current: Layer | None = None
-    field, offset = 1, 0
     chain: list[Any] = []
     for layer in model.layers:
-        if isinstance(layer, kinds.Conv1D):
-            if layer.strides != (1,) or layer.dilation_rate != (1,) or layer.groups != 1:
-                break
-            width = layer.kernel_size[0]
-            if layer.padding == "same":
-                offset += (width - 1) // 2
-            elif layer.padding == "causal":
-                offset += width - 1
-            field += width - 1
-            current = Layer(layer, (), field, offset, not found)
+        if isinstance(layer, kinds.InputLayer):
+            continue
+        if isinstance(layer, kinds.Conv1D) and _is_plain(layer):
+            current = _convolution(layer, current)
         elif isinstance(layer, passing) and current is not None:
             current = current._replace(tail=(*current.tail, layer))
-        elif isinstance(layer, kinds.InputLayer):
-            continue
         elif not isinstance(layer, kinds.Dropout | kinds.SpatialDropout1D):
             break
         chain.append(layer)
@@ -127,10 +110,35 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
                 "motifs are read from models that do not branch before their first pooling"
             )
         if current is not None:
-            found[current.conv.name] = current
-    if not found:
+            readable[current.conv.name] = current
+    if not readable:
         raise InputError("the model has no convolution before its first pooling: nothing to read")
-    return found
+    return readable
+
+
+def _check_input(model: keras.Model) -> None:
+    try:
+        shape = model.input_shape
+    except AttributeError:  # a Sequential that was never built
+        shape = None
+    if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
+        raise InputError(
+            f"the model's input is {shape}; motifs are read from models of one-hot sequences "
+            "(N, L, 4) in the order A C G T"
+        )
+
+
+def _is_plain(conv: Any) -> bool:
+    return conv.strides == (1,) and conv.dilation_rate == (1,) and conv.groups == 1
+
+
+def _convolution(conv: Any, before: Layer | None) -> Layer:
+    """Describe a convolution that reads the sequence, or the layer before it."""
+    width = conv.kernel_size[0]
+    left = {"same": (width - 1) // 2, "causal": width - 1, "valid": 0}[conv.padding]
+    if before is None:
+        return Layer(conv, (), width, left, True)
+    return Layer(conv, (), before.receptive_field + width - 1, before.offset + left, False)
 
 
 def achievable_maximum(layer: Layer) -> np.ndarray | None:
@@ -166,8 +174,8 @@ def extract_layer(
 
     As `extract_at`, at the threshold of the rule.
     """
-    [found] = extract_at(model, layer, codes, rule, [rule.threshold])
-    return found
+    [filters] = extract_at(model, layer, codes, rule, [rule.threshold])
+    return filters
 
 
 def extract_at(
@@ -180,9 +188,8 @@ def extract_at(
 ) -> list[Filters]:
     """Turn each filter of a layer into a motif at each of several thresholds.
 
-    The data set is streamed twice at the most (once for the observed maximum, once for the
-    alignments); what is kept is O(F W), whatever the number of sequences. Each result is what a
-    call for its threshold alone gives.
+    The data set is streamed at most twice (for the observed maximum and for the alignments) in
+    O(F W) memory. Each result is that of a call with its threshold alone.
 
     Parameters
     ----------
@@ -194,9 +201,9 @@ def extract_at(
     rule : MotifSettings
         Maximum, windows, weights, ends and window length.
     shares : sequence of float
-        Thresholds, as shares of the maximum; they stand in for that of the rule.
+        Thresholds, as shares of the maximum, in place of the rule's.
     known : Filters, optional
-        Of the same layer, sequences and kind of maximum: saves the search for the maximum.
+        Of the same layer, sequences and kind of maximum, which saves the search for the maximum.
 
     Returns
     -------
@@ -204,73 +211,105 @@ def extract_at(
         One for each of `shares`.
     """
     import keras
-    from keras import ops
 
     length = codes.shape[1]
     device = open_device(keras.Model(model.inputs[0], layer.output))
     batch = max(1, BASES_PER_BATCH // length)
-    kind = "observed"
-    maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
-    if maximum is not None:
-        kind = "achievable"
-    elif known is not None:
-        maximum = known.maximum
-    else:
-        maxima = device.map(codes, batch, reduce=lambda x, y: ops.max(y, axis=(0, 1)))
-        maximum = np.max(list(maxima), axis=0)
+    maximum, kind = _maximum(device, layer, codes, batch, rule, known)
     thresholds = [threshold(maximum, share) for share in shares]
     width = rule.window or layer.receptive_field
-    # The middle of the window is that of the receptive field.
-    offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
-    _, positions, n_filters = device.model.compute_output_shape((None, length, 4))
-    starts = np.arange(positions) - offset
-    inside = (starts >= 0) & (starts + width <= length)
-
-    def align(x: Any, y: Any) -> tuple[Any, ...]:
-        left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
-        padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
-        first = range(left - offset, left - offset + width)
-        bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
-        bases = ops.reshape(bases, (-1, width * 4))
-        # Matrices throughout: TensorFlow's products over two axes copy what they are given.
-        results: list[Any] = []
-        for least in thresholds:
-            fires = y > least  # (n, L, F)
-            if rule.windows == "best":
-                top = ops.argmax(y, axis=1)[:, None]
-                fires = ops.logical_and(
-                    fires, top == ops.arange(positions, dtype=top.dtype)[:, None]
-                )
-            if rule.ends == "drop":
-                fires = ops.logical_and(fires, inside[:, None])
-            results.append(ops.sum(ops.cast(fires, "float32"), axis=(0, 1)))  # windows
-            weights = ops.where(fires, y, 0.0) if rule.weighted else ops.cast(fires, "float32")
-            weights = ops.reshape(weights, (-1, n_filters))
-            results.append(ops.matmul(ops.transpose(weights), bases))  # (F, W * 4)
-        return tuple(results)
-
-    windows = [np.zeros(n_filters, np.int64) for _ in shares]
-    counts = [np.zeros((n_filters, width * 4)) for _ in shares]
+    windows = [np.zeros(len(maximum), np.int64) for _ in shares]
+    counts = [np.zeros((len(maximum), width * 4)) for _ in shares]
+    positions = device.model.compute_output_shape((None, length, 4))[1]
+    align = _aligner(layer, rule, thresholds, length, positions)
     for results in device.map(codes, batch, reduce=align):
         for i in range(len(shares)):
             windows[i] += results[2 * i].astype(np.int64)
             counts[i] += results[2 * i + 1]
     return [
-        Filters(_shares(of, width), number, maximum.astype(np.float32), kind, number == 0)
-        for of, number in zip(counts, windows, strict=True)
+        Filters(_probabilities(count, width), number, maximum.astype(np.float32), kind, number == 0)
+        for count, number in zip(counts, windows, strict=True)
     ]
 
 
-def threshold(maximum: np.ndarray, share: float) -> np.ndarray:
-    """Activation (F,) float32 above which a filter fires, as a share of its maximum.
+def _maximum(
+    device: Device,
+    layer: Layer,
+    codes: np.ndarray,
+    batch: int,
+    rule: MotifSettings,
+    known: Filters | None,
+) -> tuple[np.ndarray, str]:
+    """Find each filter's maximum (F,), and whether it is "achievable" or "observed"."""
+    from keras import ops
 
-    Beyond reach where nothing excites the filter, so that it has no window.
+    maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
+    if maximum is not None:
+        return maximum, "achievable"
+    if known is not None:
+        return known.maximum, "observed"
+    maxima = device.map(codes, batch, reduce=lambda x, y: ops.max(y, axis=(0, 1)))
+    return np.max(list(maxima), axis=0), "observed"
+
+
+def _aligner(
+    layer: Layer,
+    rule: MotifSettings,
+    thresholds: Sequence[np.ndarray],
+    length: int,
+    positions: int,
+) -> Callable[..., tuple[Any, ...]]:
+    """Make the function that aligns one batch's windows on the device, one for each position P.
+
+    It takes one-hot x (n, L, 4) and activations y (n, P, F), and returns for each threshold the
+    number of windows (F,) and the alignment's counts or weights (F, W * 4).
+    """
+    from keras import ops
+
+    width = rule.window or layer.receptive_field
+    # The middle of the window is that of the receptive field.
+    offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
+    starts = np.arange(positions) - offset
+    inside = (starts >= 0) & (starts + width <= length)
+    left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
+    first = range(left - offset, left - offset + width)
+
+    def firings(y: Any, least: np.ndarray) -> Any:
+        fires = y > least
+        if rule.windows == "best":
+            top = ops.argmax(y, axis=1)[:, None]
+            fires = ops.logical_and(fires, top == ops.arange(positions, dtype=top.dtype)[:, None])
+        if rule.ends == "drop":
+            fires = ops.logical_and(fires, inside[:, None])
+        return fires
+
+    def align(x: Any, y: Any) -> tuple[Any, ...]:
+        padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
+        bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
+        bases = ops.reshape(bases, (-1, width * 4))
+        # Matrices throughout: TensorFlow's products over two axes copy their arguments.
+        results: list[Any] = []
+        for least in thresholds:
+            fires = firings(y, least)
+            results.append(ops.sum(ops.cast(fires, "float32"), axis=(0, 1)))
+            weights = ops.where(fires, y, 0.0) if rule.weighted else ops.cast(fires, "float32")
+            weights = ops.reshape(weights, (-1, len(least)))
+            results.append(ops.matmul(ops.transpose(weights), bases))
+        return tuple(results)
+
+    return align
+
+
+def threshold(maximum: np.ndarray, share: float) -> np.ndarray:
+    """Compute the activation (F,) float32 above which a filter fires, a share of its maximum.
+
+    Infinite where nothing excites the filter, so that it has no window.
     """
     return np.where(maximum > 0, share * maximum, np.inf).astype(np.float32)
 
 
-def _shares(counts: np.ndarray, width: int) -> np.ndarray:
-    """Counts (F, W * 4) to probabilities (F, W, 4) float32; 0.25 in a column without any."""
+def _probabilities(counts: np.ndarray, width: int) -> np.ndarray:
+    """Turn counts (F, W * 4) into probabilities (F, W, 4) float32; 0.25 in a column of zeros."""
     counts = counts.reshape(len(counts), width, 4)
     totals = counts.sum(axis=2, keepdims=True)
     ppm = np.divide(counts, totals, out=np.full_like(counts, 0.25), where=totals > 0)

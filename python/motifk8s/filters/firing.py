@@ -1,4 +1,4 @@
-"""Whether filters fire where the motifs that they match are; for motifs that were embedded."""
+"""Whether filters fire where the motifs that they match are embedded."""
 
 from __future__ import annotations
 
@@ -25,25 +25,50 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Embedded(NamedTuple):
+    """The motifs embedded in some sequences.
+
+    Attributes
+    ----------
+    motifs : (M,) array of EMBEDDED
+        From `in_part`.
+    classes : sequence of str
+        In the order of ``motifs["class"]``.
+    widths : mapping
+        Width in bp of each class's motif; see `motif_widths`.
+    """
+
+    motifs: np.ndarray
+    classes: Sequence[str]
+    widths: Mapping[str, int]
+
+    def within(self, start: int, stop: int) -> Embedded:
+        """Select the motifs in sequences `start` to `stop` - 1, numbered from 0."""
+        row = self.motifs["sequence"]
+        motifs = self.motifs[(row >= start) & (row < stop)]
+        motifs["sequence"] -= start
+        return self._replace(motifs=motifs)
+
+
 def in_part(dataset: Dataset, part: str) -> np.ndarray:
-    """The motifs embedded in "train", "valid" or "test", `sequence` being a row of that part.
+    """Select the motifs in "train", "valid" or "test"; `sequence` becomes a row of that part.
 
     Raises
     ------
     ValueError
-        If the data set does not say where motifs are.
+        If the data set has no embedded motifs.
     """
     if dataset.embedded is None:
         raise ValueError("the data set has no embedded motifs")
-    here = dataset.split == PARTS.index(part)
-    row = np.cumsum(here) - 1
-    embedded = dataset.embedded[here[dataset.embedded["sequence"]]]
+    in_part = dataset.split == PARTS.index(part)
+    row = np.cumsum(in_part) - 1
+    embedded = dataset.embedded[in_part[dataset.embedded["sequence"]]]
     embedded["sequence"] = row[embedded["sequence"]]
     return embedded
 
 
 def motif_widths(spec: Synthetic) -> dict[str, int]:
-    """Width in bp of each class's embedded motif."""
+    """Look up the width in bp of each class's embedded motif."""
     return {name: len(jaspar_motif(ids[0], spec.release).ppm) for name, ids in spec.classes.items()}
 
 
@@ -51,22 +76,19 @@ def measure(
     model: keras.Model,
     layer: str,
     codes: np.ndarray,
-    embedded: np.ndarray,
-    classes: Sequence[str],
-    motif_widths: Mapping[str, int],
+    embedded: Embedded,
     found: Filters,
     rule: MotifSettings,
     labels: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """Set the firings of a layer's filters beside the embedded motifs of the class they match.
+    """Compare the firings of a layer's filters with the embedded motifs of the class they match.
 
-    A firing is a position where the activation is above the rule's share of the filter's maximum,
-    any position of a sequence. It is on a motif if the receptive field there covers more than half
-    of it, on either strand. A filter whose receptive field is no longer than half of the motif
-    therefore never is.
+    A firing is any position where the activation is above the rule's share of the filter's
+    maximum. It is on a motif if the receptive field covers more than half of the motif, on either
+    strand; a receptive field no longer than half of the motif never does.
 
-    A filter reads one strand: of a motif that is not its own reverse complement it can be expected
-    to find about half, as recall counts the motifs of both strands.
+    A filter reads one strand, and recall counts the motifs of both: expect about one half, unless
+    the motif is its own reverse complement.
 
     Parameters
     ----------
@@ -75,14 +97,10 @@ def measure(
         A convolution before the first pooling.
     codes : numpy.ndarray (N, L) uint8
         The test set.
-    embedded : (M,) array of EMBEDDED
-        The motifs in these sequences; see `in_part`.
-    classes : sequence of str
-        In the order of ``embedded["class"]``.
-    motif_widths : mapping
-        Of each class, in bp.
+    embedded : Embedded
+        The motifs in these sequences.
     found : Filters
-        Of the layer; its maximum is that of the threshold.
+        Of the layer.
     rule : MotifSettings
     labels : mapping
         What each matched filter matches, by its name (filter0, ...), as ``labels`` in
@@ -93,80 +111,106 @@ def measure(
     pandas.DataFrame
         A row for each filter that matches a class: layer, filter, target, class, firings, on_motif
         (firings on a motif of the class), precision (their share), expected (share of all positions
-        that are on a motif: the precision of firing at random), instances (embedded motifs of the
-        class), found (those with at least one firing on them), recall (their share), offset_mean
-        and offset_sd (bp, of the firings on a motif: middle of the receptive field minus that of
-        the motif, the nearest one if there are several, in the direction of the motif's own
-        strand; population sd). NaN where there is nothing to divide by.
+        that are on a motif: the precision of random firing), instances (embedded motifs of the
+        class), found (those with a firing), recall (their share), offset_mean and offset_sd (bp,
+        of the firings on a motif: middle of the receptive field minus that of the nearest motif,
+        in the direction of the motif's strand; population sd). NaN where the divisor is 0.
     """
-    import keras
     import pandas as pd
 
-    place = readable_layers(model)[layer]
-    length = codes.shape[1]
-    n_filters = len(found.maximum)
-    numbers = [i for i in range(n_filters) if labels.get(f"filter{i}", {}).get("class")]
-    if not numbers:
+    matched = {}
+    for i in range(len(found.maximum)):
+        if name := labels.get(f"filter{i}", {}).get("class"):
+            matched[i] = name
+    if not matched:
         return pd.DataFrame(columns=list(COLUMNS))
-    names = [labels[f"filter{i}"]["class"] for i in numbers]
-    device = open_device(keras.Model(model.inputs[0], place.output))
-    positions = device.model.compute_output_shape((None, length, 4))[1]
     # Filters that match no class are not looked at.
-    threshold = np.full(n_filters, np.inf, np.float32)
-    threshold[numbers] = extract.threshold(found.maximum, rule.threshold)[numbers]
-    sums = np.zeros((len(numbers), 5))  # firings, on_motif, found, offset, its square
-    covered = dict.fromkeys(names, 0)
-    batch = max(1, extract.BASES_PER_BATCH // length)
-    every = device.map(codes, batch, reduce=lambda x, y: y > threshold)
-    for first, fired in zip(range(0, len(codes), batch), every, strict=True):  # (n, positions, F)
-        n = len(fired)
-        near = embedded[(embedded["sequence"] >= first) & (embedded["sequence"] < first + n)]
-        maps = {}
-        for name in covered:
-            own = near[near["class"] == classes.index(name)]
-            maps[name] = _map(own, first, (n, positions), motif_widths[name], place)
-            covered[name] += int(np.isfinite(maps[name].offset).sum())
-        at, number = np.divmod(np.flatnonzero(fired), n_filters)
-        until = np.cumsum(np.bincount(number, minlength=n_filters))
-        of = np.split(at[np.argsort(number, kind="stable")], until[:-1])  # by filter
-        for j, (i, name) in enumerate(zip(numbers, names, strict=True)):
-            sums[j] += _count(of[i], maps[name])
-
+    threshold = np.full(len(found.maximum), np.inf, np.float32)
+    threshold[[*matched]] = extract.threshold(found.maximum, rule.threshold)[[*matched]]
+    place = readable_layers(model)[layer]
+    counts, on_class = _count_all(model, place, codes, embedded, threshold, matched)
+    instances = np.bincount(embedded.motifs["class"], minlength=len(embedded.classes))
     rows = []
-    instances = np.bincount(embedded["class"], minlength=len(classes))
-    for i, name, (firings, on_motif, hit, offset, square) in zip(numbers, names, sums, strict=True):
-        total = int(instances[classes.index(name)])
-        mean = _ratio(offset, on_motif)
-        variance = max(0.0, _ratio(square, on_motif) - mean**2) if on_motif else float("nan")
-        rows.append(
-            (
-                layer,
-                f"filter{i}",
-                labels[f"filter{i}"]["target"],
-                name,
-                int(firings),
-                int(on_motif),
-                _ratio(on_motif, firings),
-                covered[name] / (len(codes) * positions),
-                total,
-                int(hit),
-                _ratio(hit, total),
-                mean,
-                variance**0.5,
-            )
-        )
+    for i, name in matched.items():
+        total = int(instances[embedded.classes.index(name)])
+        what = (layer, f"filter{i}", labels[f"filter{i}"]["target"], name)
+        rows.append((*what, *_statistics(counts[i], on_class[name], total)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _count_all(
+    model: keras.Model,
+    layer: Layer,
+    codes: np.ndarray,
+    embedded: Embedded,
+    threshold: np.ndarray,
+    matched: Mapping[int, str],
+) -> tuple[dict[int, np.ndarray], dict[str, float]]:
+    """Count firings in all sequences.
+
+    Returns
+    -------
+    counts : dict
+        By filter in `matched`, what `_count` gives, summed.
+    on_class : dict
+        By class in `matched`, the share of all positions that are on its motif.
+    """
+    import keras
+
+    length = codes.shape[1]
+    device = open_device(keras.Model(model.inputs[0], layer.output))
+    positions = device.model.compute_output_shape((None, length, 4))[1]
+    counts = {i: np.zeros(5) for i in matched}
+    covered = dict.fromkeys(matched.values(), 0)
+    batch = max(1, extract.BASES_PER_BATCH // length)
+    batches = device.map(codes, batch, reduce=lambda x, y: y > threshold)
+    for first, fired in zip(range(0, len(codes), batch), batches, strict=True):
+        near = embedded.within(first, first + len(fired))
+        maps = {name: _map(near, name, fired.shape[:2], layer) for name in covered}
+        for name, of_class in maps.items():
+            covered[name] += int(np.isfinite(of_class.offset).sum())
+        by_filter = _places(fired)
+        for i, name in matched.items():
+            counts[i] += _count(by_filter[i], maps[name])
+    total = len(codes) * positions
+    return counts, {name: number / total for name, number in covered.items()}
+
+
+def _places(fired: np.ndarray) -> list[np.ndarray]:
+    """Find where each filter fires, from (n, P, F): F arrays of places in (n, P) laid out flat."""
+    n_filters = fired.shape[-1]
+    places, numbers = np.divmod(np.flatnonzero(fired), n_filters)
+    ends = np.cumsum(np.bincount(numbers, minlength=n_filters))
+    return np.split(places[np.argsort(numbers, kind="stable")], ends[:-1])
+
+
+def _statistics(counts: np.ndarray, expected: float, instances: int) -> tuple[float, ...]:
+    """Compute the columns from firings on, from what `_count` gives."""
+    firings, on_motif, hit, offset, square = counts
+    mean = _ratio(offset, on_motif)
+    variance = max(0.0, _ratio(square, on_motif) - mean**2) if on_motif else float("nan")
+    return (
+        int(firings),
+        int(on_motif),
+        _ratio(on_motif, firings),
+        expected,
+        instances,
+        int(hit),
+        _ratio(hit, instances),
+        mean,
+        variance**0.5,
+    )
+
+
 class _Map(NamedTuple):
-    """Where a layer's receptive field is on the motifs of one class, in some sequences.
+    """The positions of some sequences whose receptive field is on a motif of one class.
 
     Attributes
     ----------
     row, first, end : numpy.ndarray (m,)
-        Of each motif its sequence, and the positions, first to end - 1, that are on it.
+        Each motif's sequence, and the positions, first to end - 1, that are on it.
     offset : numpy.ndarray (n, positions) float
-        From the nearest of the motifs that a position is on; NaN where it is on none.
+        Each position's offset from the nearest motif that it is on; NaN where it is on none.
     """
 
     row: np.ndarray
@@ -175,12 +219,11 @@ class _Map(NamedTuple):
     offset: np.ndarray
 
 
-def _map(
-    motifs: np.ndarray, first_row: int, shape: tuple[int, int], width: int, layer: Layer
-) -> _Map:
-    """Map the motifs, of one class and `width` bp, in sequences `first_row` and on."""
-    row = motifs["sequence"] - first_row
-    start = motifs["start"].astype(int)
+def _map(embedded: Embedded, name: str, shape: tuple[int, int], layer: Layer) -> _Map:
+    """Map the motifs of a class; `shape` is (n, positions)."""
+    motifs = embedded.motifs[embedded.motifs["class"] == embedded.classes.index(name)]
+    width = embedded.widths[name]
+    row, start = motifs["sequence"], motifs["start"].astype(int)
     field, enough = layer.receptive_field, width // 2 + 1  # bases to be covered
     # The field begins at i - layer.offset, from start + enough - field to start + width - enough.
     first = np.clip(start + enough - field + layer.offset, 0, shape[1])
@@ -191,23 +234,23 @@ def _map(
     at = np.arange(len(k)) + np.repeat(end - np.cumsum(end - first), end - first)
     middle = start + (width - 1) / 2
     new = (at - layer.offset + (field - 1) / 2 - middle[k]) * motifs["strand"][k]
-    # Written one after the other, the nearest last; of two as near the first motif stays.
+    # Written in this order, the nearest last; of two equally near motifs the first one stays.
     order = np.lexsort((-k, -np.abs(new)))
     offset[row[k][order], at[order]] = new[order]
     return _Map(row, first, end, offset)
 
 
-def _count(fired: np.ndarray, at: _Map) -> tuple[float, ...]:
-    """Firings, those on a motif, motifs with a firing on them, sums of offset and its square.
+def _count(places: np.ndarray, of_class: _Map) -> tuple[float, ...]:
+    """Count firings, those on a motif, and motifs with a firing; sum offsets and their squares.
 
-    The firings are places in ``at.offset`` when that is laid out flat, in order.
+    The places of the firings are in the order of `of_class.offset` laid out flat.
     """
-    offsets = at.offset.ravel()[fired]
+    offsets = of_class.offset.ravel()[places]
     offsets = offsets[np.isfinite(offsets)]
-    first_of_row = at.row * at.offset.shape[1]
-    before, until = np.searchsorted(fired, [first_of_row + at.first, first_of_row + at.end])
+    start = of_class.row * of_class.offset.shape[1]
+    before, until = np.searchsorted(places, [start + of_class.first, start + of_class.end])
     return (
-        float(len(fired)),
+        float(len(places)),
         float(len(offsets)),
         float((until > before).sum()),
         float(offsets.sum()),

@@ -1,20 +1,21 @@
-"""What a network loses without one of its filters: ablation, beside what the filter matches.
+"""What a network loses without one of its filters: ablation.
 
-A filter's output is set to 0 behind its activation and the rest of the network runs. Pooling and
-dropout leave a channel of zeros as it is, so the part of the network up to there runs once. The
-layer that reads it is linear, and so is its batch norm: their output without a filter is their
-whole output minus what the filter adds to it. Only what follows runs once for each filter.
+A filter's output is set to 0 after its activation. Pooling and dropout do not change a channel of
+zeros, so the network up to there runs once. The next layer and its batch norm are linear: their
+output without a filter is their whole output minus what the filter adds to it. Only what follows
+runs once for each filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from motifk8s.filters.extract import Layer, readable_layers
 from motifk8s.training.devices import open_device
+from motifk8s.training.scores import cross_entropies, macro_auroc
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +25,8 @@ COLUMNS = (
     "layer", "filter", "target", "class", "loss_increase", "auroc_drop", "worst_class",
     "worst_class_loss_increase",
 )  # fmt: skip
-# Bases in one batch on the device, at most, and numbers of the layer that reads the filters. These
-# are made anew for each filter: a few MB at a time stay in the cache.
+# At most in one batch on the device: bases, and outputs of the layer that reads the filters. These
+# are computed for each filter, and a few MB stay in the cache.
 BASES_PER_BATCH, OUTPUTS_PER_BATCH = 20_000, 512_000
 
 
@@ -39,8 +40,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Measure how much worse a network predicts without each filter of a layer.
 
-    Nothing is trained anew, so this says what the network as it is makes of a filter, not whether
-    it could do without: of two filters that read the same, each may seem to matter little.
+    Nothing is trained again: this measures how the trained network uses a filter, not whether it
+    could learn without. Of two filters that read the same, each may seem to matter little.
 
     Parameters
     ----------
@@ -70,54 +71,58 @@ def ablate(
 
     Notes
     -----
-    Held are F x N x C probabilities and what one batch needs. The cost is that of what follows
-    the reading layer, F times. For 2,000 sequences of 200 bp one core needs 1 s for CNN-25 and for
-    the second layer of CNN-1; 3 s for the first layer of CNN-1, whose 128 channels are pooled only
-    behind the second; and 40 s for CNN-1-1-100, most of it the third convolution, which runs whole
-    for each filter of the first.
+    It keeps F x N x C probabilities and one batch's activations. The layers after the next one run
+    F times. For 2,000 sequences of 200 bp one core needs 1 s for CNN-25 and for the second layer of
+    CNN-1; 3 s for the first layer of CNN-1, which is not pooled; and 40 s for CNN-1-1-100, most of
+    it the third convolution, for each filter of the first.
     """
     import pandas as pd
 
     whole, each_without = _predict(model, layer, codes)
-    loss, score = _losses(labels, whole), _macro_auroc(labels, whole)
+    losses, score = cross_entropies(labels, whole), macro_auroc(labels, whole)
     rows = []
     for i, probabilities in enumerate(each_without):
-        name = f"filter{i}"
-        label = labels_of.get(name, {"target": "", "class": ""})
-        rise = _losses(labels, probabilities) - loss
+        label = labels_of.get(f"filter{i}", {"target": "", "class": ""})
+        rise = cross_entropies(labels, probabilities) - losses
+        drop = score - macro_auroc(labels, probabilities)
         by_class = _means(rise, axis=0)
         worst = int(np.nanargmax(by_class)) if np.isfinite(by_class).any() else 0
-        rows.append(
-            (
-                layer,
-                name,
-                label["target"],
-                label["class"],
-                float(_means(rise)),
-                score - _macro_auroc(labels, probabilities),
-                classes[worst] if by_class[worst] > 0 else "",
-                float(by_class[worst]),
-            )
-        )
+        name = classes[worst] if by_class[worst] > 0 else ""
+        what = (layer, f"filter{i}", label["target"], label["class"])
+        rows.append((*what, float(_means(rise)), drop, name, float(by_class[worst])))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the whole network (N, C), and without each filter (F, N, C)."""
+    """Predict with the whole network (N, C), and without each filter (F, N, C)."""
+    import keras
+
+    head, reader, rest = _cut(model, readable_layers(model)[name])
+    device = open_device(keras.Model(model.inputs[0], head))
+    outputs = int(np.prod(reader.output.shape[1:]))
+    batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
+    without_each = _without_each(head.shape[-1], reader, rest)
+    predictions = np.concatenate(list(device.map(codes, batch, reduce=without_each)), axis=1)
+    return predictions[-1], predictions[:-1]
+
+
+def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
+    """Make the function that predicts without each filter, from their pooled outputs (n, P, F).
+
+    It returns (F + 1, n, C); the last is of the whole network.
+    """
     import keras
     from keras import ops
 
-    head, reader, rest = _cut(model, readable_layers(model)[name])
     units = reader.kernel.shape[-1]
-    kernel = ops.reshape(reader.kernel, (-1, head.shape[-1], units))  # (W or P, F, units)
-    adds = kernel
-    norm = None
+    kernel = ops.reshape(reader.kernel, (-1, n_filters, units))  # (W or P, F, units)
+    adds, norm = kernel, None
     if rest and isinstance(rest[0], keras.layers.BatchNormalization):  # it is linear too
-        norm = rest.pop(0)
+        norm, *rest = rest
         adds = kernel * norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
 
     def read(y: Any, weights: Any) -> Any:
-        """What channels y (n, P, f) add to the reader's output, by weights (W or P, f, units)."""
+        """Compute what channels y (n, P, f) add to the output, by weights (W or P, f, units)."""
         if isinstance(reader, keras.layers.Conv1D):
             return ops.conv(y, weights, 1, reader.padding, data_format="channels_last")
         flat = ops.reshape(y, (-1, y.shape[1] * y.shape[2]))
@@ -142,11 +147,7 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
         channels = ops.pad(ops.transpose(y, (2, 0, 1)), more)  # (F + 1, n, P)
         return ops.map(without, (channels, ops.pad(ops.transpose(adds, (1, 0, 2)), more)))
 
-    device = open_device(keras.Model(model.inputs[0], head))
-    outputs = int(np.prod(reader.output.shape[1:]))
-    batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
-    found = np.concatenate(list(device.map(codes, batch, reduce=without_each)), axis=1)
-    return found[-1], found[:-1]
+    return without_each
 
 
 def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
@@ -173,29 +174,7 @@ def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
     return head, rest[0], rest[1:]
 
 
-def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Cross-entropy (N, C) in nats, NaN where the label is unknown; clipped as Keras does."""
-    p = np.where(labels == 1, probabilities, 1 - probabilities).astype(np.float64)
-    return np.where(labels >= 0, -np.log(np.clip(p, 1e-7, 1 - 1e-7)), np.nan)
-
-
 def _means(losses: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Mean of what is known, NaN where nothing is."""
-    known = np.isfinite(losses)
-    count = known.sum(axis=axis)
-    total = np.where(known, losses, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
-
-
-def _macro_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of `training.auroc`, by ranks: ten times as fast, and asked for once a filter."""
-    from scipy.stats import rankdata
-
-    known = labels >= 0
-    positive = labels == 1
-    # Unknown ones rank below all others, so each known one is too high by their number.
-    ranks = rankdata(np.where(known, probabilities, -1), axis=0) - (~known).sum(axis=0)
-    n, n_negative = positive.sum(axis=0), (labels == 0).sum(axis=0)
-    above = np.where(positive, ranks, 0).sum(axis=0) - n * (n + 1) / 2
-    pairs = n * n_negative
-    return float(np.mean((above / np.maximum(pairs, 1))[pairs > 0])) if pairs.any() else np.nan
+    """Compute means over what is not NaN; NaN where all is."""
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return np.asarray(np.nansum(losses, axis=axis) / np.isfinite(losses).sum(axis=axis))

@@ -1,4 +1,4 @@
-"""What a trained model's filters come to: filters.h5, MEME files, hits and logos of its layers."""
+"""What a cell keeps of its filters: filters.h5, and MEME files, hits and logos by layer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def extract_layers(
 
 
 def write_filters(path: Path, found: dict[str, Filters]) -> None:
-    """Write filters.h5: a group a layer with ppm, windows, maximum and dead."""
+    """Write filters.h5: for each layer a group with ppm, windows, maximum and dead."""
     with h5py.File(path, "w") as file:
         file.attrs["format"] = FORMAT
         for name, layer in found.items():
@@ -45,12 +45,12 @@ def write_filters(path: Path, found: dict[str, Filters]) -> None:
 
 
 def read_filters(path: Path | Any) -> dict[str, Filters]:
-    """Read filters.h5 (a path or a binary file): the filters of each layer, by its name.
+    """Read filters.h5 (a path or a binary file): the filters of each layer, by name.
 
     Raises
     ------
     Problem
-        If it is of another format.
+        If it has another format.
     """
     with h5py.File(path, "r") as file:
         if (version := file.attrs.get("format")) != FORMAT:
@@ -68,15 +68,15 @@ def read_filters(path: Path | Any) -> dict[str, Filters]:
 
 
 def layer_motifs(found: Filters, rule: MotifSettings) -> list[Motif]:
-    """The motifs that are compared: of the living filters, trimmed as the rule says."""
-    result = []
+    """Make the motifs to compare: of filters that are not dead, trimmed by the rule."""
+    motifs = []
     for i in np.flatnonzero(~found.dead):
         ppm = found.ppm[i].astype(np.float64)
         if rule.trim is not None:
             ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad)]
         nsites = len(ppm) if rule.nsites == "width" else int(found.windows[i])
-        result.append(Motif(f"filter{i}", ppm, nsites))
-    return result
+        motifs.append(Motif(f"filter{i}", ppm, nsites))
+    return motifs
 
 
 def match_layers(
@@ -92,7 +92,7 @@ def match_layers(
     Returns
     -------
     dict
-        By layer, what ``metrics.json`` has as ``layers``.
+        By layer, as ``layers`` in ``metrics.json``.
     """
     targets = read_database(database)
     layers: dict[str, Any] = {}
@@ -101,20 +101,13 @@ def match_layers(
         hits = tomtom(queries, targets, evalue)
         write_meme(queries, folder / f"motifs-{name}.meme")
         (folder / f"hits-{name}.tsv").write_text(to_tsv(hits))
-        widths = [len(query.ppm) for query in queries]
+        widths = {len(query.ppm) for query in queries}
+        null = {width: matches.null_targets(width, targets, evalue) for width in widths}
         layers[name] = {
             "n_filters": len(layer.dead),
             "window": int(layer.ppm.shape[1]),
             "maximum": layer.maximum_kind,
-            **matches.summarize(
-                hits,
-                len(layer.dead),
-                layer.dead,
-                [query.name for query in queries],
-                widths,
-                truth,
-                {w: matches.null_targets(w, targets, evalue) for w in set(widths)},
-            ),
+            **matches.summarize(hits, queries, layer.dead, truth, null),
         }
     return layers
 
@@ -122,7 +115,7 @@ def match_layers(
 def draw_layers(
     found: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
 ) -> None:
-    """Draw the logos of each layer, matched filters labelled with their class."""
+    """Draw the logos of each layer; label matched filters with their class."""
     for name, layer in found.items():
         labels = layers[name]["labels"]
         logo_grid(

@@ -1,7 +1,7 @@
-"""How the match fractions depend on what they were counted with: one setting varied at a time.
+"""How the match fractions depend on four settings, varied one at a time.
 
-The threshold and the trimming of motifs, the E-value and the JASPAR release of a match. The other
-settings are the study's, and so is one of the values, at which the fractions are the table's.
+They are the threshold and the trimming of motifs, the E-value and the JASPAR release of a match.
+The other settings are the study's. The study's own value is among those of each setting.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = ("layer", "setting", "value", "n_filters", *FRACTIONS, "dead")
 
 
 def own(study: Study) -> dict[str, Any]:
-    """The study's own value of each setting."""
+    """Return the study's own value of each setting."""
     trim = study.motifs.trim
     return {
         "threshold": study.motifs.threshold,
@@ -43,36 +43,36 @@ def own(study: Study) -> dict[str, Any]:
 
 
 def values(study: Study) -> dict[str, list[Any]]:
-    """The values of each setting, in ascending order, untrimmed first; none where none is asked.
+    """List the values of each setting in ascending order, the study's own among them.
 
-    The study's own is among them. A database that is no JASPAR release stands alone: its ids are
-    not those of the releases.
+    None (untrimmed) sorts first; the list is empty if this setting is not varied. A database that
+    is not a JASPAR release is not compared with releases, which have other ids.
     """
-    asked = study.analysis
-    mine = own(study)
+    asked, default = study.analysis, own(study)
+    databases = asked.databases
+    if databases and default["database"] not in releases():
+        databases = [default["database"]]
     lists: dict[str, Sequence[Any]] = {
         "threshold": asked.thresholds,
         "trim_bits": asked.trim_bits,
         "evalue": asked.evalues,
-        "database": asked.databases if mine["database"] in releases() else [],
+        "database": databases,
     }
-    if asked.databases and not lists["database"]:
-        lists["database"] = [mine["database"]]
     return {
-        setting: sorted({*some, mine[setting]}, key=lambda v: (v is not None, v)) if some else []
-        for setting, some in lists.items()
+        name: sorted({*items, default[name]}, key=lambda v: (v is not None, v)) if items else []
+        for name, items in lists.items()
     }
 
 
 def text(value: Any) -> str:
-    """A value as the table has it: 0.3, none, JASPAR2020."""
+    """Format a value as in the table: 0.3, none, JASPAR2020."""
     if value is None:
         return "none"
     return value if isinstance(value, str) else f"{value:.12g}"
 
 
 class _Variant(NamedTuple):
-    """A layer's filters and what to count their matches with."""
+    """A layer's filters, and the settings with which to count their matches."""
 
     layer: str
     setting: str
@@ -115,25 +115,23 @@ def measure(
 
     if not any(values(study).values()):
         return pd.DataFrame(columns=list(COLUMNS))
-    variants: list[_Variant] = []
     layers = readable_layers(model)
-    for name, filters_found in found.items():
-        variants += _variants(model, layers[name], codes, name, filters_found, study)
-    counted: dict[tuple[Any, ...], dict[str, Any]] = {}
+    variants = [
+        variant
+        for name, filters in found.items()
+        for variant in _variants(model, layers[name], codes, name, filters, study)
+    ]
+    rows = {}  # by layer, setting and value
     for database in dict.fromkeys(variant.database for variant in variants):
         targets = read_database(database)
         ids = truth if database == study.matches.database else _any_version(truth, targets)
-        mine = [variant for variant in variants if variant.database == database]
-        for variant, summary in zip(mine, _summaries(mine, targets, ids), strict=True):
-            counted[variant[:3]] = summary
-    rows = []
-    for variant in variants:
-        summary = counted[variant[:3]]
-        fractions = [summary[fraction] for fraction in FRACTIONS]
-        n_filters = len(variant.found.dead)
-        what = variant.layer, variant.setting, text(variant.value), n_filters
-        rows.append((*what, *fractions, summary["dead"]))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        same = [variant for variant in variants if variant.database == database]
+        for variant, summary in zip(same, _summaries(same, targets, ids), strict=True):
+            what = (variant.layer, variant.setting, text(variant.value), len(variant.found.dead))
+            fractions = [summary[fraction] for fraction in FRACTIONS]
+            rows[variant[:3]] = (*what, *fractions, summary["dead"])
+    ordered = [rows[variant[:3]] for variant in variants]
+    return pd.DataFrame(ordered, columns=list(COLUMNS))
 
 
 def _variants(
@@ -144,42 +142,40 @@ def _variants(
     found: Filters,
     study: Study,
 ) -> list[_Variant]:
-    """All settings of one layer; its filters are read at all thresholds in one pass."""
-    rule, asked, mine = study.motifs, values(study), own(study)
+    """Make all variants of one layer; its filters are read at all thresholds in one pass."""
+    rule, asked, default = study.motifs, values(study), own(study)
     shares = [share for share in asked["threshold"] if share != rule.threshold]
-    at = dict(
-        zip(shares, extract_at(model, layer, codes, rule, shares, found), strict=True)
-        if shares
-        else ()
-    )
+    filters = extract_at(model, layer, codes, rule, shares, found) if shares else []
+    filters_at = dict(zip(shares, filters, strict=True))
     pad = (rule.trim or Trim()).pad
-    base = _Variant(name, "", None, found, rule, mine["database"], mine["evalue"])
-    variants = []
-    for setting, of in asked.items():
-        for value in of:
-            changed: dict[str, Any] = {}
-            if value != mine[setting]:
-                if setting == "threshold":
-                    changed["found"] = at[value]
-                elif setting == "trim_bits":
-                    trim = None if value is None else Trim(bits=value, pad=pad)
-                    changed["rule"] = rule.model_copy(update={"trim": trim})
-                else:
-                    changed[setting] = value
-            variants.append(base._replace(setting=setting, value=value, **changed))
-    return variants
+    base = _Variant(name, "", None, found, rule, default["database"], default["evalue"])
+
+    def changed(setting: str, value: Any) -> dict[str, Any]:
+        if value == default[setting]:
+            return {}
+        if setting == "threshold":
+            return {"found": filters_at[value]}
+        if setting == "trim_bits":
+            trim = None if value is None else Trim(bits=value, pad=pad)
+            return {"rule": rule.model_copy(update={"trim": trim})}
+        return {setting: value}
+
+    return [
+        base._replace(setting=setting, value=value, **changed(setting, value))
+        for setting, values_asked in asked.items()
+        for value in values_asked
+    ]
 
 
 def _any_version(
     truth: Mapping[str, Sequence[str]], targets: Sequence[Motif]
 ) -> dict[str, list[str]]:
-    """The targets of a release whose id without version is that of one of a class's."""
-    return {
-        name: [
-            target.name for target in targets if _base(target.name) in {_base(one) for one in ids}
-        ]
-        for name, ids in truth.items()
-    }
+    """Find the targets of a release that are versions of each class's ids."""
+    versions = {}
+    for name, ids in truth.items():
+        bases = {_base(identifier) for identifier in ids}
+        versions[name] = [target.name for target in targets if _base(target.name) in bases]
+    return versions
 
 
 def _base(identifier: str) -> str:
@@ -191,48 +187,44 @@ def _summaries(
     targets: Sequence[Motif],
     truth: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """What the hits of each variant come to, all of them in one database.
+    """Summarize the matches of each variant with one database.
 
-    Most settings leave most motifs as they are, so each motif is compared once, at the largest
-    E-value, and its hits are cut to each smaller one.
+    Most settings leave most motifs unchanged, so each distinct motif is compared once, at the
+    largest E-value, and its hits are cut to each smaller one.
     """
     queries = [layer_motifs(variant.found, variant.rule) for variant in variants]
-    unique: dict[tuple[bytes, float], Motif] = {}
-    for query in (query for of in queries for query in of):
-        unique.setdefault(_key(query), query._replace(name=f"query{len(unique)}"))
-    widths = {len(query.ppm) for query in unique.values()}
-    hits = tomtom(
-        [*unique.values(), *map(matches.flat, widths)],
-        targets,
-        max(variant.evalue for variant in variants),
-        q_values=False,
-    )
-    rows = hits.groupby("Query_ID").indices
-    none = np.array([], int)
-    null = {width: hits.iloc[rows.get(matches.flat(width).name, none)] for width in widths}
+    motifs = [motif for variant_motifs in queries for motif in variant_motifs]
+    flats = {width: matches.flat(width) for width in {len(motif.ppm) for motif in motifs}}
+    largest = max(variant.evalue for variant in variants)
+    hits, rows = _compare([*motifs, *flats.values()], targets, largest)
     summaries = []
     for variant, compared in zip(variants, queries, strict=True):
-        mine = [rows.get(unique[_key(query)].name, none) for query in compared]
-        names = [query.name for query in compared]
-        counted = hits.iloc[np.concatenate([none, *mine])].assign(
-            Query_ID=np.repeat(np.array(names, object), [len(own) for own in mine])
+        own_rows = [rows[_key(motif)] for motif in compared]
+        names = np.array([motif.name for motif in compared], object)
+        table = hits.iloc[np.concatenate([np.array([], int), *own_rows])].assign(
+            Query_ID=np.repeat(names, [len(indices) for indices in own_rows])
         )
-        summaries.append(
-            matches.summarize(
-                counted[counted["E-value"] <= variant.evalue],
-                len(variant.found.dead),
-                variant.found.dead,
-                names,
-                [len(query.ppm) for query in compared],
-                truth,
-                {
-                    width: frozenset(of["Target_ID"][of["E-value"] <= variant.evalue])
-                    for width, of in null.items()
-                },
-            )
-        )
+        table = table[table["E-value"] <= variant.evalue]
+        null = {}
+        for width, flat in flats.items():
+            of_flat = hits.iloc[rows[_key(flat)]]
+            null[width] = frozenset(of_flat["Target_ID"][of_flat["E-value"] <= variant.evalue])
+        summaries.append(matches.summarize(table, compared, variant.found.dead, truth, null))
     return summaries
 
 
-def _key(query: Motif) -> tuple[bytes, float]:
-    return query.ppm.tobytes(), query.nsites
+def _compare(
+    motifs: Sequence[Motif], targets: Sequence[Motif], evalue: float
+) -> tuple[pd.DataFrame, dict[tuple[bytes, float], np.ndarray]]:
+    """Compare each distinct motif once; return the hits, and row numbers by `_key` of the motif."""
+    distinct: dict[tuple[bytes, float], Motif] = {}
+    for motif in motifs:
+        distinct.setdefault(_key(motif), motif._replace(name=f"query{len(distinct)}"))
+    hits = tomtom(list(distinct.values()), targets, evalue, q_values=False)
+    rows = hits.groupby("Query_ID").indices
+    none = np.array([], int)
+    return hits, {key: rows.get(motif.name, none) for key, motif in distinct.items()}
+
+
+def _key(motif: Motif) -> tuple[bytes, float]:
+    return motif.ppm.tobytes(), motif.nsites

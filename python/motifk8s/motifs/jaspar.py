@@ -16,14 +16,14 @@ from motifk8s.motifs.motif import LETTERS, Motif
 
 
 def releases() -> list[str]:
-    """The JASPAR releases that the installed pyjaspar carries, oldest first."""
+    """List the JASPAR releases of the installed pyjaspar, oldest first."""
     from pyjaspar import jaspar_releases
 
     return sorted(jaspar_releases)
 
 
 def jaspar(release: str = "JASPAR2016", tax_group: str = "vertebrates") -> list[Motif]:
-    """The CORE motifs of a JASPAR release, from pyjaspar's local copy (no network).
+    """Read the CORE motifs of a JASPAR release from pyjaspar's local copy (no network).
 
     Returns
     -------
@@ -33,14 +33,14 @@ def jaspar(release: str = "JASPAR2016", tax_group: str = "vertebrates") -> list[
     Raises
     ------
     InputError
-        for an unknown release (the message names the known ones) or taxonomic group.
+        For an unknown release (the message names the known ones) or taxonomic group.
     """
     return list(_jaspar(release, tax_group))
 
 
 @cache
 def _jaspar(release: str, tax_group: str) -> tuple[Motif, ...]:
-    found = _read_release(
+    motifs = _read_release(
         release,
         """m.COLLECTION = 'CORE'
         AND m.ID IN (SELECT ID FROM MATRIX_ANNOTATION WHERE TAG = 'tax_group' AND VAL = ?)
@@ -48,44 +48,44 @@ def _jaspar(release: str, tax_group: str) -> tuple[Motif, ...]:
         """,
         tax_group.lower(),
     )
-    if not found:
+    if not motifs:
         raise InputError(f"{release} has no CORE motif of the taxonomic group {tax_group!r}")
-    return tuple(sorted(found, key=lambda motif: motif.name))
+    return tuple(sorted(motifs, key=lambda motif: motif.name))
 
 
 @cache
 def jaspar_motif(identifier: str, release: str = "JASPAR2016") -> Motif:
-    """One motif of a JASPAR release by its full id, for example MA0083.3.
+    """Read one motif of a JASPAR release by its full id, for example MA0083.3.
 
     Raises
     ------
     InputError
-        for an unknown release or id.
+        For an unknown release or id.
     """
-    found = []
+    motifs = []
     if re.fullmatch(r"\w+\.\d+", identifier):
         where = "m.BASE_ID = ? AND m.VERSION = ?"
-        found = _read_release(release, where, *identifier.split("."))
-    if not found:
+        motifs = _read_release(release, where, *identifier.split("."))
+    if not motifs:
         raise InputError(f"{release} has no motif {identifier!r}; give a full id such as MA0083.3")
-    return found[0]
+    return motifs[0]
 
 
 def _read_release(release: str, where: str, *values: str) -> list[Motif]:
-    """Read the motifs of a JASPAR release for which a condition holds from pyjaspar's database.
+    """Read the motifs of a JASPAR release for which an SQL condition holds.
 
-    It is asked once; pyjaspar's own functions ask six times for each motif, which takes seconds.
+    One query reads all; pyjaspar's own functions make six for each motif, which takes seconds.
 
     Raises
     ------
     Problem
-        If the database is not laid out as that of pyjaspar 4.
+        If pyjaspar's database has another layout than that of pyjaspar 4.
     """
     if release not in releases():
         raise InputError(f"unknown JASPAR release {release!r}; known: {', '.join(releases())}")
     from pyjaspar import jaspardb
 
-    found = []
+    motifs = []
     try:
         with closing(jaspardb(release=release).conn) as connection:
             rows = connection.execute(
@@ -99,17 +99,17 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
                 if "".join(letters) != LETTERS * (len(letters) // 4) or None in counts:
                     raise ValueError(f"the matrix of {identifier} has holes")
                 matrix = np.array(counts, dtype=np.float64).reshape(-1, 4)
-                found.append(_from_counts(identifier, name, matrix))
+                motifs.append(_from_counts(identifier, name, matrix))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise Problem(
             f"{release} as pyjaspar brings it cannot be read ({error}); this version reads that of "
             "pyjaspar 4"
         ) from error
-    return found
+    return motifs
 
 
 def _from_counts(identifier: str, name: str, counts: np.ndarray) -> Motif:
-    """A motif from counts (W, 4)."""
+    """Make a motif from counts (W, 4)."""
     total = counts.sum(axis=1, keepdims=True)
     ppm = counts / total
     ppm.flags.writeable = False  # shared between callers

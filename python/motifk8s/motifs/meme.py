@@ -4,21 +4,23 @@ https://meme-suite.org/meme/doc/meme-format.html; tolerances and defaults as in 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from motifk8s.errors import InputError
-from motifk8s.motifs import meme
 from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, normalize
 from motifk8s.store.files import replacing
 from motifk8s.store.open import read_url
 
 SUM_TOLERANCE = 0.1  # a row whose sum is further from 1 is refused
 
+_TITLE = re.compile(r"MOTIF\s")
+_MATRIX = re.compile(r"letter\s*-\s*probability\s+matrix\s*:", re.IGNORECASE)
 _HEAD = """MEME version 4
 
 ALPHABET= ACGT
@@ -30,194 +32,12 @@ A 0.25 C 0.25 G 0.25 T 0.25
 """
 
 
-class Entry(NamedTuple):
-    """One motif as a file has it: rows of four probabilities (A C G T), sums not yet 1."""
-
-    name: str
-    rows: list[list[float]]
-    nsites: float = DEFAULT_NSITES
-    alt: str = ""
-
-
-def parse(text: str, where: str) -> list[Entry]:
-    """Read the motifs of a file's text (minimal or full text format).
-
-    Parameters
-    ----------
-    text : str
-    where : str
-        The file's name, for messages.
-
-    Raises
-    ------
-    InputError
-        One line with file and line number; see `motifk8s.motifs.read_meme`.
-    """
-    return _Reader(where).read(text.splitlines())
-
-
-def render(entries: Iterable[Entry]) -> str:
-    """Write motifs as a file's text, with a uniform background and all digits."""
-    parts = [_HEAD]
-    for name, rows, nsites, alt in entries:
-        other = re.sub(r"[\s=]+", "_", alt)  # one word, and not a key = value
-        title = f"{name} {other}".strip()
-        parts.append(
-            f"\nMOTIF {title}\nletter-probability matrix: alength= 4 w= {len(rows)} "
-            f"nsites= {nsites:.17g} E= 0\n"
-        )
-        parts += [" ".join(map(repr, row)) + "\n" for row in rows]
-    return "".join(parts)
-
-
-class _Reader:
-    """One pass over the lines; the state is `rows`, None outside a matrix."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.number = 0  # of the line being read, from 1
-        self.motifs: list[Entry] = []
-        self.seen: dict[str, int] = {}
-        self.name: str | None = None
-        self.alt = ""
-        self.rows: list[list[float]] | None = None  # of the matrix being read
-        self.width: int | None = None
-        self.nsites = DEFAULT_NSITES
-        self.done = True  # the present motif has its matrix
-
-    def fail(self, what: str) -> InputError:
-        return InputError(f"{self.where}, line {self.number}: {what}")
-
-    def read(self, lines: Sequence[str]) -> list[Entry]:
-        body = self._header(lines)
-        for self.number, line in enumerate(lines[body:], start=body + 1):
-            line = line.strip()
-            if not line.startswith("#"):
-                self._line(line)
-        self._close_motif()
-        if not self.motifs:
-            raise InputError(f"{self.where}: holds no motif (no 'MOTIF name' line)")
-        return self.motifs
-
-    def _header(self, lines: Sequence[str]) -> int:
-        """Check everything before the first motif; return the index of its line."""
-        if not any(line.strip() for line in lines):
-            raise InputError(f"{self.where}: is empty")
-        version = re.compile(r"\s*MEME\s+version\s+\d", re.IGNORECASE)
-        start = next((i for i, line in enumerate(lines) if version.match(line)), None)
-        if start is None:
-            raise InputError(f"{self.where}: is not a MEME motif file (no 'MEME version' line)")
-        for self.number, line in enumerate(lines[start:], start=start + 1):
-            if re.match(r"\s*MOTIF\s", line):
-                return self.number - 1
-            if found := re.match(r"\s*ALPHABET\s*=?\s*(.*)", line, re.IGNORECASE):
-                letters = found[1].strip()  # or a custom one: "name" DNA-LIKE
-                if sorted(letters.upper()) != list("ACGT") and "DNA" not in letters.upper():
-                    raise self.fail(f"alphabet {letters}; only DNA motifs (ACGT) can be read")
-        return len(lines)
-
-    def _line(self, line: str) -> None:
-        if re.match(r"MOTIF\s", line):
-            self._close_motif()
-            self._open_motif(line)
-        elif found := re.match(r"letter\s*-\s*probability\s+matrix\s*:(.*)", line, re.IGNORECASE):
-            self._open_matrix(found[1])
-        elif self.rows is not None:
-            self._row(line)
-        elif self.done and self.width:  # right after a matrix
-            if _numbers(line):
-                raise self.fail(f"motif {self.name} has more rows than w= {self.width}")
-            self.width = None
-
-    def _open_motif(self, line: str) -> None:
-        words = line.split()
-        self.name = words[1]
-        # The next word is another name, unless it is a key: "MOTIF 1 width = 9 sites = 5".
-        has_alt = len(words) > 2 and "=" not in words[2] and words[3:4] != ["="]
-        self.alt = words[2] if has_alt else ""
-        if self.name in self.seen:
-            first = self.seen[self.name]
-            raise self.fail(f"motif {self.name} is there already (line {first}); rename one")
-        self.seen[self.name] = self.number
-        self.width, self.done = None, False
-
-    def _open_matrix(self, pairs: str) -> None:
-        if self.name is None or self.done or self.rows is not None:
-            raise self.fail("a letter-probability matrix without a MOTIF line of its own")
-        values = dict(re.findall(r"(\w+)\s*=\s*([^\s=]+)", pairs))
-        if values.get("alength", "4") != "4":
-            raise self.fail(f"alength= {values['alength']}; only DNA motifs (4) can be read")
-        if "w" in values:
-            if not values["w"].isdecimal() or int(values["w"]) == 0:
-                raise self.fail(f"w= {values['w']} is not a width")
-            self.width = int(values["w"])
-        try:
-            sites = float(values.get("nsites", 0))
-        except ValueError:
-            sites = -1.0
-        if not 0 <= sites < float("inf"):
-            raise self.fail(f"nsites= {values['nsites']} is not a number of sites")
-        self.nsites = sites or DEFAULT_NSITES
-        self.rows = []
-
-    def _row(self, line: str) -> None:
-        assert self.rows is not None
-        if not line:
-            if self.width is None and self.rows:
-                self._close_matrix()
-            return
-        row = _numbers(line)
-        if row is None:
-            if self.width is None:  # without w= the first other line ends it
-                return self._close_matrix()
-            if re.match(r"URL\b|[-*]{5}", line):
-                raise self._cut_short()
-            raise self.fail(f"motif {self.name}: not a row of numbers: {line[:40]!r}")
-        if len(row) != 4:
-            raise self.fail(f"motif {self.name} has {len(row)} numbers in a row, not 4")
-        if not all(0 <= p <= 1 for p in row):  # NaN fails too
-            raise self.fail(f"motif {self.name} has a number that is not a probability: {line}")
-        if abs(sum(row) - 1) > SUM_TOLERANCE:
-            raise self.fail(f"motif {self.name} has a row that sums to {sum(row):g}, not 1")
-        self.rows.append(row)
-        if len(self.rows) == self.width:
-            self._close_matrix()
-
-    def _cut_short(self) -> InputError:
-        assert self.rows is not None
-        of = f" of {self.width}" if self.width else ""
-        return self.fail(f"motif {self.name} is cut short: {len(self.rows)}{of} rows")
-
-    def _close_matrix(self) -> None:
-        assert self.rows is not None and self.name is not None
-        if not self.rows:
-            raise self._cut_short()
-        self.motifs.append(Entry(self.name, self.rows, self.nsites, self.alt))
-        self.width = len(self.rows)
-        self.rows, self.done = None, True
-
-    def _close_motif(self) -> None:
-        if self.rows is not None:
-            if self.width is not None:
-                raise self._cut_short()
-            self._close_matrix()
-        if not self.done:
-            raise self.fail(f"motif {self.name} has no letter-probability matrix")
-
-
-def _numbers(line: str) -> list[float] | None:
-    try:
-        return [float(word) for word in line.split()]
-    except ValueError:
-        return None
-
-
 def read_meme(source: str | Path) -> list[Motif]:
     """Read the motifs of a MEME file (minimal or full text format, versions 3 to 5).
 
     Parameters
     ----------
-    source : path, or the text itself (a str with a line break in it).
+    source : path, s3:// URL, or the text itself (a str with a line break in it).
 
     Returns
     -------
@@ -232,21 +52,141 @@ def read_meme(source: str | Path) -> list[Motif]:
         rows than `w=` says, a name given twice, no motif at all.
     """
     text, where = read_text(source)
-    return [
-        Motif(name, normalize(np.array(rows)), nsites, alt)
-        for name, rows, nsites, alt in meme.parse(text, where)
-    ]
+    return _Reader(text, where).read()
+
+
+class _Reader:
+    """The stripped lines of a file; an error names its line, from 1."""
+
+    def __init__(self, text: str, where: str) -> None:
+        self.lines = [line.strip() for line in text.splitlines()]
+        self.where = where
+
+    def fail(self, number: int, what: str) -> InputError:
+        return InputError(f"{self.where}, line {number}: {what}")
+
+    def read(self) -> list[Motif]:
+        before = self.header()
+        body = enumerate(self.lines[before:], start=before + 1)
+        lines = [(number, line) for number, line in body if not line.startswith("#")]
+        starts = [i for i, (_, line) in enumerate(lines) if _TITLE.match(line)]
+        if not starts:
+            raise InputError(f"{self.where}: holds no motif (no 'MOTIF name' line)")
+        motifs = []
+        first: dict[str, int] = {}  # line of each name
+        for start, end in pairwise([*starts, len(lines)]):
+            number, title = lines[start]
+            name, alt = _names(title)
+            if name in first:
+                known = f"motif {name} is there already (line {first[name]}); rename one"
+                raise self.fail(number, known)
+            first[name] = number
+            stop = lines[end][0] if end < len(lines) else len(self.lines)
+            ppm, nsites = self.matrix(name, lines[start + 1 : end], stop)
+            motifs.append(Motif(name, ppm, nsites, alt))
+        return motifs
+
+    def header(self) -> int:
+        """Check everything before the first motif; return the number of lines before it."""
+        if not any(self.lines):
+            raise InputError(f"{self.where}: is empty")
+        version = re.compile(r"MEME\s+version\s+\d", re.IGNORECASE)
+        start = next((i for i, line in enumerate(self.lines) if version.match(line)), None)
+        if start is None:
+            raise InputError(f"{self.where}: is not a MEME motif file (no 'MEME version' line)")
+        for number, line in enumerate(self.lines[start:], start=start + 1):
+            if _TITLE.match(line):
+                return number - 1
+            if alphabet := re.match(r"ALPHABET\s*=?\s*(.*)", line, re.IGNORECASE):
+                letters = alphabet[1].strip()  # or a custom one: "name" DNA-LIKE
+                if sorted(letters.upper()) != list("ACGT") and "DNA" not in letters.upper():
+                    what = f"alphabet {letters}; only DNA motifs (ACGT) can be read"
+                    raise self.fail(number, what)
+        return len(self.lines)
+
+    def matrix(
+        self, name: str, lines: list[tuple[int, str]], stop: int
+    ) -> tuple[np.ndarray, float]:
+        """Read PPM and number of sites from a motif's lines; `stop` is the line after them."""
+        matrices = [i for i, (_, line) in enumerate(lines) if _MATRIX.match(line)]
+        if not matrices:
+            raise self.fail(stop, f"motif {name} has no letter-probability matrix")
+        if len(matrices) > 1:
+            number, _ = lines[matrices[1]]
+            raise self.fail(number, "a letter-probability matrix without a MOTIF line of its own")
+        width, nsites = self.keys(*lines[matrices[0]])
+        rest = iter(lines[matrices[0] + 1 :])
+        rows: list[list[float]] = []
+        for number, line in rest:
+            row = _numbers(line)
+            if row:
+                rows.append(self.row(name, number, line, row))
+                if len(rows) == width:
+                    break
+            elif row is None or (width is None and rows):  # without w= a blank line ends a matrix
+                if row is None and width is not None and not re.match(r"URL\b|[-*]{5}", line):
+                    raise self.fail(number, f"motif {name}: not a row of numbers: {line[:40]!r}")
+                stop = number
+                break
+        if not rows or len(rows) < (width or 0):
+            expected = f" of {width}" if width else ""
+            raise self.fail(stop, f"motif {name} is cut short: {len(rows)}{expected} rows")
+        number, line = next(rest, (0, ""))
+        if _numbers(line):
+            raise self.fail(number, f"motif {name} has more rows than w= {len(rows)}")
+        return normalize(np.array(rows)), nsites
+
+    def keys(self, number: int, line: str) -> tuple[int | None, float]:
+        """Read w= and nsites= from the first line of a matrix."""
+        values = dict(re.findall(r"(\w+)\s*=\s*([^\s=]+)", line))
+        if values.get("alength", "4") != "4":
+            what = f"alength= {values['alength']}; only DNA motifs (4) can be read"
+            raise self.fail(number, what)
+        width = values.get("w")
+        if width is not None and (not width.isdecimal() or int(width) == 0):
+            raise self.fail(number, f"w= {width} is not a width")
+        try:
+            nsites = float(values.get("nsites", 0))
+        except ValueError:
+            nsites = -1.0
+        if not 0 <= nsites < float("inf"):
+            raise self.fail(number, f"nsites= {values['nsites']} is not a number of sites")
+        return None if width is None else int(width), nsites or DEFAULT_NSITES
+
+    def row(self, name: str, number: int, line: str, row: list[float]) -> list[float]:
+        """Check a row of probabilities."""
+        if len(row) != 4:
+            raise self.fail(number, f"motif {name} has {len(row)} numbers in a row, not 4")
+        if not all(0 <= p <= 1 for p in row):  # NaN fails too
+            what = f"motif {name} has a number that is not a probability: {line}"
+            raise self.fail(number, what)
+        if abs(sum(row) - 1) > SUM_TOLERANCE:
+            raise self.fail(number, f"motif {name} has a row that sums to {sum(row):g}, not 1")
+        return row
+
+
+def _names(title: str) -> tuple[str, str]:
+    """Read a motif's name and alternate name, or "", from its MOTIF line."""
+    words = title.split()
+    # The next word is another name, unless it is a key: "MOTIF 1 width = 9 sites = 5".
+    has_alt = len(words) > 2 and "=" not in words[2] and words[3:4] != ["="]
+    return words[1], words[2] if has_alt else ""
+
+
+def _numbers(line: str) -> list[float] | None:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError:
+        return None
 
 
 def read_text(source: str | Path) -> tuple[str, str]:
-    """The text of a motif file, and what an error calls it."""
-    """The text of a motif file, and what an error calls it."""
+    """Return the text of a MEME file and its name for messages; `source` as in `read_meme`."""
     if isinstance(source, str) and ("\n" in source or "\r" in source or not source):
         return source, "MEME text"
     try:
-        raw = (
-            _fetched(str(source)) if isinstance(as_path(source), str) else Path(source).read_bytes()
-        )
+        in_store = str(source).startswith("s3://")
+        raw = _fetched(str(source)) if in_store else Path(source).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)
         raise InputError(f"{source}: cannot be read ({reason})") from None
@@ -260,14 +200,14 @@ def read_text(source: str | Path) -> tuple[str, str]:
 
 @cache
 def _fetched(url: str) -> bytes:
-    """Content of an object in a store, read once a process: each cell's key asks for its hash."""
+    """Read an object of a store once in a process, as the key of each cell needs its hash."""
     return read_url(url)
 
 
 def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
     """Write a MEME file (whole or not at all), or write its text to an open file.
 
-    All digits are kept: the file reads back to the same numbers and has the same hits. An
+    The background is uniform. All digits are kept: the file reads back to the same numbers. An
     all-zero column is written as 0.25 each. Spaces and "=" in an alternate name become "_".
 
     Raises
@@ -277,23 +217,22 @@ def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
     ValueError
         for a name that is not one word, or is used twice.
     """
-    motifs, seen = list(motifs), set()
-    for motif in motifs:
-        if not re.fullmatch(r"\S+", motif.name) or motif.name in seen:
-            raise ValueError(f"a motif's name must be one word, used once: {motif.name!r}")
-        seen.add(motif.name)
-    text = meme.render(
-        meme.Entry(motif.name, normalize(motif.ppm).tolist(), motif.nsites, motif.alt)
-        for motif in motifs
-    )
+    names: set[str] = set()
+    parts = [_HEAD]
+    for name, ppm, nsites, alt in motifs:
+        if not re.fullmatch(r"\S+", name) or name in names:
+            raise ValueError(f"a motif's name must be one word, used once: {name!r}")
+        names.add(name)
+        other = re.sub(r"[\s=]+", "_", alt)  # one word, and not a key = value
+        title = f"{name} {other}".strip()
+        parts.append(
+            f"\nMOTIF {title}\nletter-probability matrix: alength= 4 w= {len(ppm)} "
+            f"nsites= {nsites:.17g} E= 0\n"
+        )
+        parts += [" ".join(map(repr, row)) + "\n" for row in normalize(ppm).tolist()]
+    text = "".join(parts)
     if isinstance(target, str | Path):
         with replacing(Path(target)) as file:
             file.write(text.encode())
     else:
         target.write(text)
-
-
-def as_path(name: str | Path) -> str | Path:
-    """A local path, or an s3:// address as it is."""
-    """A local path, or an s3:// address as it is."""
-    return name if isinstance(name, str) and name.startswith("s3://") else Path(name)

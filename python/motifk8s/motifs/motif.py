@@ -1,7 +1,6 @@
-"""Motifs: position probability matrices, MEME files and the JASPAR releases.
+"""Motifs as position probability matrices.
 
 A PPM is an array (W, 4): one row per position, columns A C G T, rows summing to 1.
-The format of the files is in `motifk8s.meme`.
 """
 
 from typing import NamedTuple
@@ -22,7 +21,7 @@ class Motif(NamedTuple):
 
 
 def information(ppm: np.ndarray) -> np.ndarray:
-    """Information content of each column of a motif.
+    """Compute the information content of each column of a motif.
 
     I = 2 + sum over letters of p log2 p, with 0 log 0 = 0, as the paper draws its logos.
 
@@ -41,9 +40,9 @@ def information(ppm: np.ndarray) -> np.ndarray:
 
 
 def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3) -> slice:
-    """Where the informative part of a motif lies, with `pad` columns on either side.
+    """Find the informative part of a motif, with `pad` columns on either side.
 
-    From the first to the last column above `bits`; the whole motif if none is.
+    It is from the first to the last column above `bits`; the whole motif if none is.
 
     Returns
     -------
@@ -56,12 +55,12 @@ def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3) -> slice:
 
 
 def reverse_complement(ppm: np.ndarray) -> np.ndarray:
-    """The motif (W, 4) on the other strand: both axes reversed, as A C G T is its own mirror."""
+    """Reverse both axes of a PPM (W, 4), which gives the motif on the other strand."""
     return ppm[::-1, ::-1]
 
 
 def consensus(ppm: np.ndarray) -> str:
-    """The most probable letter of each column, ties broken exactly as Tomtom breaks them.
+    """Return the most probable letter of each column, with ties broken as in Tomtom.
 
     Tomtom takes the first of equal letters, but holds the best value so far in single
     precision: where that rounds down, a later, equal letter beats it.
@@ -77,9 +76,9 @@ def consensus(ppm: np.ndarray) -> str:
 
 
 def normalize(ppm: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1, as MEME makes them on reading: divided if off by more than 1e-5.
+    """Divide the rows of a PPM whose sum is off 1 by more than 1e-5, as MEME does on reading.
 
-    An all-zero row, which MEME refuses, says nothing about its position: 0.25 each.
+    An all-zero row, which MEME refuses, becomes 0.25 each.
     """
     ppm = np.array(ppm, dtype=np.float64)
     if ppm.ndim != 2 or ppm.shape[1] != 4 or len(ppm) == 0 or not np.all(ppm >= 0):  # or NaN
@@ -89,9 +88,3 @@ def normalize(ppm: np.ndarray) -> np.ndarray:
     off = (np.abs(total - 1) > 1e-5) & (total != 0)
     ppm[off] /= total[off, None]
     return np.minimum(ppm, 1.0)  # single precision may leave 1.0000001
-
-
-# --- MEME files ------------------------------------------------------------------------------
-
-
-# --- JASPAR ----------------------------------------------------------------------------------

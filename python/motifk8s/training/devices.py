@@ -1,20 +1,17 @@
 """The few operations that run on the accelerator: train some steps, predict, reduce activations.
 
 Data sets stay on the device as base codes, one byte a base; one-hot, shuffling and batching happen
-there, and many training steps are one dispatch. `Device` speaks to TensorFlow or to JAX, whichever
-backend Keras runs on; nothing else in the package knows which. The arithmetic is that of
-``keras.Model.fit``: same losses, same batch norm, dropout and Adam.
+there, and many training steps are one dispatch. Only this module and `fused` know whether Keras
+runs on TensorFlow or on JAX. The arithmetic is that of ``keras.Model.fit``: same losses, same batch
+norm, dropout and Adam.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,17 +22,12 @@ from motifk8s.training import fused
 if TYPE_CHECKING:
     import keras
 
-# Batches from which on it pays that XLA compiles the training step for a CPU.
+# From this number of batches on, compiling the training step with XLA for a CPU pays.
 COMPILED_FROM = 1_000
-
-_NOISE = re.compile(
-    rb"(WARNING: All log messages before absl::InitializeLog\(\)"  # then I for info, W for warning
-    rb"|[IW]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w./-]+:\d+\]).*\n"
-)
 
 
 def setup(threads: int | None = None) -> str:
-    """Choose and configure the Keras backend; call once, before anything is computed.
+    """Configure the Keras backend; call once, before anything is computed.
 
     Parameters
     ----------
@@ -46,12 +38,16 @@ def setup(threads: int | None = None) -> str:
     -------
     str
         The device in words, for example ``cpu`` or ``NVIDIA H100``.
+
+    Raises
+    ------
+    Problem
+        If KERAS_BACKEND names another backend.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
-        with _without_noise():
-            import tensorflow as tf
+        import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
         tf.config.threading.set_intra_op_parallelism_threads(threads or 0)
@@ -72,31 +68,6 @@ def setup(threads: int | None = None) -> str:
     raise Problem(f"KERAS_BACKEND is {backend!r}; motifk8s runs on 'tensorflow' or 'jax'")
 
 
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep what TensorFlow's C++ code logs while it is imported off the terminal.
-
-    It is written to the process's standard error before any setting of the log level is heeded.
-    Errors, and what others write meanwhile, come through.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            held.seek(0)
-            with open(terminal, "wb") as out:  # closes it
-                out.write(_NOISE.sub(b"", held.read()))
-
-
 def open_device(
     model: keras.Model, optimizer: keras.Optimizer | None = None, steps: int = 0
 ) -> Device:
@@ -107,8 +78,8 @@ def open_device(
     model : keras.Model
     optimizer : keras.Optimizer, optional
     steps : int
-        Batches that training may take. On a CPU, TensorFlow compiles `COMPILED_FROM` or more of
-        them with XLA: some five seconds, and then 1.5 to 3 times the speed (docs/performance.md).
+        Batches that training may take. From `COMPILED_FROM` on, TensorFlow on a CPU compiles the
+        training step with XLA: five seconds, then 1.5 to 3 times the speed (docs/performance.md).
     """
     import keras
 
@@ -121,14 +92,9 @@ def open_device(
 
 
 def cross_entropy(labels: Any, probabilities: Any) -> Any:
-    """Binary cross-entropy in nats, the mean over all known labels (those that are not negative).
+    """Compute the mean binary cross-entropy, in nats, of labels (N, C) that are not negative.
 
     With every label known this is ``keras.losses.BinaryCrossentropy``.
-
-    Parameters
-    ----------
-    labels : tensor (N, C)
-    probabilities : tensor (N, C)
     """
     from keras import ops
 
@@ -139,14 +105,14 @@ def cross_entropy(labels: Any, probabilities: Any) -> Any:
 
 
 def one_hot(codes: Any) -> Any:
-    """One-hot of base codes, (N, L) to (N, L, 4) float32; the code 4 (N) gives zeros."""
+    """Turn base codes (N, L) into one-hot (N, L, 4) float32; the code 4 (N) gives zeros."""
     from keras import ops
 
     return ops.one_hot(ops.cast(codes, "int32"), 4, dtype="float32")
 
 
 class Device(ABC):
-    """A model on a device; the subclasses say how a backend differentiates and loops.
+    """A model on a device; each subclass differentiates and loops with one backend.
 
     Parameters
     ----------
@@ -159,7 +125,6 @@ class Device(ABC):
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
         self.model = model
         self.optimizer: Any = optimizer
-        self._predict: Callable[..., Any] | None = None
         self.compiled = False
         if optimizer is not None:
             optimizer.build(model.trainable_variables)
@@ -177,12 +142,12 @@ class Device(ABC):
             variable.assign(value)
 
     def l2(self) -> float:
-        """The regularization term of the loss at the present weights."""
+        """Compute the regularization term of the loss at the present weights."""
         return float(sum(float(np.asarray(loss)) for loss in self.model.losses))
 
     @abstractmethod
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-        """Copy codes (N, L) uint8 and labels (N, C) int8 to the device, as compact as they are."""
+        """Copy codes (N, L) uint8 and labels (N, C) int8 to the device."""
 
     @abstractmethod
     def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:
@@ -193,7 +158,7 @@ class Device(ABC):
         data : tuple
             From `put`.
         order : numpy.ndarray (n,) int32
-            Row numbers, cut into batches as they come; the last batch may be smaller.
+            Row numbers, cut into batches in this order; the last batch may be smaller.
         batch_size : int
 
         Returns
@@ -203,30 +168,24 @@ class Device(ABC):
         """
 
     def map(
-        self,
-        codes: Any,
-        batch_size: int,
-        model: keras.Model | None = None,
-        reduce: Callable[..., Any] | None = None,
+        self, codes: Any, batch_size: int, reduce: Callable[..., Any] | None = None
     ) -> Iterator[Any]:
-        """Run the model, or one that shares its layers, and reduce its output on the device.
+        """Run the model and reduce its output on the device.
 
         Parameters
         ----------
         codes : (N, L) uint8
             On the host, or as `put` returned them.
         batch_size : int
-        model : keras.Model, optional
-            By default the device's own.
         reduce : callable, optional
             From the one-hot batch (n, L, 4) and the model's output to a tensor or a tuple of them.
 
         Yields
         ------
         numpy.ndarray or tuple
-            One batch's result on the host; nothing of earlier batches is held.
+            One batch's result on the host.
         """
-        run = self._compiled_map(model, reduce)
+        run = self.compile_map(reduce) if reduce else self._predict
         for start in range(0, len(codes), batch_size):
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
@@ -235,26 +194,17 @@ class Device(ABC):
                 yield np.asarray(result)
 
     def predict(self, codes: Any, batch_size: int = 200) -> np.ndarray:
-        """Probabilities (N, C) float32; `codes` as in `map`."""
+        """Compute probabilities (N, C) float32; `codes` as in `map`."""
         return np.concatenate(list(self.map(codes, batch_size)))
 
-    def _compiled_map(
-        self, model: keras.Model | None, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
-        if model is not None or reduce is not None:
-            return self._compile_map(model or self.model, reduce)
-        # Once, because training predicts after every epoch.
-        self._predict = self._predict or self._compile_map(self.model, None)
-        return self._predict
+    @cached_property
+    def _predict(self) -> Callable[..., Any]:
+        """The compiled model; compiled once, because training predicts after every epoch."""
+        return self.compile_map(None)
 
     @abstractmethod
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
-        """Compile the model and what reduces its output to one function of codes.
-
-        It sees the weights of the moment it is called in.
-        """
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:
+        """Compile model and reduction to one function of codes, which uses the current weights."""
 
 
 class TensorFlowDevice(Device):
@@ -270,39 +220,44 @@ class TensorFlowDevice(Device):
 
         super().__init__(model, optimizer)
         self.compiled = compiled
+        self._fused_step = tf.function(self._fused, jit_compile=True)
+        self._steps = tf.function(self._run, reduce_retracing=True)
 
-        def step(codes: Any, labels: Any, forward: Callable[[Any], Any]) -> Any:
-            with tf.GradientTape() as tape:
-                loss = cross_entropy(labels, forward(one_hot(codes)))
-                loss += tf.add_n(model.losses) if model.losses else 0.0
-            variables = model.trainable_variables
-            self.optimizer.apply(tape.gradient(loss, variables), variables)
-            return loss
+    def _run(self, codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
+        """Train on all batches; return the sum of the rows' losses."""
+        import tensorflow as tf
 
-        def plain(codes: Any, labels: Any) -> Any:
-            return step(codes, labels, lambda x: model(x, training=True))
+        total = tf.constant(0.0)
+        n, done = tf.shape(order)[0], 0
+        if self.compiled:  # for one batch size: a smaller last batch is left to the plain step
+            done = n // batch_size * batch_size
+            for start in tf.range(0, done, batch_size):
+                rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
+                masks = fused.draw_masks(self.model, batch_size)
+                loss = self._fused_step(tf.gather(codes, rows), tf.gather(labels, rows), masks)
+                total += loss * float(batch_size)
+        for start in tf.range(done, n, batch_size):
+            rows = order[start : start + batch_size]
+            loss = self._plain(tf.gather(codes, rows), tf.gather(labels, rows))
+            total += loss * tf.cast(tf.shape(rows)[0], "float32")
+        return total
 
-        @tf.function(jit_compile=True)
-        def fast(codes: Any, labels: Any, masks: dict[str, Any]) -> Any:
-            return step(codes, labels, lambda x: fused.forward(model, x, masks))
+    def _plain(self, codes: Any, labels: Any) -> Any:
+        return self._step(codes, labels, lambda x: self.model(x, training=True))
 
-        def steps(codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
-            total = tf.constant(0.0)
-            n, done = tf.shape(order)[0], 0
-            if compiled:  # has a fixed size: a smaller last batch is left to what follows
-                done = n // batch_size * batch_size
-                for start in tf.range(0, done, batch_size):
-                    rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
-                    masks = fused.draw_masks(model, batch_size)
-                    loss = fast(tf.gather(codes, rows), tf.gather(labels, rows), masks)
-                    total += loss * float(batch_size)
-            for start in tf.range(done, n, batch_size):
-                rows = order[start : start + batch_size]
-                loss = plain(tf.gather(codes, rows), tf.gather(labels, rows))
-                total += loss * tf.cast(tf.shape(rows)[0], "float32")
-            return total
+    def _fused(self, codes: Any, labels: Any, masks: dict[str, Any]) -> Any:
+        return self._step(codes, labels, lambda x: fused.forward(self.model, x, masks))
 
-        self._steps = tf.function(steps, reduce_retracing=True)
+    def _step(self, codes: Any, labels: Any, forward: Callable[[Any], Any]) -> Any:
+        """Train on one batch; return its loss."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(labels, forward(one_hot(codes)))
+            loss += tf.add_n(self.model.losses) if self.model.losses else 0.0
+        variables = self.model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
 
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:  # noqa: D102
         import tensorflow as tf
@@ -314,14 +269,12 @@ class TensorFlowDevice(Device):
 
         return float(self._steps(*data, tf.constant(order), batch_size))
 
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:  # noqa: D102
         import tensorflow as tf
 
         def run(codes: Any) -> Any:
             x = one_hot(codes)
-            y = model(x, training=False)
+            y = self.model(x, training=False)
             return reduce(x, y) if reduce else y
 
         return tf.function(run, reduce_retracing=True)
@@ -381,10 +334,10 @@ class JaxDevice(Device):
                 variable.assign(value)
         return total
 
-    def _compile_map(
-        self, model: keras.Model, reduce: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
+    def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:  # noqa: D102
         import jax
+
+        model = self.model
 
         def run(weights: Any, codes: Any) -> Any:
             x = one_hot(codes)

@@ -1,11 +1,11 @@
 """A model's forward pass in training, written so that XLA compiles it well for a CPU.
 
-The arithmetic is that of the model's Keras layers, in another order. Compiled as they stand, the
+The arithmetic is that of the model's Keras layers, in another order. Compiled unchanged, the
 layers are slower than uncompiled ones: XLA has no fast gradient of max-pooling and no fast random
-numbers on a CPU. So pooling is a maximum over an axis with a gradient of its own; dropout
-multiplies by masks that are drawn outside of what is compiled; and batch norm and activation come
-after pooling, on what is left, which changes nothing as long as the activation never falls.
-What helped how much is in docs/performance.md.
+numbers on a CPU. So pooling is a maximum over an axis with its own gradient; dropout multiplies by
+masks that are drawn outside the compiled function; and batch norm and activation come after
+pooling, on fewer values, which changes nothing if the activation never falls.
+docs/performance.md says how much each change helped.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ MONOTONE = ("linear", "relu", "leaky_relu", "elu", "exponential", "sigmoid", "so
 
 
 def draw_masks(model: keras.Model, n: int) -> dict[str, Any]:
-    """Draw what dropout multiplies n sequences by, from the random numbers of the layers' own.
+    """Draw the dropout masks of n sequences, with the random numbers of the layers themselves.
 
     Parameters
     ----------
     model : keras.Model
-        A chain of layers from `motifk8s.models.build`.
+        A chain of layers from `models.build`.
     n : int
 
     Returns
     -------
     dict of str to tensor
-        For each layer that drops anything, by its name, one of the shape of its input; 0, or
-        1 / (1 - rate).
+        By name of each layer that drops anything; of the shape of its input; 0 or 1 / (1 - rate).
     """
     import keras
     import tensorflow as tf
@@ -46,12 +45,12 @@ def draw_masks(model: keras.Model, n: int) -> dict[str, Any]:
 
 
 def forward(model: keras.Model, x: Any, masks: dict[str, Any]) -> Any:
-    """What ``model(x, training=True)`` gives, its moving averages updated too.
+    """Compute ``model(x, training=True)``; update its moving averages too.
 
     Parameters
     ----------
     model : keras.Model
-        A chain of layers from `motifk8s.models.build`.
+        A chain of layers from `models.build`.
     x : tensor (n, L, 4)
     masks : dict of str to tensor
         From `draw_masks`.
@@ -80,7 +79,7 @@ def forward(model: keras.Model, x: Any, masks: dict[str, Any]) -> Any:
 
 
 def _pools_next(rest: list[Any]) -> bool:
-    """Whether an activation that never falls, and pooling, follow."""
+    """Whether a monotone activation and pooling follow."""
     from keras import layers
 
     return (
@@ -109,7 +108,7 @@ def _normalization(layer: Any, x: Any) -> Any:
 
 
 def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
-    """The value in each window that is the largest once it is multiplied by gamma.
+    """Pool the value of each window that is the largest once multiplied by gamma.
 
     Where gamma is exactly 0 all of a window is equal after batch norm. Stock pooling then sends
     the gradient to its first place, and this one to that of its largest value.
@@ -121,9 +120,9 @@ def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
 
 
 def _maxima(x: Any, layer: Any) -> Any:
-    """What a layer of max-pooling, padded as "same", gives: (n, L, F) to (n, ceil(L / stride), F).
+    """Max-pool with padding "same": (n, L, F) to (n, ceil(L / stride), F).
 
-    As everywhere, the gradient goes to the first of equal maxima.
+    The gradient goes to the first of equal maxima, as in TensorFlow.
     """
     import tensorflow as tf
 
@@ -133,7 +132,7 @@ def _maxima(x: Any, layer: Any) -> Any:
     padding = (count - 1) * stride + pool - length
     ends = (padding // 2, padding - padding // 2)
     x = tf.pad(x, ((0, 0), ends, (0, 0)), constant_values=x.dtype.min)
-    # Windows that overlap are made of blocks that do not, each as wide as what was reached.
+    # Overlapping windows are unions of disjoint blocks; `top` covers `reached` blocks.
     block = math.gcd(pool, stride)
     top, reached, blocks = _block_maxima(x, block), 1, pool // block
     while reached < blocks:
@@ -144,7 +143,7 @@ def _maxima(x: Any, layer: Any) -> Any:
 
 
 def _block_maxima(x: Any, size: int) -> Any:
-    """Maxima of blocks of some size, of which x is whole: (n, L, F) to (n, L / size, F)."""
+    """Compute the maxima of disjoint blocks: (n, L, F) to (n, L / size, F)."""
     import tensorflow as tf
 
     shape = (x.shape[0], x.shape[1] // size, size, x.shape[2])

@@ -6,8 +6,8 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from motifk8s.errors import Interrupted, Problem
 from motifk8s.provenance import code_version
 from motifk8s.study.specs import TrainingSettings
 from motifk8s.training.devices import Device
-from motifk8s.training.scores import auroc
+from motifk8s.training.scores import auroc, cross_entropies
 
 # Rows in one dispatch to the device: about a second on one core, so that a signal is heard soon.
 ROWS_PER_DISPATCH = 5_000
@@ -30,13 +30,13 @@ class Checkpoint(NamedTuple):
     Attributes
     ----------
     key : str
-        What the run is; a checkpoint of another key is not used.
+        Identifies the run; a checkpoint with another key is not used.
     load : callable
         Returns the bytes last saved, or None.
     save : callable
-        Keeps bytes; must be atomic. Called in another thread, so that training goes on meanwhile.
+        Saves bytes; must be atomic. Called in another thread, while training continues.
     every : float
-        Seconds of work that may be lost; of an epoch that is longer, all of it.
+        Seconds of work that may be lost; an epoch that takes longer may be lost whole.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
     best_epoch : int
         The epoch whose weights are kept.
     resumed_at : list of int
-        Epochs that were already finished each time training went on from a checkpoint.
+        Epochs that were already finished each time training resumed from a checkpoint.
     trained_by : str
         The code version that trained the last epoch.
     """
@@ -67,7 +67,7 @@ class Trained(NamedTuple):
     trained_by: str
 
 
-class _Snapshot(NamedTuple):
+class Snapshot(NamedTuple):
     """All that the rest of a training run depends on, at the end of an epoch."""
 
     state: list[np.ndarray]
@@ -77,6 +77,7 @@ class _Snapshot(NamedTuple):
     trained_by: str
 
     def dumps(self, key: str) -> bytes:
+        """Return the content of a checkpoint."""
         small = {k: getattr(self, k) for k in ("rows", "resumed_at", "trained_by")}
         meta = {"format": 1, "key": key, **small}
         arrays = {f"state{i}": a for i, a in enumerate(self.state)}
@@ -85,41 +86,55 @@ class _Snapshot(NamedTuple):
         np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
-
-def _loads(data: bytes | None, key: str) -> _Snapshot | None:
-    """Read a snapshot; None where there is none, a damaged one, or one of another key or format."""
-    if data is None:
-        return None
-    try:
-        with np.load(io.BytesIO(data)) as arrays:
-            meta = json.loads(str(arrays["meta"]))
-            if meta["format"] != 1 or meta["key"] != key:
-                return None
-            state, best = (
-                [arrays[f"{name}{i}"] for i in range(sum(k.startswith(name) for k in arrays.files))]
-                for name in ("state", "best")
-            )
-            return _Snapshot(state, best, meta["rows"], meta["resumed_at"], meta["trained_by"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _save(checkpoint: Checkpoint, snapshot: _Snapshot) -> None:
-    checkpoint.save(snapshot.dumps(checkpoint.key))
+    @classmethod
+    def loads(cls, data: bytes | None, key: str) -> Snapshot | None:
+        """Read a checkpoint; None if there is none, it is damaged, or of another key or format."""
+        if data is None:
+            return None
+        try:
+            with np.load(io.BytesIO(data)) as arrays:
+                meta = json.loads(str(arrays["meta"]))
+                if meta["format"] != 1 or meta["key"] != key:
+                    return None
+                state, best = (
+                    [arrays[f"{kind}{i}"] for i in range(sum(n.startswith(kind) for n in arrays))]
+                    for kind in ("state", "best")
+                )
+                return cls(state, best, meta["rows"], meta["resumed_at"], meta["trained_by"])
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+            return None
 
 
-def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float]:
-    p = device.predict(codes)
-    known = labels >= 0
-    # The clipping of Keras' binary cross-entropy, so that this is the loss that training sees.
-    q = np.clip(np.where(labels == 1, p, 1 - p).astype(np.float64), 1e-7, 1 - 1e-7)
-    cross_entropy = float(-np.log(q[known]).mean())
-    scores = auroc(labels, p)
-    return {
-        "val_loss": cross_entropy + device.l2(),
-        "val_cross_entropy": cross_entropy,
-        "val_auroc": float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan"),
-    }
+class _Writer:
+    """Writes snapshots in another thread, one after the other."""
+
+    def __init__(self, thread: Executor, checkpoint: Checkpoint | None, saved: int) -> None:
+        self.thread, self.checkpoint = thread, checkpoint
+        self.saved, self.saved_at = saved, time.monotonic()  # epochs, and when they were
+        self.writing: Future[None] | None = None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Start to write a snapshot that is not saved yet."""
+        self.wait()
+        if self.checkpoint and self.saved < len(snapshot.rows):
+            self.writing = self.thread.submit(self._write, self.checkpoint, snapshot)
+            self.saved, self.saved_at = len(snapshot.rows), time.monotonic()
+
+    def save_in_time(self, snapshot: Snapshot) -> None:
+        """Save if one more epoch like the last one would risk more work than is allowed."""
+        if self.checkpoint:
+            at_risk = time.monotonic() - self.saved_at + snapshot.rows[-1]["seconds"]
+            if at_risk > self.checkpoint.every:
+                self.save(snapshot)
+
+    def wait(self) -> None:
+        """Wait for the last write; raise what it raised."""
+        if self.writing:
+            self.writing.result()
+
+    @staticmethod
+    def _write(checkpoint: Checkpoint, snapshot: Snapshot) -> None:
+        checkpoint.save(snapshot.dumps(checkpoint.key))
 
 
 def train(
@@ -135,7 +150,7 @@ def train(
     """Train until the last epoch or until patience ends; leave the best weights on the device.
 
     The order of each epoch depends on the seed and the epoch alone, and a checkpoint holds all
-    other state, so a run that was interrupted ends with the weights of one that was not.
+    other state, so an interrupted run ends with the weights of an undisturbed one.
 
     Parameters
     ----------
@@ -148,78 +163,95 @@ def train(
     checkpoint : Checkpoint, optional
         Saved at the end of an epoch, before too much work is at risk, and at the end of training.
     progress : callable
-        Called after each epoch with its number, the most there can be, and its history row.
+        Called after each epoch with its number, the largest possible one, and its history row.
     stop : callable
-        Asked about once a second; True saves the last epoch's state and raises.
+        Called about once a second; True saves the last epoch's state and raises.
 
     Raises
     ------
     Problem
         If the loss is not a number.
     Interrupted
-        If `stop` said so.
+        If `stop` returned True.
     """
-    begun = _loads(checkpoint.load(), checkpoint.key) if checkpoint else None
-    if begun:
-        device.restore(begun.state)
-        last = begun._replace(resumed_at=[*begun.resumed_at, len(begun.rows)])
-    else:
-        initial = device.state()
-        last = _Snapshot(initial, initial, [], [], code_version())
-    measure = "val_loss" if settings.monitor == "loss" else "val_cross_entropy"
+    last = _start(device, checkpoint)
     data = device.put(*train_part)
     valid, _ = device.put(*valid_part)
-    n, saved, saved_at = len(train_part[0]), len(last.rows), time.monotonic()
-    writing: Future[None] | None = None
-
-    def save(wait: bool) -> None:
-        nonlocal saved, saved_at, writing
-        if writing:  # one after the other; and what went wrong in it is raised here
-            writing.result()
-            writing = None
-        if checkpoint and saved < len(last.rows):
-            writing = writer.submit(_save, checkpoint, last)
-            saved, saved_at = len(last.rows), time.monotonic()
-        if wait and writing:
-            writing.result()
-
-    def best_epoch() -> int:
-        return 1 + int(np.argmin([row[measure] for row in last.rows]))
-
-    def finished() -> bool:
-        epoch = len(last.rows)
-        if epoch == 0:
-            return False
-        waited = settings.patience is not None and epoch - best_epoch() >= settings.patience
-        return epoch >= settings.epochs or waited
-
-    rows_per_dispatch = max(1, ROWS_PER_DISPATCH // settings.batch_size) * settings.batch_size
-    with ThreadPoolExecutor(1) as writer:
-        while not finished():
-            epoch = len(last.rows) + 1
-            start = time.monotonic()
-            order = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int32)
-            total = 0.0
-            for i in range(0, n, rows_per_dispatch):
+    n = len(train_part[0])
+    with ThreadPoolExecutor(1) as thread:
+        writer = _Writer(thread, checkpoint, len(last.rows))
+        while not _finished(last.rows, settings):
+            epoch, start, total = len(last.rows) + 1, time.monotonic(), 0.0
+            for order in _orders(seed, epoch, n, settings.batch_size):
                 if stop():
-                    save(wait=True)
-                    raise Interrupted(f"stopped in epoch {epoch}; {saved} epochs are saved")
-                total += device.train(data, order[i : i + rows_per_dispatch], settings.batch_size)
+                    writer.save(last)
+                    writer.wait()
+                    raise Interrupted(f"stopped in epoch {epoch}; {writer.saved} epochs are saved")
+                total += device.train(data, order, settings.batch_size)
             row = {"epoch": epoch, "loss": total / n} | _validate(device, valid, valid_part[1])
             row["seconds"] = time.monotonic() - start
-            if not (np.isfinite(row["loss"]) and np.isfinite(row["val_loss"])):
-                raise Problem(
-                    f"the loss is not a number at epoch {epoch} (training {row['loss']}, "
-                    f"validation {row['val_loss']}): lower training.learning_rate"
-                )
-            state, rows = device.state(), [*last.rows, row]
-            improved = row[measure] < min((r[measure] for r in last.rows), default=np.inf)
-            best = state if improved else last.best
-            last = _Snapshot(state, best, rows, last.resumed_at, code_version())
-            # In time: one more epoch like this one would put more than `every` seconds at risk.
-            if checkpoint and time.monotonic() - saved_at + row["seconds"] > checkpoint.every:
-                save(wait=False)
+            last = _next(last, row, device.state(), settings)
+            writer.save_in_time(last)
             progress(epoch, settings.epochs, row)
-        save(wait=True)
+        writer.save(last)
+        writer.wait()
     device.restore(last.best)
-    return Trained(pd.DataFrame(last.rows), best_epoch(), last.resumed_at, last.trained_by)
+    best_epoch = _best_epoch(last.rows, settings)
+    return Trained(pd.DataFrame(last.rows), best_epoch, last.resumed_at, last.trained_by)
+
+
+def _start(device: Device, checkpoint: Checkpoint | None) -> Snapshot:
+    """Resume from a checkpoint if there is one; else start with the device's own state."""
+    last = Snapshot.loads(checkpoint.load(), checkpoint.key) if checkpoint else None
+    if last is None:
+        initial = device.state()
+        return Snapshot(initial, initial, [], [], code_version())
+    device.restore(last.state)
+    return last._replace(resumed_at=[*last.resumed_at, len(last.rows)])
+
+
+def _best_epoch(rows: list[dict[str, float]], settings: TrainingSettings) -> int:
+    """Number of the first epoch with the smallest validation loss, from 1."""
+    measure = "val_loss" if settings.monitor == "loss" else "val_cross_entropy"
+    return 1 + int(np.argmin([row[measure] for row in rows]))
+
+
+def _finished(rows: list[dict[str, float]], settings: TrainingSettings) -> bool:
+    if not rows:
+        return False
+    waited = len(rows) - _best_epoch(rows, settings)
+    out_of_patience = settings.patience is not None and waited >= settings.patience
+    return out_of_patience or len(rows) >= settings.epochs
+
+
+def _orders(seed: int, epoch: int, n: int, batch_size: int) -> Iterator[np.ndarray]:
+    """Yield an epoch's order of n rows in parts, each of whole batches and of one dispatch."""
+    order = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int32)
+    rows = max(1, ROWS_PER_DISPATCH // batch_size) * batch_size
+    for start in range(0, n, rows):
+        yield order[start : start + rows]
+
+
+def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float]:
+    p = device.predict(codes)
+    cross_entropy = float(cross_entropies(labels, p)[labels >= 0].mean())
+    scores = auroc(labels, p)
+    return {
+        "val_loss": cross_entropy + device.l2(),
+        "val_cross_entropy": cross_entropy,
+        "val_auroc": float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan"),
+    }
+
+
+def _next(
+    last: Snapshot, row: dict[str, float], state: list[np.ndarray], settings: TrainingSettings
+) -> Snapshot:
+    """Add an epoch to a training run; its weights are kept if they are the best so far."""
+    if not (np.isfinite(row["loss"]) and np.isfinite(row["val_loss"])):
+        raise Problem(
+            f"the loss is not a number at epoch {row['epoch']} (training {row['loss']}, "
+            f"validation {row['val_loss']}): lower training.learning_rate"
+        )
+    rows = [*last.rows, row]
+    best = state if _best_epoch(rows, settings) == len(rows) else last.best
+    return Snapshot(state, best, rows, last.resumed_at, code_version())
