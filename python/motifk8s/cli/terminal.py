@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -203,7 +202,7 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     """One data set's table, less than 80 columns wide with the paper's architectures."""
-    from motifk8s.report.words import plus_minus, truth_word
+    from motifk8s.report.words import plus_minus, published, truth_word
 
     table = Table(
         title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
@@ -215,6 +214,7 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     deeper = any(row["layer"] != "conv1" for row in rows)
     partial = any(row["trials"] != row["planned"] for row in rows)
     paper = any(row["published_match_truth_kind"] for row in rows)
+    numbers = ("kind", "mean", "sd")  # of the paper
     word = {"ground-truth": "truth"}.get(word := truth_word(study, dataset), word)
     table.add_column("", no_wrap=True)
     if deeper:
@@ -234,19 +234,9 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
             *model[1:],
             plus_minus(row["match_any_mean"], row["match_any_sd"]),
             plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
-            *[_paper(row)] * paper,
+            *[published(*(row[f"published_match_truth_{key}"] for key in numbers))] * paper,
         )
     return table
-
-
-def _paper(row: Any) -> str:
-    from motifk8s.report.words import plus_minus
-
-    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
-    mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
-    # A published 0.93 must not read 0.930.
-    digits = 2 if math.isnan(sd) and round(mean, 2) == mean else 3
-    return sign + plus_minus(mean, sd, digits)
 
 
 def print_estimate(found: Estimate, price: float | None = None, cap: float | None = None) -> None:

@@ -39,7 +39,7 @@ def answer(
     table : DataFrame
         As from `tables.table1`.
     compared : DataFrame
-        As from `published.comparisons`.
+        As from `comparison.comparisons`.
     study : Study
     dataset : str
     """
@@ -137,7 +137,7 @@ def _scores(first: pd.DataFrame) -> list[str]:
 def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
     here = compared[compared.dataset == dataset]
     judged = here[here.verdict.isin(["yes", "no"])]
-    bounds = here[here.verdict.str.contains("held")]
+    bounds = here[here.verdict.isin(["held", "not held"])]  # of complete groups
     said = []
     if len(judged):
         within = (judged.verdict == "yes").sum()
@@ -146,9 +146,8 @@ def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
             f"{len(judged)}."
         )
     if len(bounds):
-        held = bounds.verdict.str.startswith("held").sum()
-        so_far = " so far" if bounds.verdict.str.endswith("so far").any() else ""
-        said.append(f"Published bounds: {held} of {len(bounds)} held{so_far}.")
+        held = (bounds.verdict == "held").sum()
+        said.append(f"Published bounds: {held} of {len(bounds)} held.")
     return [" ".join(said)] if said else []
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from motifk8s.cells.finished import CellFiles, read_finished
 from motifk8s.data import datasets, deepsea, stored
 from motifk8s.errors import InputError
-from motifk8s.report import comparison, fig1, pictures, tables, words
+from motifk8s.report import comparison, fig1, figures, tables, words
 from motifk8s.report.words import listed
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
@@ -203,14 +203,14 @@ def _figure1(folder: Path) -> str:
 
     devices.setup()
     scans = {half: fig1.compute(pool) for half, pool in fig1.POOLS.items()}
-    fig1.draw(scans, pictures.both(folder, "fig1"))
+    fig1.draw(scans, figures.both(folder, "fig1"))
     return ""
 
 
 def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
     """Draw a figure of the study; return what it lacks."""
     figure = study.figures[name]
-    panels = pictures.draw_figure(study, figure, cells, pictures.both(folder, name))
+    panels = figures.draw_figure(study, figure, cells, figures.both(folder, name))
     models = [m for (m, _), panel in zip(figure.layers(), panels, strict=True) if panel.note]
     if not models:
         return ""

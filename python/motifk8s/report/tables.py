@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from motifk8s.errors import InputError
-from motifk8s.report.comparison import comparisons, mean_sd, planned_trials
-from motifk8s.report.words import label, plus_minus, signed, truth_word
+from motifk8s.report.comparison import SO_FAR, comparisons, mean_sd, planned_trials
+from motifk8s.report.words import label, plus_minus, published, signed, truth_word
 from motifk8s.study.study import Study
 
 FORMAT = 1
@@ -200,19 +200,15 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
     return header, rows
 
 
-def _paper(of: Mapping[str, Any]) -> Shown:
-    if not of["kind"]:
-        return Shown("")
-    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(of["kind"], "")
-    # A published 0.93 must not read 0.930.
-    two = math.isnan(of["sd"]) and round(of["mean"], 2) == of["mean"]
-    text = plus_minus(of["mean"], of["sd"], digits=2 if two else 3)
-    # The difference of a bound belongs to its group, so it stands in the note.
-    remark = [] if sign or math.isnan(of["difference"]) else [signed(of["difference"])]
-    remark += [of["verdict"]] if of["verdict"] else []
-    style = {"yes": "good", "no": "bad", "held": "good"}.get(of["verdict"].removesuffix(" so far"))
-    style = "bad" if of["verdict"].startswith("not") else style or ""
-    return Shown(sign + text, ", ".join(remark), of["footnotes"], f"paper {style}".strip())
+def _paper(number: Mapping[str, Any]) -> Shown:
+    """A published number, ours minus it, and the verdict unless results are still missing."""
+    verdict = "" if number["verdict"].endswith(SO_FAR) else number["verdict"]
+    # The difference of a bound belongs to its group, so it is in the note.
+    exact = number["kind"] in ("exact", "value") and not math.isnan(number["difference"])
+    remarks = [signed(number["difference"])] * exact + [verdict] * bool(verdict)
+    style = {"yes": " good", "held": " good", "no": " bad", "not held": " bad"}.get(verdict, "")
+    text = published(number["kind"], number["mean"], number["sd"])
+    return Shown(text, ", ".join(remarks), number["footnotes"], f"paper{style}" if text else "")
 
 
 def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
