@@ -214,7 +214,6 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     deeper = any(row["layer"] != "conv1" for row in rows)
     partial = any(row["trials"] != row["planned"] for row in rows)
     paper = any(row["published_match_truth_kind"] for row in rows)
-    numbers = ("kind", "mean", "sd")  # of the paper
     word = {"ground-truth": "truth"}.get(word := truth_word(study, dataset), word)
     table.add_column("", no_wrap=True)
     if deeper:
@@ -226,6 +225,7 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     for row in rows:
         first = row["layer"] == "conv1"
         n = f"{row['trials']}/{row['planned']}" if partial else str(row["trials"])
+        number = [row[f"published_match_truth_{key}"] for key in ("kind", "mean", "sd")]
         # A score of the model is printed once, with its first layer.
         model = [row["label"], n, plus_minus(row["auroc_mean"])] if first else [""] * 3
         table.add_row(
@@ -234,7 +234,7 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
             *model[1:],
             plus_minus(row["match_any_mean"], row["match_any_sd"]),
             plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
-            *[published(*(row[f"published_match_truth_{key}"] for key in numbers))] * paper,
+            *[published(*number)] * paper,
         )
     return table
 

@@ -1,4 +1,4 @@
-"""What the numbers of a study say, in sentences: computed, so they are as good as the numbers."""
+"""The short answer at the top of the report: sentences computed from the numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHOLE = 0.5
 
 
 def pooling_family(study: Study, dataset: str) -> list[str]:
-    """Architectures of a data set that differ in pooling alone: the largest such group."""
+    """Find the largest group of architectures of a data set that differ in pooling alone."""
     groups: dict[Any, list[str]] = {}
     for data, name in planned_trials(study):
         model = study.models[name]
@@ -32,7 +32,7 @@ def pooling_family(study: Study, dataset: str) -> list[str]:
 def answer(
     table: pd.DataFrame, compared: pd.DataFrame, study: Study, dataset: str
 ) -> tuple[list[str], list[str]]:
-    """The answer to the study's question from one data set: the main sentences, and remarks.
+    """Answer the study's question from one data set: the main sentences, and remarks.
 
     Parameters
     ----------
@@ -98,16 +98,16 @@ def _pooling(
 
 
 def _others(share: Mapping[str, float], study: Study) -> str:
-    def told(models: list[str]) -> str:
+    def with_share(models: list[str]) -> str:
         return listed([f"{label(study, m)} ({share[m]:.3f})" for m in models])
 
     whole = [m for m in share if share[m] >= WHOLE]
     parts = [m for m in share if share[m] < WHOLE]
     said = []
     if whole:
-        said.append(f"{told(whole)} {verb(whole, 'learn')} whole motifs in the first layer")
+        said.append(f"{with_share(whole)} {verb(whole, 'learn')} whole motifs in the first layer")
     if parts:
-        rest = f"{told(parts)} {verb(parts, 'do')} not"
+        rest = f"{with_share(parts)} {verb(parts, 'do')} not"
         said.append(rest if whole else f"{rest} learn whole motifs in the first layer")
     return "; ".join(said) + "."
 
@@ -135,9 +135,9 @@ def _scores(first: pd.DataFrame) -> list[str]:
 
 
 def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
-    here = compared[compared.dataset == dataset]
-    judged = here[here.verdict.isin(["yes", "no"])]
-    bounds = here[here.verdict.isin(["held", "not held"])]  # of complete groups
+    rows = compared[compared.dataset == dataset]
+    judged = rows[rows.verdict.isin(["yes", "no"])]
+    bounds = rows[rows.verdict.isin(["held", "not held"])]  # of complete groups
     said = []
     if len(judged):
         within = (judged.verdict == "yes").sum()

@@ -300,7 +300,7 @@ def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> No
 
 
 def ink(colour: Iterable[float]) -> str:
-    """Black or white, whichever is told from a colour (r, g, b of 0 to 1) more easily (WCAG)."""
+    """Choose black or white, whichever contrasts more with a colour (r, g, b of 0 to 1; WCAG)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"

@@ -1,4 +1,4 @@
-"""Our numbers beside the published ones of a study file (`expected`): agreed, held, or not."""
+"""Compare our numbers with the published ones of a study file (`expected`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SO_FAR = " so far"  # ends the verdict of a bound while results of its group are
 
 
 def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
-    """Mean and population sd; nan where there is nothing to tell, as an sd of one trial."""
+    """Compute mean and population sd; nan where there is none, such as an sd of one trial."""
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         return math.nan, math.nan
@@ -35,7 +35,7 @@ def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
 
 
 def planned_trials(study: Study) -> dict[tuple[str, str], int]:
-    """Trials planned for each (data set, model), in the study's order."""
+    """Count the trials planned for each (data set, model), in the study's order."""
     planned: dict[tuple[str, str], int] = {}
     for cell in study.cells():
         planned[cell.dataset, cell.model] = planned.get((cell.dataset, cell.model), 0) + 1
@@ -43,15 +43,15 @@ def planned_trials(study: Study) -> dict[tuple[str, str], int]:
 
 
 def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Every published number of the study file beside ours.
+    """Compare every published number of the study file with ours.
 
     - *exact*, with an sd over trials above 0: ``verdict`` is yes where
       ``|ours - published| <= 2 sd`` (the published sd), else no.
     - *value*, an sd of 0, an sd over classes: the difference and no verdict.
-    - *at-most*, *at-least*: an extreme over several models, of which the paper does not say
-      which. Ours is the largest (smallest) of the models' means: held or not held, to half a
-      unit of the third decimal, which is all the paper prints. "so far" is added while results
-      of the group are missing.
+    - *at-most*, *at-least*: an extreme over several models; the paper does not say of which.
+      Ours is the largest (smallest) of the models' means: held or not held, to half a unit of
+      the third decimal, the last that the paper prints. "so far" is added while results of the
+      group are missing; tables and report then show no verdict.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def _histories(
 
 
 def both(folder: Path, name: str) -> list[Path]:
-    """Where a figure goes, as PNG and as SVG."""
+    """Name the files of a figure, PNG and SVG."""
     return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
 
 
@@ -193,7 +193,7 @@ def _panel(files: CellFiles, layer: str, title: str) -> Panel:
 
 
 def trials_of(cells: Mapping[str, CellFiles], dataset: str, model: str) -> list[CellFiles]:
-    """The finished cells of an architecture on a data set, by trial."""
+    """List the finished cells of an architecture on a data set, by trial."""
     trials = [
         files
         for files in cells.values()
@@ -203,7 +203,7 @@ def trials_of(cells: Mapping[str, CellFiles], dataset: str, model: str) -> list[
 
 
 def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
-    """The motif of each class, the first of its ids: in a synthetic set the embedded one."""
+    """Find the motif of each class, the first of its ids: in a synthetic set the embedded one."""
     spec = study.datasets[dataset]
     source = getattr(spec, "release", study.matches.database)
     wanted = {name: ids[0] for name, ids in spec.motif_ids.items() if ids}
@@ -212,7 +212,7 @@ def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
 
 
 def motif_database(source: str) -> list[Motif]:
-    """The motifs of a release or file; none where it is not at hand."""
+    """Read the motifs of a release or file; none if it cannot be read."""
     try:
         return read_database(source)
     except InputError:  # a report can do without the names of motifs
@@ -220,7 +220,7 @@ def motif_database(source: str) -> list[Motif]:
 
 
 def embed(path: Path, colours: int = 96) -> str:
-    """A PNG as a data URI, in a palette: a third of the size, and nobody sees it."""
+    """Encode a PNG as a data URI, with a palette: a third of the size, and it looks the same."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -236,7 +236,7 @@ def embed(path: Path, colours: int = 96) -> str:
 
 
 def layer_logos(files: CellFiles, layer: str, title: str) -> Picture:
-    """Logos of all filters of a layer, for the page."""
+    """Draw the logos of all filters of a layer, for the page."""
     panel = _panel(files, layer, f"{title}, trial {files.metrics['trial']}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logos.png"
@@ -315,10 +315,10 @@ def _class_motifs(sheet: Sheet, truth: Mapping[str, Motif], top: float) -> None:
 
 
 def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
-    """Which panels share a line of the page, and how many columns of logos each of them has.
+    """Arrange panels in lines of the page, each with its number of columns of logos.
 
-    Side by side as long as they are few and small: at most `BESIDE` panels and `MANY` logos. The
-    panel with most rows is given the next column, so that the panels of a line end together.
+    A line has at most `BESIDE` panels and, unless it has a single panel, `MANY` logos. The panel
+    with most rows gets the next column, so that the panels of a line end together.
 
     Parameters
     ----------

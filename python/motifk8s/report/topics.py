@@ -287,7 +287,7 @@ def _prediction_table(part: _Part) -> Rows:
 
 
 def _number(value: float, style: str) -> str:
-    return "" if math.isnan(value) else format(value, style)
+    return "" if math.isnan(value) else format(value, style).replace("-", "−")
 
 
 def _short_value(value: str) -> str:
