@@ -48,11 +48,11 @@ def metrics(model, trial, layer="conv1", auroc=0.95, **values):
 
 
 def frame(study, shares):
-    """Results from match_truth by model and trial."""
+    """Results of made-up cells from their match_truth by model and trial."""
     cells = [
         metrics(model, trial, match_truth=share)
-        for model, of in shares.items()
-        for trial, share in enumerate(of, 1)
+        for model, trials in shares.items()
+        for trial, share in enumerate(trials, 1)
     ]
     return tables.results(cells, study)
 
@@ -95,10 +95,10 @@ def asked(labels, share, n):
     importance, firing = [], []
     for i in range(n):
         label = labels.get(f"filter{i}", {"target": "", "class": ""})
-        what = "conv1", f"filter{i}", label["target"], label["class"]
-        importance.append((*what, 0.02 if label["class"] else 0.001 * i, 0.01, "SRF", 0.1))
+        keys = "conv1", f"filter{i}", label["target"], label["class"]
+        importance.append((*keys, 0.02 if label["class"] else 0.001 * i, 0.01, "SRF", 0.1))
         if label["class"]:
-            firing.append((*what, 100, 80 + i, 0.8 + i / 100, 0.05, 60, 24, 0.4, -1.5, 0.5))
+            firing.append((*keys, 100, 80 + i, 0.8 + i / 100, 0.05, 60, 24, 0.4, -1.5, 0.5))
     rows = {"sensitivity": sensitivity, "importance": importance, "firing": firing}
     return {
         name: pd.DataFrame(rows[name], columns=list(columns))

@@ -32,13 +32,14 @@ def test_light_and_dark():
     assert charts.ink((1, 1, 1)) == "black" and charts.ink((0, 0, 0.3)) == "white"
 
 
-def draw(tmp_path, values, **more):
+def draw(tmp_path, values, framed=None, marked=None, **more):
     paths = [tmp_path / "h.png", tmp_path / "h.svg"]
     values = np.asarray(values, float)
     rows = [f"row{i}" for i in range(len(values))]
     columns = [f"column{j}" for j in range(values.shape[1])]
-    keywords = {"axis": "the axis", "cell": 0.5, **more}
-    charts.heat_maps(rows, [charts.Map("A $title$", columns, values)], paths, **keywords)
+    heat = charts.Map("A $title$", columns, values, framed, marked)
+    style = charts.HeatStyle(axis="the axis", cell=0.5, **more)
+    charts.heat_maps(rows, [heat], paths, style)
     check_png(paths[0], dark=0.001)
     return paths[1].read_text()
 
@@ -75,7 +76,8 @@ def test_same_chart_same_bytes(tmp_path, slanted):
 def test_a_name_is_cut_where_it_would_leave_no_room(tmp_path):
     name = "x" * 200
     path = tmp_path / "h.svg"
-    charts.heat_maps([name], [charts.Map("", ["a"], np.eye(1))], path, axis="", cell=0.5)
+    style = charts.HeatStyle(axis="", cell=0.5)
+    charts.heat_maps([name], [charts.Map("", ["a"], np.eye(1))], path, style)
     assert name not in path.read_text() and "x" * 25 + "…" in path.read_text()
     assert charts.short("x" * 26) == "x" * 26
 

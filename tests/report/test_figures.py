@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from motifk8s.motifs import logos
 from motifk8s.motifs.logos import logo_grid
 from motifk8s.motifs.motif import Motif
-from motifk8s.report import figures, tables
+from motifk8s.report import charts, figures, tables
 from motifk8s.report.words import label, listed
 
 
@@ -86,7 +86,7 @@ def test_no_letter_is_drawn_for_what_tells_nothing(tmp_path):
 @pytest.mark.parametrize("models", [1, 3])
 def test_paper_figure_has_models_and_motifs(tmp_path, models):
     panels = [
-        figures.Panel(f"CNN-{i}", ppms(5, seed=i), ["YY1", "", "", "", ""], np.zeros(5, bool))
+        logos.Panel(f"CNN-{i}", ppms(5, seed=i), ["YY1", "", "", "", ""], np.zeros(5, bool))
         for i in range(models)
     ]
     truth = {"SRF": Motif("MA0083.3", ppms(1, 16)[0]), "YY1": Motif("MA0095.2", ppms(1, 12)[0])}
@@ -99,7 +99,7 @@ def test_paper_figure_has_models_and_motifs(tmp_path, models):
 
 
 def test_paper_figure_without_motifs(tmp_path):
-    panel = figures.Panel("CNN", ppms(2), ["", ""], np.zeros(2, bool))
+    panel = logos.Panel("CNN", ppms(2), ["", ""], np.zeros(2, bool))
     figures.paper_figure([panel], {}, tmp_path / "p.svg")
     assert "reverse complement" not in (tmp_path / "p.svg").read_text()
 
@@ -110,7 +110,7 @@ def test_fractions_plot(tmp_path):
     made = study([bound, exact], labels={"cnn-25": "CNN-25 $x$"})
     table = tables.table1(frame(made, {"cnn-25": [0.9, 1.0], "cnn-4": [0.1]}), made)
     paths = [tmp_path / "f.png", tmp_path / "f.svg"]
-    figures.fractions_plot(table, made, "synthetic", paths)
+    charts.fractions_plot(table, made, "synthetic", paths)
     check_png(paths[0], dark=0.001)
     svg = paths[1].read_text()
     for words in ("CNN-25 $x$", "cnn-1, conv2", "no result yet", "published bound", "ground-truth"):
@@ -125,7 +125,7 @@ def test_history_plot(tmp_path, measure):
     )
     paths = [tmp_path / "h.png", tmp_path / "h.svg"]
     models = {f"CNN-{i}": {1: history, 2: history} for i in range(5)}
-    figures.history_plot(models, paths, measure)
+    charts.history_plot(models, paths, measure)
     check_png(paths[0], dark=0.001)
     svg = paths[1].read_text()
     assert ">CNN-4<" in svg

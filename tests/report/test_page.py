@@ -10,8 +10,9 @@ from helpers.studies import HOSTILE, Balanced, cell_files, frame, study
 from PIL import Image
 
 from motifk8s.filters import analysis
-from motifk8s.report import comparison, tables
+from motifk8s.report import comparison, figures, tables, topics
 from motifk8s.report import page as report
+from motifk8s.report.aggregate import write_outputs
 from motifk8s.report.answer import answer, pooling_family
 from motifk8s.study.study import Study, load
 
@@ -33,7 +34,7 @@ def made(tmp_path_factory):
     }
     folder = tmp_path_factory.mktemp("out")
     (folder / "mine.txt").write_text("not an output")
-    return of, folder, report.aggregate_outputs(of, cells, missing, folder)
+    return of, folder, write_outputs(of, cells, missing, folder)[0]
 
 
 @pytest.fixture(scope="module")
@@ -147,27 +148,50 @@ def test_provenance_tells_what_differs(parsed):
 
 def test_nothing_finished_still_makes_a_report(tmp_path):
     of = study(trials=1)
-    paths = report.aggregate_outputs(of, {}, {c.id: "not run yet" for c in of.cells()}, tmp_path)
+    missing = {cell.id: "not run yet" for cell in of.cells()}
+    paths, table = write_outputs(of, {}, missing, tmp_path)
+    assert set(table.trials) == {0}
     text = paths["report.html"].read_text()
     assert "Nothing can be said yet" in text and "0 of 3 cells" in text
     assert not list((tmp_path / "figures").iterdir())
     for name in analysis.TABLES:  # a header, for whoever reads them
         assert pd.read_csv(paths[f"tables/{name}.csv"]).empty
     # What the rule says needs no training.
-    assert "Nothing to set the rule beside: no cell" in text and text.count("no result yet") == 4
+    assert text.count("no result yet") == 4
+    assert text.count("Nothing yet: no cell is finished.") == 6  # the other topics
 
 
-def test_what_is_beyond_the_paper_is_told(parsed):
+def test_what_is_beyond_the_paper_is_shown(page, parsed):
     text = " ".join(parsed.text.split())
-    assert "3 trials of two architectures, and the study has 2." in text
+    assert "No tests: they need 3 trials that two architectures have in common." in text
     assert "framed: the value of the study" in text
-    assert "Threshold (0.3, 0.5): averaged over layers" in text
-    assert "Largest E-value (" not in text  # one value is no comparison
+    assert '<th scope="row">Threshold</th><td class="text">0.3</td>' in page
+    assert '<th scope="row">Largest E-value</th>' not in page  # one value is no comparison
     assert "parts" in text and "no later convolution" in text
+    ids = [a["id"] for _, a in parsed.seen if a.get("id", "").startswith("beyond-")]
+    assert ids == [f"beyond-{name}" for name in topics.TOPICS]
+
+
+def test_a_bound_has_a_verdict_only_where_its_group_is_complete(tmp_path):
+    bound = {"models": ["cnn-4", "cnn-25"], "kind": "at-most", "mean": 0.5}
+    of = study([bound], trials=1)
+    cells = {"synthetic/cnn-25/1": cell_files("cnn-25", 1, 0.9)}
+    paths, table = write_outputs(of, cells, {"synthetic/cnn-4/1": "not run yet"}, tmp_path)
+    text = paths["report.html"].read_text()
+    assert "≤ 0.50" in text and "results are missing." in text
+    assert 'class="paper bad"' not in text and "so far" not in text and "bounds:" not in text
+    assert "so far" not in paths["tables/table1.md"].read_text()
+    assert "so far" not in paths["tables/table1.html"].read_text()
+    # For a program the verdict as it stands is in the CSV files.
+    assert "not held so far" in paths["tables/comparison.csv"].read_text()
+    assert "not held so far" in set(table.published_match_truth_verdict)
+    cells["synthetic/cnn-4/1"] = cell_files("cnn-4", 1, 0.1)
+    text = write_outputs(of, cells, {}, tmp_path)[0]["report.html"].read_text()
+    assert text.count('class="paper bad"') == 2 and "Published bounds: 0 of 1 held." in text
 
 
 def test_real_motifs_of_the_classes():
-    found = report.truth_motifs(load("koo2019-synthetic"), "synthetic")
+    found = figures.truth_motifs(load("koo2019-synthetic"), "synthetic")
     assert len(found) == 12
     assert found["SRF"].name == "MA0083.3" and found["SRF"].ppm.shape == (16, 4)
 
@@ -209,9 +233,12 @@ def test_answer_of_a_single_architecture():
 def test_answer_counts_published_numbers():
     exact = {"models": ["cnn-25"], "kind": "exact", "mean": 0.98, "sd": 0.027}
     bound = {"models": ["cnn-1", "cnn-4"], "kind": "at-most", "mean": 0.127}
-    _, remarks = told({"cnn-25": 0.98, "cnn-4": 0.5}, study([exact, bound]))
+    shares = {"cnn-25": 0.98, "cnn-4": 0.5, "cnn-1": 0.1}
+    _, remarks = told(shares, study([exact, bound], trials=1))
     assert "within two sd in 1 of 1." in remarks
-    assert "Published bounds: 0 of 1 held so far." in remarks
+    assert "Published bounds: 0 of 1 held." in remarks
+    _, remarks = told({"cnn-25": 0.98, "cnn-4": 0.5}, study([exact, bound], trials=1))
+    assert "within two sd in 1 of 1." in remarks and "bounds" not in remarks
 
 
 def test_family_differs_in_pooling_alone():

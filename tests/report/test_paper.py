@@ -16,7 +16,7 @@ from motifk8s.cells.finished import CellFiles
 from motifk8s.data import datasets, deepsea, stored
 from motifk8s.errors import InputError
 from motifk8s.filters.extract import Filters
-from motifk8s.report import fig1, figures, paper, pictures
+from motifk8s.report import fig1, figures, paper
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import FigureSpec
 from motifk8s.study.study import Study, load
@@ -226,7 +226,7 @@ def test_a_panel_without_a_result_says_so(tmp_path):
     study = load("koo2019-synthetic")
     path = tmp_path / "fig2.svg"
     found = cells("cnn-2/3", "cnn-2/2", "cnn-25/1")
-    panels = pictures.draw_figure(study, study.figures["fig2"], found, [path])
+    panels = figures.draw_figure(study, study.figures["fig2"], found, [path])
     assert [(panel.title, panel.note) for panel in panels] == [
         ("CNN-2, trial 2", ""), ("CNN-4", "no result yet"), ("CNN-25, trial 1", ""),
     ]  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_panel_without_a_result_says_so(tmp_path):
     assert text.count(">no result yet<") == 1 and ">CNN-4<" in text
     assert text.count(">SRF<") == 2 * 2 + 1  # two filters of each model, and the motif itself
     nothing = tmp_path / "fig3.svg"
-    assert all(p.note for p in pictures.draw_figure(study, study.figures["fig3"], {}, [nothing]))
+    assert all(p.note for p in figures.draw_figure(study, study.figures["fig3"], {}, [nothing]))
     assert not nothing.exists()
 
 
@@ -245,13 +245,13 @@ def test_the_report_draws_the_figures_of_its_study(tmp_path):
     found = cells("cnn-2/1", "cnn-25/1")
     results = tables.results((files.metrics for files in found.values()), study)
     table = tables.table1(results, study)
-    drawn = pictures.draw(study, table, found, tmp_path)["synthetic"]
+    drawn = figures.draw(study, table, found, tmp_path)["synthetic"]
     names = [picture.files[0].stem for picture in drawn]
     assert names == ["synthetic-fractions", "fig2", "synthetic-loss", "synthetic-auroc"]
     assert drawn[1].caption.startswith("Fig 2. ") and "CNN-25, trial 1" in drawn[1].caption
     # A grid that has none of the figures: chosen as for a study without figures.
     other = Study.model_validate({**study.resolved(), "grid": {"synthetic": ["cnn-2", "cnn-25"]}})
-    drawn = pictures.draw(other, table, found, tmp_path)["synthetic"]
+    drawn = figures.draw(other, table, found, tmp_path)["synthetic"]
     assert drawn[1].files[0].name == "synthetic-logos.png"
     assert len(drawn[1].files) == 2 and drawn[1].files[1].exists()
 
@@ -275,15 +275,15 @@ def test_columns_by_panel(sizes: list[int], lines: list[dict[int, int]]):
 
 def test_a_layer_of_128_beside_one_of_30_is_large_enough_for_print(tmp_path):
     study, found = load("koo2019-synthetic"), cells("cnn-1/1", layers=(30, 128))
-    paths = pictures.both(tmp_path, "s1-fig")
-    pictures.draw_figure(study, study.figures["s1-fig"], found, paths)
+    paths = figures.both(tmp_path, "s1-fig")
+    figures.draw_figure(study, study.figures["s1-fig"], found, paths)
     with Image.open(paths[0]) as image:
         width, height = (n / 200 for n in image.size)  # in
     assert width == 7.5 and height < 14
     text = svg(paths[1])
     assert text.count(">127<") == 1 and text.count(">29<") == 2
     again = [tmp_path / "again.svg"]
-    pictures.draw_figure(study, study.figures["s1-fig"], found, again)
+    figures.draw_figure(study, study.figures["s1-fig"], found, again)
     assert again[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -339,7 +339,7 @@ def test_with_large_pools_it_cannot(scans):
 
 
 def test_fig_1_is_drawn_the_same_each_time(scans, tmp_path):
-    paths = pictures.both(tmp_path, "fig1")
+    paths = figures.both(tmp_path, "fig1")
     fig1.draw(scans, paths)
     text = svg(paths[1])
     assert "max-pooling with a window of 20" in text and text.count(">CACNNNGTG<") == 2

@@ -180,7 +180,7 @@ def test_an_exact_number_goes_before_the_bound_and_keeps_its_footnote():
     note = comparison.footnotes(comparison.comparisons(frame(made, {"cnn-25": [1.0]}), made), made)
     assert list(note) == ["a"]
     assert "0.880 ± 0.034 as the smallest of cnn-4 and cnn-25" in note["a"]
-    assert "over 1 of 2" in note["a"] and "held so far" in note["a"]
+    assert "over 1 of 2" in note["a"] and note["a"].endswith("+0.120: results are missing.")
 
 
 # ---------------------------------------------------------------------------------- renderers
@@ -216,9 +216,19 @@ def test_complete_trials_are_a_plain_number():
 def test_bound_is_shown_on_each_row_of_its_group():
     bound = {"models": ["cnn-1", "cnn-4"], "kind": "at-most", "mean": 0.127, "sd": 0.08}
     text, page = rendered([bound])
-    assert text.count("≤ 0.127 ± 0.080 <sup>a</sup> (held so far)") == 2
-    assert page.count("≤ 0.127 ± 0.080<sup>a</sup>") == 2
+    assert text.count("≤ 0.127 ± 0.080 <sup>a</sup> |") == 2 and "held so far" not in text
+    assert page.count("≤ 0.127 ± 0.080<sup>a</sup></td>") == 2 and "good" not in page
     assert text.count("<sup>a</sup> synthetic, conv1") == 1
+
+
+@pytest.mark.parametrize(("share", "verdict", "style"), [
+    (0.1, "held", "good"), (0.9, "not held", "bad"),
+])  # fmt: skip
+def test_a_bound_of_a_complete_group_has_its_verdict(share, verdict, style):
+    bound = {"models": ["cnn-1", "cnn-4"], "kind": "at-most", "mean": 0.127, "sd": 0.08}
+    text, page = rendered([bound], {"cnn-1": [0.0], "cnn-4": [share]}, trials=1)
+    assert text.count(f"<sup>a</sup> ({verdict})") == 2
+    assert page.count(f'<td class="paper {style}">') == 2
 
 
 def test_labels_are_escaped():

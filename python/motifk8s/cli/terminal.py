@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -198,7 +197,7 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     """One data set's table, less than 80 columns wide with the paper's architectures."""
-    from motifk8s.report.words import plus_minus, truth_word
+    from motifk8s.report.words import plus_minus, published, truth_word
 
     table = Table(
         title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
@@ -221,6 +220,7 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     for row in rows:
         first = row["layer"] == "conv1"
         n = f"{row['trials']}/{row['planned']}" if partial else str(row["trials"])
+        number = [row[f"published_match_truth_{key}"] for key in ("kind", "mean", "sd")]
         # A score of the model is printed once, with its first layer.
         model = [row["label"], n, plus_minus(row["auroc_mean"])] if first else [""] * 3
         table.add_row(
@@ -229,19 +229,9 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
             *model[1:],
             plus_minus(row["match_any_mean"], row["match_any_sd"]),
             plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
-            *[_paper(row)] * paper,
+            *[published(*number)] * paper,
         )
     return table
-
-
-def _paper(row: Any) -> str:
-    from motifk8s.report.words import plus_minus
-
-    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
-    mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
-    # A published 0.93 must not read 0.930.
-    digits = 2 if math.isnan(sd) and round(mean, 2) == mean else 3
-    return sign + plus_minus(mean, sd, digits)
 
 
 def print_estimate(

@@ -26,10 +26,8 @@ FONT = 7.5  # pt; figures are as wide as a printed page, so this is what a reade
 PAGE = 7.5  # in
 ROW, LOGO = 0.46, 0.32  # in, of a row of logos and of 2 bits
 GUTTER = 0.27  # in, left of a logo, for its label
-SVG: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "motifk8s",
-}  # text stays text; same bytes twice
+# Text stays text, and the same figure has the same bytes.
+SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "motifk8s"}
 
 Paths = str | Path | Iterable[str | Path]
 
@@ -57,7 +55,7 @@ class Panel(NamedTuple):
 
 
 def letter_heights(ppm: np.ndarray) -> np.ndarray:
-    """Height of each letter of a logo: probability times information of the column.
+    """Compute the height of each letter of a logo: probability times information of the column.
 
     Parameters
     ----------
@@ -74,7 +72,7 @@ def letter_heights(ppm: np.ndarray) -> np.ndarray:
 
 
 def stacked(heights: np.ndarray) -> np.ndarray:
-    """Where each letter of a logo begins, (W, 4): the largest of a column stands on top."""
+    """Compute where each letter of a logo begins, (W, 4); the largest of a column is on top."""
     order = np.argsort(heights, axis=1, kind="stable")
     ordered = np.take_along_axis(heights, order, axis=1)
     floors = np.empty_like(ordered)
@@ -113,30 +111,34 @@ class Sheet:
         style = {"size": FONT, "va": "center", "ha": "left", **style}
         self.axes.text(x, y, text, parse_math=False, **style)
 
+    def title(self, text: str) -> None:
+        """Write a title, and what the y axes of all logos are."""
+        self.text(GUTTER, 0.16, text, size=10, weight="bold")
+        self.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
+
     def logo(self, ppm: np.ndarray, x: float, y: float, width: float) -> None:
-        """A logo whose lower left corner is (x, y): `LOGO` inches are 2 bits."""
+        """Place a logo with its lower left corner at (x, y): `LOGO` inches are 2 bits."""
         from matplotlib.path import Path as Outline
 
         heights = letter_heights(ppm) * (LOGO / 2)
         floors = stacked(heights)
         pitch = width / len(heights)
         for base, (outline, codes) in enumerate(self.letters):
-            at = np.flatnonzero(heights[:, base] > 0.004)  # in; thinner is not seen
-            if not at.size:
+            columns = np.flatnonzero(heights[:, base] > 0.004)  # in; a thinner letter is invisible
+            if not columns.size:
                 continue
-            vertices = np.empty((at.size, len(outline), 2))
-            vertices[:, :, 0] = x + pitch * (at[:, None] + outline[:, 0])
-            vertices[:, :, 1] = y - (
-                floors[at, base, None] + heights[at, base, None] * outline[:, 1]
-            )
-            self.outlines.append(Outline(vertices.reshape(-1, 2), np.tile(codes, at.size)))
+            height, floor = heights[columns, base, None], floors[columns, base, None]
+            vertices = np.empty((columns.size, len(outline), 2))
+            vertices[:, :, 0] = x + pitch * (columns[:, None] + outline[:, 0])
+            vertices[:, :, 1] = y - (floor + height * outline[:, 1])
+            self.outlines.append(Outline(vertices.reshape(-1, 2), np.tile(codes, columns.size)))
             self.colours.append(COLOURS[base])
         # The axes: 0 to 2 bits with a tick at each, and the base line.
         self.lines += [[(x, y - LOGO), (x, y)], [(x, y), (x + width, y)]]
         self.lines += [[(x - 0.025, y - h), (x, y - h)] for h in (0, LOGO / 2, LOGO)]
 
     def dead(self, x: float, y: float, width: float) -> None:
-        """In place of a logo: the filter gave no alignment."""
+        """Place a grey box instead of a logo: the filter has no alignment."""
         from matplotlib.patches import Rectangle
 
         self.axes.add_patch(
@@ -144,9 +146,10 @@ class Sheet:
         )
         self.text(x + width / 2, y - LOGO / 2, "dead", ha="center", color="#666666")
 
-    def grid(self, panel: Panel, x: float, y: float, width: float, columns: int) -> float:
-        """Filters of one layer row by row; returns the lower edge."""
+    def grid(self, panel: Panel, x: float, y: float, width: float, columns: int) -> None:
+        """Place the filters of one layer row by row, from the upper left corner (x, y)."""
         cell = width / columns
+        style: dict[str, Any] = {"ha": "right", "va": "bottom", "color": "#767676"}
         for i, (ppm, name, dead) in enumerate(
             zip(panel.ppms, panel.labels, panel.dead, strict=True)
         ):
@@ -157,30 +160,18 @@ class Sheet:
             else:
                 self.logo(ppm, left, floor, cell - GUTTER)
             # Above the end of the logo, where even a column of 2 bits leaves room.
-            number: dict[str, Any] = {
-                "ha": "right",
-                "va": "bottom",
-                "color": "#767676",
-                "size": FONT - 0.5,
-            }
-            self.text(left + cell - GUTTER, floor - LOGO, str(i), **number)
+            self.text(left + cell - GUTTER, floor - LOGO, str(i), size=FONT - 0.5, **style)
             self.side(left, floor, name)
-        return y + -(-len(panel.ppms) // columns) * ROW
 
     def side(self, x: float, y: float, name: str) -> None:
-        """A name along the y axis of the logo at (x, y)."""
+        """Write a name along the y axis of the logo at (x, y)."""
         if name:
             short = name if len(name) <= 7 else name[:6] + "…"
-            style: dict[str, Any] = {
-                "rotation": 90,
-                "ha": "right",
-                "weight": "bold",
-                "size": FONT - 0.5,
-            }
-            self.text(x - 0.05, y - LOGO / 2, short, **style)
+            style: dict[str, Any] = {"rotation": 90, "ha": "right", "weight": "bold"}
+            self.text(x - 0.05, y - LOGO / 2, short, size=FONT - 0.5, **style)
 
-    def save(self, paths: Paths, dpi: int) -> None:
-        """Draw what was placed and write it."""
+    def save(self, paths: Paths, dpi: int = 200) -> None:
+        """Draw what was placed on the page, and write it."""
         from matplotlib.collections import LineCollection, PathCollection
 
         self.axes.add_collection(
@@ -211,14 +202,14 @@ def logo_grid(
     columns: int = 6,
     dpi: int = 200,
 ) -> None:
-    """Sequence logos of a layer's filters in a grid, one page wide.
+    """Draw sequence logos of a layer's filters in a grid, one page wide.
 
     Parameters
     ----------
     ppms : (F, W, 4) array or F arrays (W, 4)
         A column of zeros is drawn as nothing.
     labels : F str
-        Names of the matched motifs, written along the y axis; "" for none. Each logo also bears
+        Names of the matched motifs, written along the y axis; "" for none. Each logo also has
         its filter's number, from 0.
     paths : path or paths
         Where to write; .png, .svg or .pdf.
@@ -234,7 +225,6 @@ def logo_grid(
     top = 0.32 if title else 0.08
     sheet = Sheet(PAGE, top + -(-len(ppms) // columns) * ROW + 0.08)
     if title:
-        sheet.text(GUTTER, 0.16, title, size=10, weight="bold")
-        sheet.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
+        sheet.title(title)
     sheet.grid(panel, 0, top, PAGE - 0.08, columns)
     sheet.save(paths, dpi)

@@ -1,15 +1,17 @@
-"""Make tables, figures and report of a study, and put them where they belong."""
+"""Make tables, figures and report of a study, and upload them."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from motifk8s.cells.finished import read_finished
-from motifk8s.report import page, tables
+from motifk8s.cells.finished import CellFiles, read_finished
+from motifk8s.report import comparison, figures, page, tables, topics
+from motifk8s.report.words import by_reason
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
 from motifk8s.store.folder import FolderStore
@@ -44,27 +46,78 @@ def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
     out : Path, optional
         A local folder to write to; by default the study's folder in the store.
     """
-    found, missing = read_finished(study, store)
+    cells, missing = read_finished(study, store)
     target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")
     outputs: dict[str, str] = {}
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-            written = page.aggregate_outputs(study, found, missing, Path(folder))
+            written, table = write_outputs(study, cells, missing, Path(folder))
             for name, path in written.items():
                 target.upload(path, prefix + name)
                 outputs[name] = f"{target.url.rstrip('/')}/{prefix}{name}"
     except OSError as error:
         raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
-    results = tables.results((files.metrics for files in found.values()), study)
-    table = tables.table1(results, study)
     return Aggregate(outputs, table, _missing_text(study, missing) if missing else "")
 
 
-def _missing_text(study: Study, missing: dict[str, str]) -> str:
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in missing.items():
-        by_reason.setdefault(reason, []).append(name)
-    names = "; ".join(f"{', '.join(cells)} ({reason})" for reason, cells in by_reason.items())
+def write_outputs(
+    study: Study, cells: Mapping[str, CellFiles], missing: Mapping[str, str], folder: Path
+) -> tuple[dict[str, Path], pd.DataFrame]:
+    """Write tables, figures and report of the finished cells of a study.
+
+    Parameters
+    ----------
+    study : Study
+    cells : dict of cell id to CellFiles
+        The finished cells.
+    missing : dict of cell id to str
+        Why a cell is not among them; a reason that begins with "failed" is shown as a failure.
+    folder : Path
+        ``tables/``, ``figures/`` and ``report.html`` are written here.
+
+    Returns
+    -------
+    written : dict of relative path to Path
+        Every file: ``tables/results.csv`` (cell and layer), ``tables/comparison.csv`` (published
+        number), ``tables/table1.{csv,md,html}``, the tables of `topics.frames`, ``figures/*``,
+        ``report.html``.
+    table : DataFrame
+        As from `tables.table1`.
+    """
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    results = tables.results((files.metrics for files in cells.values()), study)
+    table = tables.table1(results, study)
+    compared = comparison.comparisons(results, study)
+    notes = comparison.footnotes(compared, study)
+    numbers = topics.frames(study, cells, results, table)
+    pictures = figures.draw(study, table, cells, folder / "figures")
+    beyond = topics.topics(study, results, numbers, folder / "figures")
+    content = page.Content(cells, missing, table, compared, pictures, beyond)
+    frames = {"results": results, "comparison": compared, "table1": table, **numbers}
+    texts = {
+        **{f"tables/{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()},
+        "tables/table1.md": tables.to_markdown(table, notes, study) + "\n",
+        "tables/table1.html": tables.to_html(table, notes, study) + "\n",
+        "report.html": page.render(study, content),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    drawn = [pictures, *(topic.pictures for topic in beyond.values())]
+    written = [
+        path
+        for by_dataset in drawn
+        for shown in by_dataset.values()
+        for picture in shown
+        for path in picture.files
+    ]
+    written += [folder / name for name in texts]
+    return {path.relative_to(folder).as_posix(): path for path in written}, table
+
+
+def _missing_text(study: Study, missing: Mapping[str, str]) -> str:
+    groups = by_reason(missing).items()
+    names = "; ".join(f"{', '.join(cells)} ({reason})" for reason, cells in groups)
     return (
         f"study {study.name} is incomplete: {len(missing)} of {len(study.cells())} cells are "
         f"missing, and the tables partial: {names}"

@@ -1,8 +1,8 @@
-"""What the numbers of a study say, in sentences: computed, so they are as good as the numbers."""
+"""The short answer at the top of the report: sentences computed from the numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,13 @@ from motifk8s.report.comparison import planned_trials
 from motifk8s.report.words import label, listed, truth_word, value_range, verb
 from motifk8s.study.study import Study
 
-# A layer is said to learn whole motifs where at least this share of its filters match one of
+# A layer is sentences to learn whole motifs where at least this share of its filters match one of
 # the classes' motifs, in the mean over trials. The published shares lie far on either side.
 WHOLE = 0.5
 
 
 def pooling_family(study: Study, dataset: str) -> list[str]:
-    """Architectures of a data set that differ in pooling alone: the largest such group."""
+    """Find the largest group of architectures of a data set that differ in pooling alone."""
     groups: dict[Any, list[str]] = {}
     for data, name in planned_trials(study):
         model = study.models[name]
@@ -32,21 +32,21 @@ def pooling_family(study: Study, dataset: str) -> list[str]:
 def answer(
     table: pd.DataFrame, compared: pd.DataFrame, study: Study, dataset: str
 ) -> tuple[list[str], list[str]]:
-    """The answer to the study's question from one data set: the main sentences, and remarks.
+    """Answer the study's question from one data set: the main sentences, and remarks.
 
     Parameters
     ----------
     table : DataFrame
         As from `tables.table1`.
     compared : DataFrame
-        As from `published.comparisons`.
+        As from `comparison.comparisons`.
     study : Study
     dataset : str
     """
     part = table[(table.dataset == dataset) & (table.trials > 0)]
     first = part[part.layer == "conv1"]
     if first.empty:
-        return [f"Nothing can be said yet: no cell of {dataset} is finished."], []
+        return [f"Nothing can be sentences yet: no cell of {dataset} is finished."], []
     share = dict(zip(first.model.astype(str), first.match_truth_mean.astype(float), strict=True))
     pools = {m: study.models[m].conv[0].pool for m in pooling_family(study, dataset) if m in share}
     if len(set(pools.values())) < 2:
@@ -63,53 +63,57 @@ def answer(
 def _pooling(
     pools: Mapping[str, int], share: Mapping[str, float], study: Study, word: str
 ) -> list[str]:
+    def named(models: list[str]) -> str:
+        first = [str(pool) for pool in sorted({pools[m] for m in models})]
+        names = listed([label(study, m) for m in models])
+        return f"{names} (first pool {listed(first)})"
+
+    def shares(models: list[str]) -> str:
+        return value_range(share[m] for m in models)
+
     whole = [m for m in pools if share[m] >= WHOLE]
     parts = [m for m in pools if share[m] < WHOLE]
     text = "Of the architectures that differ in pooling alone, "
     if whole:
         text += (
-            f"{_names(whole, study)} ({_first_pools(whole, pools)}) {verb(whole, 'learn')} whole "
-            f"motifs in the first layer: {value_range(share[m] for m in whole)} of its filters "
-            f"have a {word} match."
+            f"{named(whole)} {verb(whole, 'learn')} whole motifs in the first layer: "
+            f"{shares(whole)} of its filters have a {word} match."
+        )
+    else:
+        text += (
+            f"none learns whole motifs in the first layer: {shares(parts)} of its filters have a "
+            f"{word} match in {named(parts)}."
         )
     if whole and parts:
-        text += (
-            f" {_names(parts, study)} ({_first_pools(parts, pools)}) {verb(parts, 'do')} not: "
-            f"{value_range(share[m] for m in parts)}."
-        )
-    elif parts:
-        text += (
-            "none learns whole motifs in the first layer: "
-            f"{value_range(share[m] for m in parts)} of its filters have a {word} match in "
-            f"{_names(parts, study)} "
-            f"({_first_pools(parts, pools)})."
-        )
-    said = [text]
+        text += f" {named(parts)} {verb(parts, 'do')} not: {shares(parts)}."
+    sentences = [text]
     if whole and parts:
         least, most = min(pools[m] for m in whole), max(pools[m] for m in parts)
         if least > most:
-            said.append(
+            sentences.append(
                 f"So a first pool of {least} or more goes with whole motifs in the first layer, "
                 f"and one of {most} or less does not."
             )
         else:
-            said.append("So the size of the first pool does not decide it alone.")
-    return said
+            sentences.append("So the size of the first pool does not decide it alone.")
+    return sentences
 
 
 def _others(share: Mapping[str, float], study: Study) -> str:
-    def told(models: list[str]) -> str:
+    def with_share(models: list[str]) -> str:
         return listed([f"{label(study, m)} ({share[m]:.3f})" for m in models])
 
     whole = [m for m in share if share[m] >= WHOLE]
     parts = [m for m in share if share[m] < WHOLE]
-    said = []
+    sentences = []
     if whole:
-        said.append(f"{told(whole)} {verb(whole, 'learn')} whole motifs in the first layer")
+        sentences.append(
+            f"{with_share(whole)} {verb(whole, 'learn')} whole motifs in the first layer"
+        )
     if parts:
-        rest = f"{told(parts)} {verb(parts, 'do')} not"
-        said.append(rest if whole else f"{rest} learn whole motifs in the first layer")
-    return "; ".join(said) + "."
+        rest = f"{with_share(parts)} {verb(parts, 'do')} not"
+        sentences.append(rest if whole else f"{rest} learn whole motifs in the first layer")
+    return "; ".join(sentences) + "."
 
 
 def _deeper(part: pd.DataFrame, study: Study) -> list[str]:
@@ -128,33 +132,24 @@ def _scores(first: pd.DataFrame) -> list[str]:
     ends = [f"{r['auroc_mean']:.3f} ({r['label']})" for r in (low, high)]
     if low["model"] == high["model"]:
         return [f"The mean test AUROC is {ends[0]}."]
-    said = f"The mean test AUROC goes from {ends[0]} to {ends[1]}."
+    text = f"The mean test AUROC goes from {ends[0]} to {ends[1]}."
     if high["auroc_mean"] - low["auroc_mean"] < 0.02:
-        said += " Accuracy hardly tells the architectures apart."
-    return [said]
+        text += " Accuracy hardly tells the architectures apart."
+    return [text]
 
 
 def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
-    here = compared[compared.dataset == dataset]
-    judged = here[here.verdict.isin(["yes", "no"])]
-    bounds = here[here.verdict.str.contains("held")]
-    said = []
+    rows = compared[compared.dataset == dataset]
+    judged = rows[rows.verdict.isin(["yes", "no"])]
+    bounds = rows[rows.verdict.isin(["held", "not held"])]  # of complete groups
+    sentences = []
     if len(judged):
         within = (judged.verdict == "yes").sum()
-        said.append(
+        sentences.append(
             f"Published numbers with an sd over trials: ours lies within two sd in {within} of "
             f"{len(judged)}."
         )
     if len(bounds):
-        held = bounds.verdict.str.startswith("held").sum()
-        so_far = " so far" if bounds.verdict.str.endswith("so far").any() else ""
-        said.append(f"Published bounds: {held} of {len(bounds)} held{so_far}.")
-    return [" ".join(said)] if said else []
-
-
-def _names(models: Iterable[str], study: Study) -> str:
-    return listed([label(study, m) for m in models])
-
-
-def _first_pools(models: Iterable[str], pools: Mapping[str, int]) -> str:
-    return f"first pool {listed([str(p) for p in sorted({pools[m] for m in models})])}"
+        held = (bounds.verdict == "held").sum()
+        sentences.append(f"Published bounds: {held} of {len(bounds)} held.")
+    return [" ".join(sentences)] if sentences else []

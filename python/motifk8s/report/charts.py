@@ -1,25 +1,35 @@
-"""Charts of what is asked beyond the paper: heat maps with their numbers, filters one by one.
+"""Charts of numbers: fractions, training curves, heat maps, filters one by one.
 
-Like `figures`, on matplotlib's object interface and measured in inches by hand: automatic layout
-takes seconds.
+Drawn on matplotlib's object interface, so that nothing global changes and no display is needed,
+and measured in inches by hand, because automatic layout takes seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from motifk8s.motifs.logos import FONT, GREY, PAGE, Paths, save
-from motifk8s.report.figures import ANY, LIGHT, TRUTH
+from motifk8s.report.words import truth_word
+from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TRUTH, ANY, PAPER, LIGHT, FAINT = "#0072B2", "#E69F00", "#222222", "#DDDDDD", "#EEEEEE"
+TRAINING = "#999999"
+# Of the two fractions: colour, marker, and how far below the middle of its row.
+MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
+PANELS = 4  # training curves side by side
 ROW = 0.2  # in, of a row of a heat map
+GAP = 0.2  # in, between heat maps
+BELOW = 0.3  # in, for the axis of a heat map
 LEAST = 5.0  # in, the width of a heat map: a page shows a narrower one too large
 LETTER = 0.068  # in, of text of 8 pt in the mean
 LONGEST = 26  # characters of a name; more are cut
@@ -28,39 +38,174 @@ MOST = 60  # rows or columns of a heat map that can still be read
 NEXT_TO_NOTHING = 1e-4  # nats
 
 
+# ------------------------------------------------------------------------ fractions and training
+
+
+def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths) -> None:
+    """Draw shares of filters with a match per architecture and layer, and the published ones.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `tables.table1`.
+    study : Study
+    dataset : str
+        Which data set of the table.
+    paths : path or paths
+    """
+    from matplotlib.figure import Figure
+
+    part = table[table.dataset == dataset].reset_index(drop=True)
+    several = part.model.duplicated(keep=False)
+    names = [
+        f"{row.label}, {row.layer}" if twice else str(row.label)
+        for row, twice in zip(part.itertuples(), several, strict=True)
+    ]
+    height = 0.95 + 0.27 * len(part)  # in
+    figure = Figure(figsize=(PAGE, height), facecolor="white")
+    left = _margin(names)
+    figure.subplots_adjust(left / PAGE, 0.45 / height, 1 - 0.1 / PAGE, 1 - 0.32 / height)
+    axes = figure.add_subplot()
+    for y, row in enumerate(part.to_dict("records")):
+        if not row["trials"]:
+            axes.text(0.5, y, "no result yet", size=FONT, color=GREY, ha="center", va="center")
+        for measure, (colour, marker, shift) in MARKS.items():
+            mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
+            style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
+            style |= {"mec": "white", "mew": 0.5, "elinewidth": 1.2}
+            axes.errorbar(mean, y + shift, xerr=None if np.isnan(sd) else sd, **style)
+            _published_mark(axes, row, measure, y + shift + 0.15)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xlabel("share of the layer's filters (mean ± sd over trials)", size=8)
+    _name_rows(axes, names)
+    kinds = {kind for measure in MARKS for kind in part[f"published_{measure}_kind"]}
+    _legend(figure, _fraction_handles(truth_word(study, dataset), kinds))
+    save(figure, paths)
+
+
+def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) -> None:
+    """Draw a published number: a diamond, or for a bound a bar with an arrow."""
+    kind = row[f"published_{measure}_kind"]
+    mean, sd = row[f"published_{measure}_mean"], row[f"published_{measure}_sd"]
+    style: dict[str, Any] = {"color": PAPER, "lw": 0, "zorder": 3}
+    if kind in ("exact", "value"):
+        style |= {"marker": "D", "mfc": "none", "ms": 4, "mew": 0.9}
+        style |= {"elinewidth": 0.7, "capsize": 2}
+        axes.errorbar(mean, y, xerr=None if np.isnan(sd) else sd, **style)
+    elif kind:
+        arrow = "$\\leftarrow$" if kind == "at-most" else "$\\rightarrow$"
+        axes.plot(mean, y, marker="|", ms=6, **style)
+        axes.plot(mean + (-0.013 if kind == "at-most" else 0.013), y, marker=arrow, mew=0, **style)
+
+
+def _fraction_handles(word: str, kinds: set[str]) -> list[Artist]:
+    """The legend's entries: both fractions, and the kinds of published numbers that occur."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Artist] = [
+        Line2D([], [], color=colour, marker=marker, lw=0, ms=5, label=f"{name} match")
+        for name, (colour, marker, _) in zip((word, "any"), MARKS.values(), strict=True)
+    ]
+    if kinds & {"exact", "value"}:
+        mark: dict[str, Any] = {"color": PAPER, "marker": "D", "lw": 0, "ms": 4, "mfc": "none"}
+        handles.append(Line2D([], [], **mark, label="published (± sd)"))
+    if kinds & {"at-most", "at-least"}:
+        mark = {"color": PAPER, "marker": "$\\leftarrow$", "lw": 0, "ms": 7, "mew": 0}
+        handles.append(Line2D([], [], **mark, label="published bound of a group"))
+    return handles
+
+
+def history_plot(
+    histories: Mapping[str, Mapping[int, pd.DataFrame]], paths: Paths, measure: str = "loss"
+) -> None:
+    """Draw training curves, a panel for each model and a line for each trial.
+
+    Parameters
+    ----------
+    histories : dict of model's label to dict of trial to DataFrame
+        Columns of ``history.csv``.
+    paths : path or paths
+    measure : {"loss", "auroc"}
+        Loss of the training set (grey) and the validation set (blue), or AUROC of the latter.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    columns = min(PANELS, max(1, len(histories)))
+    rows = max(1, -(-len(histories) // columns))
+    width, height = max(3.5, PAGE * columns / PANELS), 0.85 + 1.2 * rows  # in
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.subplots_adjust(
+        0.55 / width, 0.45 / height, 1 - 0.1 / width, 1 - 0.45 / height, wspace=0.1, hspace=0.3
+    )
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for i, axes in enumerate(grid.flat):
+        # The last panel of a column has the epochs, also where the grid is not full.
+        axes.tick_params(labelbottom=i + columns >= len(histories))
+        axes.set_visible(i < len(histories))
+    for axes, (name, trials) in zip(grid.flat, histories.items(), strict=False):
+        for history in trials.values():
+            _curves(axes, history, measure)
+        axes.set_title(name, size=8, parse_math=False, pad=3)
+        axes.tick_params(labelsize=FONT, length=2)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=FAINT, lw=0.5)
+    figure.supxlabel("epoch", size=8, y=0.06 / height, va="bottom")
+    words = "loss" if measure == "loss" else "validation AUROC"
+    figure.supylabel(words, size=8, x=0.06 / width, ha="left")
+    if measure == "loss":
+        handles = [
+            Line2D([], [], color=TRAINING, label="training"),
+            Line2D([], [], color=TRUTH, label="validation"),
+            Line2D([], [], color=TRUTH, marker="o", lw=0, ms=3, label="lowest validation loss"),
+        ]
+        _legend(figure, handles)
+    save(figure, paths)
+
+
+def _curves(axes: Axes, history: pd.DataFrame, measure: str) -> None:
+    """Draw one trial, with a dot at the epoch whose weights are kept."""
+    line: dict[str, Any] = {"lw": 0.9, "alpha": 0.85}
+    if measure == "auroc":
+        axes.plot(history.epoch, history.val_auroc, color=TRUTH, **line)
+        return
+    axes.plot(history.epoch, history.loss, color=TRAINING, **line)
+    axes.plot(history.epoch, history.val_loss, color=TRUTH, **line)
+    best = history.val_loss.to_numpy().argmin()  # a cell with a NaN loss fails
+    axes.plot(history.epoch.iloc[best], history.val_loss.iloc[best], "o", color=TRUTH, ms=3)
+
+
+# ------------------------------------------------------------------------------------ heat maps
+
+
 class Map(NamedTuple):
-    """One heat map: its title, names of the columns, values (R, C); nan is left white."""
+    """One heat map.
+
+    Attributes
+    ----------
+    title : str
+    columns : C str
+    values : (R, C) array
+        A nan is left white.
+    framed : int, optional
+        A column to point out, by its place.
+    marked : (R, C) bool array, optional
+        Values in bold, with a frame.
+    """
 
     title: str
     columns: Sequence[str]
     values: np.ndarray
+    framed: int | None = None
+    marked: np.ndarray | None = None
 
 
-def short(name: str) -> str:
-    """A name that leaves room for the chart."""
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+@dataclass(frozen=True)
+class HeatStyle:
+    """What heat maps side by side have in common.
 
-
-def heat_maps(
-    rows: Sequence[str],
-    maps: Sequence[Map],
-    paths: Paths,
-    *,
-    axis: str,
-    cell: float,
-    most: float = 1.0,
-    digits: int = 2,
-    framed: int | None = None,
-    slanted: bool = False,
-    marked: np.ndarray | None = None,
-) -> None:
-    """Heat maps side by side, with the same rows and the value written into each cell.
-
-    Parameters
+    Attributes
     ----------
-    rows : R str
-    maps : sequence of Map
-    paths : path or paths
     axis : str
         What the columns are.
     cell : float
@@ -69,87 +214,93 @@ def heat_maps(
         The value of the darkest blue; 0 is the lightest.
     digits : int
         Decimals of a number.
-    framed : int, optional
-        A column to point out, by its place.
     slanted : bool
-        Whether the names of the columns are too long to stand side by side.
-    marked : (R, C) bool array, optional
-        Values in bold, with a frame.
+        Whether the names of the columns are too long to be written horizontally.
     """
-    from matplotlib import colormaps
+
+    axis: str
+    cell: float
+    most: float = 1.0
+    digits: int = 2
+    slanted: bool = False
+
+
+def short(name: str) -> str:
+    """Cut a name so that it leaves room for the chart."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: HeatStyle) -> None:
+    """Draw heat maps side by side, with the same rows and the value written into each cell."""
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     rows = [short(name) for name in rows]
     maps = [one._replace(columns=[short(name) for name in one.columns]) for one in maps]
-    gap, left = 0.2, _margin(rows)
+    left = _margin(rows)
     longest = max(len(name) for one in maps for name in one.columns)
-    over = 0.05 * longest + 0.12 if slanted else 0.0  # in; names at 45 degrees reach to the right
-    above = (over + 0.1 if slanted else 0.22) + (0.24 if any(m.title for m in maps) else 0.05)
-    widths = [max(cell * len(one.columns), 0.08 * len(one.title)) for one in maps]
-    drawn = sum(widths) + gap * (len(maps) - 1)
-    width = max(left + drawn + max(over, 0.1), LEAST, LETTER * len(axis))
-    height = above + ROW * len(rows) + 0.3
+    # in; names at 45 degrees reach to the right
+    over = 0.05 * longest + 0.12 if style.slanted else 0.0
+    above = over + 0.1 if style.slanted else 0.22
+    above += 0.24 if any(one.title for one in maps) else 0.05
+    widths = [max(style.cell * len(one.columns), 0.08 * len(one.title)) for one in maps]
+    drawn = sum(widths) + GAP * (len(maps) - 1)
+    half_axis = LETTER / 2 * len(style.axis)
+    width = max(left + drawn + max(over, 0.1), LEAST, 2 * half_axis)
+    height = above + ROW * len(rows) + BELOW
     figure = Figure(figsize=(width, height), facecolor="white")
-    colours = colormaps["Blues"]  # told apart by all, and in grey
     x = left
     for one, wide in zip(maps, widths, strict=True):
-        axes = figure.add_axes(
-            (x / width, 0.3 / height, wide / width, ROW * len(rows) / height),
-            xlim=(0, len(one.columns)),
-            ylim=(len(rows), 0),
-        )
-        x += wide + gap
-        # Not quite from white, which is where there is no value.
-        scaled = 0.06 + 0.94 * np.clip(one.values / most, 0, 1)
-        # Squares rather than an image, which some viewers blur.
-        axes.pcolormesh(
-            np.ma.masked_invalid(scaled), cmap=colours, vmin=0, vmax=1, ec="white", lw=0.8
-        )
-        for (i, j), value in np.ndenumerate(one.values):
-            if np.isnan(value):
-                continue
-            bold = marked is not None and bool(marked[i, j])
-            axes.text(
-                j + 0.5,
-                i + 0.5,
-                _number(value, digits),
-                size=FONT - 1,
-                ha="center",
-                va="center_baseline",
-                weight="bold" if bold else "normal",
-                color=ink(colours(scaled[i, j])[:3]),
-            )
-            if bold:
-                box = Rectangle((j + 0.04, i + 0.06), 0.92, 0.88, fill=False, ec="black", lw=0.8)
-                axes.add_patch(box)
-        if framed is not None:
-            frame: dict[str, Any] = {"fill": False, "ec": "black", "lw": 1.4, "clip_on": False}
-            axes.add_patch(Rectangle((framed, 0), 1, len(rows), **frame))
-        axes.set(xticks=np.arange(len(one.columns)) + 0.5, yticks=np.arange(len(rows)) + 0.5)
-        axes.xaxis.tick_top()
-        style: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
-        names = axes.set_xticklabels(
-            one.columns, size=FONT, parse_math=False, **(style if slanted else {})
-        )
-        if framed is not None:
-            names[framed].set_fontweight("bold")
-        axes.set_yticklabels(rows if one is maps[0] else [], size=8, parse_math=False)
-        axes.tick_params(length=0, pad=3)
-        axes.spines[:].set_visible(False)
+        box = x / width, BELOW / height, wide / width, ROW * len(rows) / height
+        axes = figure.add_axes(box, xlim=(0, len(one.columns)), ylim=(len(rows), 0))
+        _heat_map(axes, one, rows if one is maps[0] else [], style)
         if one.title:
-            lift = (above - 0.12) / (ROW * len(rows))
-            middle = len(one.columns) / 2, -lift * len(rows)
-            bold_text: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center"}
-            axes.text(*middle, one.title, size=8, parse_math=False, **bold_text)
-    middle_x = min(max(left + drawn / 2, LETTER / 2 * len(axis)), width - LETTER / 2 * len(axis))
-    below: dict[str, Any] = {"size": 8, "ha": "center", "va": "center", "parse_math": False}
-    figure.text(middle_x / width, 0.13 / height, axis, **below)
+            bold: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center"}
+            lift = (above - 0.12) / ROW  # in rows
+            axes.text(len(one.columns) / 2, -lift, one.title, size=8, parse_math=False, **bold)
+        x += wide + GAP
+    middle = min(max(left + drawn / 2, half_axis), width - half_axis)
+    centred: dict[str, Any] = {"size": 8, "ha": "center", "va": "center", "parse_math": False}
+    figure.text(middle / width, 0.13 / height, style.axis, **centred)
     save(figure, paths)
 
 
+def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> None:
+    """Draw the cells of a map, their numbers and the names of rows and columns."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    colours = colormaps["Blues"]  # distinguished by all readers, and in grey
+    n_rows, n_columns = one.values.shape
+    # The lightest is not white, which is where there is no value.
+    scaled = 0.06 + 0.94 * np.clip(one.values / style.most, 0, 1)
+    # Squares rather than an image, which some viewers blur.
+    masked = np.ma.masked_invalid(scaled)
+    axes.pcolormesh(masked, cmap=colours, vmin=0, vmax=1, ec="white", lw=0.8)
+    for i, j in np.argwhere(~np.isnan(one.values)):
+        bold = one.marked is not None and bool(one.marked[i, j])
+        text: dict[str, Any] = {"weight": "bold" if bold else "normal", "size": FONT - 1}
+        text |= {"ha": "center", "va": "center_baseline", "color": ink(colours(scaled[i, j])[:3])}
+        axes.text(j + 0.5, i + 0.5, _number(one.values[i, j], style.digits), **text)
+        if bold:
+            box = Rectangle((j + 0.04, i + 0.06), 0.92, 0.88, fill=False, ec="black", lw=0.8)
+            axes.add_patch(box)
+    axes.set(xticks=np.arange(n_columns) + 0.5, yticks=np.arange(n_rows) + 0.5)
+    axes.xaxis.tick_top()
+    slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
+    names = axes.set_xticklabels(
+        one.columns, size=FONT, parse_math=False, **(slant if style.slanted else {})
+    )
+    if one.framed is not None:
+        frame: dict[str, Any] = {"fill": False, "ec": "black", "lw": 1.4, "clip_on": False}
+        axes.add_patch(Rectangle((one.framed, 0), 1, n_rows, **frame))
+        names[one.framed].set_fontweight("bold")
+    axes.set_yticklabels(rows, size=8, parse_math=False)
+    axes.tick_params(length=0, pad=3)
+    axes.spines[:].set_visible(False)
+
+
 def ink(colour: Iterable[float]) -> str:
-    """Black or white, whichever is told from a colour (r, g, b of 0 to 1) more easily (WCAG)."""
+    """Choose black or white, whichever contrasts more with a colour (r, g, b of 0 to 1; WCAG)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
@@ -169,7 +320,7 @@ def _margin(rows: Sequence[str]) -> float:
 
 
 def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """What the model loses without each filter: those that match a class apart from the rest.
+    """Draw what the loss rises by without each filter, those that match a class apart from others.
 
     Parameters
     ----------
@@ -183,11 +334,10 @@ def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
     figure, (axes,), rows = _strips(frame, ["Loss without the filter, minus loss with it (nats)"])
     kinds = (("matches a class", TRUTH, "o", -0.22), ("does not", ANY, "^", 0.2))
     for y, row in enumerate(rows):
-        here = frame[frame.row == row]
-        for (_, colour, marker, shift), mine in zip(
-            kinds, (here["class"] != "", here["class"] == ""), strict=True
-        ):
-            values = here.loc[mine, "loss_increase"].to_numpy(float)
+        filters = frame[frame.row == row]
+        matched = filters["class"] != ""
+        for (_, colour, marker, shift), group in zip(kinds, (matched, ~matched), strict=True):
+            values = filters.loss_increase[group].to_numpy(float)
             _dots(axes, values, y + shift, colour, marker, np.median)
     axes.set_xscale("symlog", linthresh=NEXT_TO_NOTHING, linscale=0.6)
     largest = max(frame.loss_increase.max(), 10 * NEXT_TO_NOTHING)
@@ -204,7 +354,7 @@ def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
 
 
 def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """How well filters that match a class fire at its embedded motifs, beside chance.
+    """Draw how well filters that match a class fire at its embedded motifs, and chance.
 
     Parameters
     ----------
@@ -218,12 +368,12 @@ def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
     titles = ["Precision: share of firings on the motif", "Recall: share of motifs fired at"]
     figure, (left, right), rows = _strips(frame, titles)
     for y, row in enumerate(rows):
-        here = frame[frame.row == row]
+        filters = frame[frame.row == row]
         for axes, measure in ((left, "precision"), (right, "recall")):
-            values = here[measure].dropna().to_numpy(float)
+            values = filters[measure].dropna().to_numpy(float)
             _dots(axes, values, y, TRUTH, "o", np.mean)
         chance: dict[str, Any] = {"color": ANY, "marker": "D", "ms": 4.5, "mec": "white", "lw": 0}
-        left.plot(here.expected.mean(), y, **chance)
+        left.plot(filters.expected.mean(), y, **chance)
     for axes in (left, right):
         axes.set_xlim(-0.03, 1.03)
     handles = [
@@ -248,19 +398,24 @@ def _strips(
     figure.subplots_adjust(
         left / PAGE, 0.45 / height, 1 - 0.12 / PAGE, 1 - 0.32 / height, wspace=0.06
     )
-    panels = figure.subplots(1, len(titles), squeeze=False)[0]
-    for i, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        axes.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
-        axes.set_yticklabels([short(r) for r in rows] if i == 0 else [], size=8, parse_math=False)
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelsize=8)
+    panels = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+    for axes, title in zip(panels, titles, strict=True):
+        _name_rows(axes, [short(row) for row in rows])
         axes.set_xlabel(title, size=8)
-        axes.grid(axis="x", color=LIGHT, lw=0.6)
-        for y in range(1, len(rows)):
-            axes.axhline(y - 0.5, color="#EEEEEE", lw=0.6, zorder=0)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
     return figure, panels, rows
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Give an axes a row for each name, with a line between two rows."""
+    axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
+    axes.set_yticklabels(names, size=8, parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", color=LIGHT, lw=0.6)
+    for y in range(1, len(names)):
+        axes.axhline(y - 0.5, color=FAINT, lw=0.6, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _dots(
@@ -281,5 +436,5 @@ def _dots(
             axes.plot(middle(values), y, marker="|", ms=9, mew=width, color=edge, zorder=3)
 
 
-def _legend(figure: Figure, handles: Sequence[Any]) -> None:
+def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(handles=handles, loc="upper center", ncols=4, frameon=False, fontsize=8)

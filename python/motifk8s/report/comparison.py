@@ -1,4 +1,4 @@
-"""Our numbers beside the published ones of a study file (`expected`): agreed, held, or not."""
+"""Compare our numbers with the published ones of a study file (`expected`)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ COLUMNS = [
 ROUNDING = 5e-4
 # |0.926 - 0.98| <= 0.054 must not fail by the last bit of a double.
 LAST_BIT = 1e-9
+SO_FAR = " so far"  # ends the verdict of a bound while results of its group are missing
 
 
 def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
-    """Mean and population sd; nan where there is nothing to tell, as an sd of one trial."""
+    """Compute mean and population sd; nan where there is none, such as an sd of one trial."""
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         return math.nan, math.nan
@@ -34,7 +35,7 @@ def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
 
 
 def planned_trials(study: Study) -> dict[tuple[str, str], int]:
-    """Trials planned for each (data set, model), in the study's order."""
+    """Count the trials planned for each (data set, model), in the study's order."""
     planned: dict[tuple[str, str], int] = {}
     for cell in study.cells():
         planned[cell.dataset, cell.model] = planned.get((cell.dataset, cell.model), 0) + 1
@@ -42,15 +43,15 @@ def planned_trials(study: Study) -> dict[tuple[str, str], int]:
 
 
 def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Every published number of the study file beside ours.
+    """Compare every published number of the study file with ours.
 
     - *exact*, with an sd over trials above 0: ``verdict`` is yes where
       ``|ours - published| <= 2 sd`` (the published sd), else no.
     - *value*, an sd of 0, an sd over classes: the difference and no verdict.
-    - *at-most*, *at-least*: an extreme over several models, of which the paper does not say
-      which. Ours is the largest (smallest) of the models' means: held or not held, to half a
-      unit of the third decimal, which is all the paper prints. "so far" is added while results
-      of the group are missing.
+    - *at-most*, *at-least*: an extreme over several models; the paper does not say of which.
+      Ours is the largest (smallest) of the models' means: held or not held, to half a unit of
+      the third decimal, the last that the paper prints. "so far" is added while results of the
+      group are missing; tables and report then show no verdict.
 
     Parameters
     ----------
@@ -86,14 +87,10 @@ def _compare(
     results: pd.DataFrame,
     planned: dict[tuple[str, str], int],
 ) -> dict[str, Any]:
-    here = results[(results.dataset == expected.dataset) & (results.layer == expected.layer)]
-    ours = []  # (mean, sd, model, trials)
-    for model in group:
-        values = here.loc[here.model == model, expected.measure]
-        if len(values):
-            ours.append((*mean_sd(values), model, len(values)))
-    trials = sum(o[3] for o in ours)
-    wanted = sum(planned.get((expected.dataset, m), 0) for m in group)
+    """One row of `comparisons`: a published number and the results of a group of models."""
+    layer = results[(results.dataset == expected.dataset) & (results.layer == expected.layer)]
+    values = {model: layer.loc[layer.model == model, expected.measure] for model in group}
+    ours = {model: mean_sd(trials) for model, trials in values.items() if len(trials)}
     row: dict[str, Any] = {
         "dataset": expected.dataset,
         "models": " ".join(group),
@@ -106,28 +103,32 @@ def _compare(
         "ours_mean": math.nan,
         "ours_sd": math.nan,
         "ours_model": "",
-        "counted": " ".join(o[2] for o in ours),
-        "trials": trials,
-        "planned": wanted,
+        "counted": " ".join(ours),
+        "trials": sum(map(len, values.values())),
+        "planned": sum(planned.get((expected.dataset, model), 0) for model in group),
         "difference": math.nan,
         "verdict": "",
         "source": expected.source,
         "footnote": "",
     }
-    if not ours:
-        return row
-    extreme = min if expected.kind == "at-least" else max
-    mean, sd, model, _ = extreme(ours, key=lambda o: o[0])
-    difference = mean - expected.mean
-    row.update(ours_mean=mean, ours_sd=sd, ours_model=model, difference=difference)
+    if ours:
+        extreme = min if expected.kind == "at-least" else max
+        model = extreme(ours, key=lambda model: ours[model][0])
+        mean, sd = ours[model]
+        difference = mean - expected.mean
+        complete = len(ours) == len(group) and row["trials"] >= row["planned"]
+        row.update(ours_mean=mean, ours_sd=sd, ours_model=model, difference=difference)
+        row["verdict"] = _verdict(expected, difference, complete)
+    return row
+
+
+def _verdict(expected: Expected, difference: float, complete: bool) -> str:
     if expected.kind in ("at-most", "at-least"):
         excess = difference if expected.kind == "at-most" else -difference
-        partial = len(ours) < len(group) or trials < wanted
-        row["verdict"] = "held" if excess <= ROUNDING else "not held"
-        row["verdict"] += " so far" if partial else ""
-    elif expected.kind == "exact" and expected.sd and expected.over == "trials":
-        row["verdict"] = "yes" if abs(difference) <= 2 * expected.sd + LAST_BIT else "no"
-    return row
+        return ("held" if excess <= ROUNDING else "not held") + ("" if complete else SO_FAR)
+    if expected.kind == "exact" and expected.sd and expected.over == "trials":
+        return "yes" if abs(difference) <= 2 * expected.sd + LAST_BIT else "no"
+    return ""
 
 
 def _letter(i: int) -> str:
@@ -138,10 +139,10 @@ WORDS = {"auroc": "AUROC", "match_any": "any match", "match_truth": "ground-trut
 
 
 def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
-    """What each letter stands for: the bounds, each of which belongs to several rows."""
+    """Explain each letter: the bounds, each of which belongs to several rows of a table."""
     notes = {}
     for row in compared[compared.footnote != ""].to_dict("records"):
-        names = [label(study, m) for m in row["models"].split()]
+        names = [label(study, model) for model in row["models"].split()]
         end = "largest" if row["kind"] == "at-most" else "smallest"
         text = (
             f"{row['dataset']}, {row['layer']}, {WORDS[row['measure']]}: the paper gives "
@@ -151,10 +152,11 @@ def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
         if row["ours_model"]:
             counted = len(row["counted"].split())
             over = "" if counted == len(names) else f" over {counted} of {len(names)}"
+            verdict = "results are missing" if row["verdict"].endswith(SO_FAR) else row["verdict"]
             text += (
                 f" Our {end}{over} is {plus_minus(row['ours_mean'], row['ours_sd'])} "
                 f"({label(study, row['ours_model'])}), difference {signed(row['difference'])}: "
-                f"{row['verdict']}."
+                f"{verdict}."
             )
         else:
             text += " No result of ours yet."

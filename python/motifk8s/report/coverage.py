@@ -17,7 +17,7 @@ COLUMNS = [
 
 
 def coverage(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
-    """One row per architecture, layer and class: how many filters have the class as their label.
+    """Count the filters that have a class as their label, by architecture, layer and class.
 
     A filter has one label, the best of its hits among the classes' motifs. The ``coverage`` of
     the tables counts all hits, so it also has a class that filters hit only beside a better one.

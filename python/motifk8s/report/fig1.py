@@ -77,8 +77,8 @@ def compute(pool: int) -> Scan:
         first = (WIDTH - len(letters)) // 2
         kernel[first : first + len(letters), :, i] = _one_hot(letters)[0]
     _set(model, 1, kernel, len(FILTERS[0]) - 1)
-    found = [_signature(model, alone(*pattern)) for pattern in PATTERNS.items()]
-    signatures = np.stack(found, axis=2)
+    each = [_signature(model, alone(*pattern)) for pattern in PATTERNS.items()]
+    signatures = np.stack(each, axis=2)
     # On only where all of the signature is: more than its sum less one.
     _set(model, 2, signatures, signatures.sum(axis=(0, 1)) - 1)
     return Scan(_run(model, SEQUENCE, "pool1"), signatures, _run(model, SEQUENCE, "act2"))

@@ -1,41 +1,259 @@
-"""Figures: logos of filters and motifs, fractions beside the paper's, training curves.
-
-Drawn on matplotlib's object interface: nothing global is touched and no display is needed.
-"""
+"""The figures of a study: which it has, logos side by side, and images embedded in the page."""
 
 from __future__ import annotations
 
+import base64
+import io
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from motifk8s.motifs.logos import FONT, GREY, GUTTER, PAGE, ROW, Panel, Paths, Sheet, save
+from motifk8s.cells.finished import CellFiles
+from motifk8s.errors import InputError
+from motifk8s.motifs.database import read_database
+from motifk8s.motifs.logos import GREY, GUTTER, PAGE, ROW, Panel, Paths, Sheet, logo_grid
 from motifk8s.motifs.motif import Motif, reverse_complement
-from motifk8s.report.words import truth_word
+from motifk8s.report import charts
+from motifk8s.report.answer import pooling_family
+from motifk8s.report.words import label, listed, truth_word
+from motifk8s.study.specs import FigureSpec
 from motifk8s.study.study import Study
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-
-TRUTH, ANY, PAPER, LIGHT = "#0072B2", "#E69F00", "#222222", "#DDDDDD"
-# Of the two fractions: colour, marker, and how far below the middle of its row.
-MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
+PANELS = 3  # models side by side, as in the paper's Fig 2
+MOST_FILTERS = 40  # of a model in that figure
 GAP, HEAD = 0.14, 0.26  # in, between panels, and for a panel's title
 BESIDE, MANY = 3, 200  # panels of a line, and their logos
 FEW = 90  # logos of a line that are drawn larger
+TRUTH_PER_ROW = 6  # motifs of the classes
+TRUTH_HEAD, TRUTH_ROW = 0.36, 2 * ROW + 0.12  # in, above these motifs, and of a row of them
+
+
+class Picture(NamedTuple):
+    """A figure in the page: its image as a data URI, words for it, the files it was drawn to."""
+
+    uri: str
+    caption: str
+    alt: str
+    files: tuple[Path, ...] = ()
+
+
+def draw(
+    study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], folder: Path
+) -> dict[str, list[Picture]]:
+    """Draw each data set's figures as PNG and SVG; return them by data set, for the page.
+
+    Parameters
+    ----------
+    study : Study
+    table : DataFrame
+        As from `tables.table1`.
+    cells : dict of cell id to CellFiles
+    folder : Path
+        Where they go: ``DATASET-{fractions,loss,auroc}.{png,svg}``, and of filters
+        ``NAME.{png,svg}`` for each of the study's figures, or ``DATASET-logos.{png,svg}`` where
+        it has none.
+    """
+    datasets = dict.fromkeys(files.metrics["dataset"] for files in cells.values())
+    return {
+        name: [
+            _fractions(study, table, name, folder),
+            *_logos(study, table, cells, name, folder),
+            *_histories(study, cells, name, folder),
+        ]
+        for name in datasets
+    }
+
+
+def _fractions(study: Study, table: pd.DataFrame, dataset: str, folder: Path) -> Picture:
+    paths = both(folder, f"{dataset}-fractions")
+    charts.fractions_plot(table, study, dataset, paths)
+    caption = (
+        f"Share of the filters with a {truth_word(study, dataset)} match, and with any match in "
+        f"{study.matches.database}: mean and sd over trials, and the published numbers."
+    )
+    alt = "Chart of the match fractions of the table, a row for each architecture."
+    return picture(paths, caption, alt)
+
+
+def _logos(
+    study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], dataset: str, folder: Path
+) -> list[Picture]:
+    pictures = []
+    for name, figure in (study.figures_of(dataset) or _chosen(study, table, dataset)).items():
+        paths = both(folder, name)
+        drawn = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
+        if not drawn:
+            continue
+        caption = (
+            f"{figure.title or 'Filters'}: {listed(drawn)}, as sequence logos. Where a filter "
+            "matches the motif of a class, the y axis bears its name. Below, the motifs of the "
+            "classes."
+        )
+        pictures.append(
+            picture(paths, caption, f"Sequence logos of the filters of {listed(drawn)}.")
+        )
+    return pictures
+
+
+def _histories(
+    study: Study, cells: Mapping[str, CellFiles], dataset: str, folder: Path
+) -> list[Picture]:
+    histories: dict[str, dict[int, pd.DataFrame]] = {}
+    for files in cells.values():
+        if files.metrics["dataset"] == dataset:
+            name = label(study, files.metrics["model"])
+            histories.setdefault(name, {})[files.metrics["trial"]] = files.history
+    loss, auroc = (both(folder, f"{dataset}-{measure}") for measure in ("loss", "auroc"))
+    charts.history_plot(histories, loss)
+    charts.history_plot(histories, auroc, "auroc")
+    return [
+        picture(
+            loss,
+            "Loss by epoch, a line for each trial.",
+            "Training and validation loss by epoch, a panel for each architecture.",
+        ),
+        picture(
+            auroc,
+            "AUROC on the validation set by epoch, mean over classes, a line for each trial.",
+            "Validation AUROC by epoch, a panel for each architecture.",
+        ),
+    ]
+
+
+def both(folder: Path, name: str) -> list[Path]:
+    """Name the files of a figure, PNG and SVG."""
+    return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
+
+
+def picture(paths: Sequence[Path], caption: str, alt: str) -> Picture:
+    """Embed a figure that was drawn, the PNG first, for the page."""
+    return Picture(embed(paths[0]), caption, alt, tuple(paths))
+
+
+def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, FigureSpec]:
+    """The figure of a study that names none: lowest, middle and highest share with a match.
+
+    Taken from the architectures that differ in pooling alone, if two or more of these have a
+    result; from all otherwise.
+    """
+    first = table[(table.dataset == dataset) & (table.layer == "conv1") & (table.trials > 0)]
+    share = dict(zip(first.model, first.match_truth_mean, strict=True))
+    fits = [m for m in share if study.models[m].conv[0].filters <= MOST_FILTERS]
+    family = [m for m in pooling_family(study, dataset) if m in fits]
+    models = family if len(family) > 1 else fits
+    if len(models) > PANELS:
+        ranked = sorted(models, key=lambda m: share[m])
+        chosen = {ranked[0], ranked[len(ranked) // 2], ranked[-1]}
+        models = [m for m in models if m in chosen]
+    title = f"First-layer filters, {dataset}"
+    figure = FigureSpec(title=title, dataset=dataset, panels=models) if models else None
+    return {f"{dataset}-logos": figure} if figure else {}
+
+
+def draw_figure(
+    study: Study, figure: FigureSpec, cells: Mapping[str, CellFiles], paths: Sequence[Path]
+) -> list[Panel]:
+    """Draw a figure of a study, of the first finished trial of each model; return its panels.
+
+    A panel without a finished cell says so in its `note`; where all do, nothing is drawn.
+    """
+    panels = [
+        _first_panel(study, figure.dataset, model, layer, cells) for model, layer in figure.layers()
+    ]
+    if not all(panel.note for panel in panels):
+        truth = truth_motifs(study, figure.dataset)
+        paper_figure(panels, truth, paths, figure.title)
+    return panels
+
+
+def _first_panel(
+    study: Study, dataset: str, model: str, layer: str, cells: Mapping[str, CellFiles]
+) -> Panel:
+    """The filters of a layer, of the first finished trial."""
+    name = label(study, model)
+    if len(study.models[model].layers_before_pooling()) > 1:
+        name += f", {layer}"
+    finished = trials_of(cells, dataset, model)
+    if finished:
+        return _panel(finished[0], layer, f"{name}, trial {finished[0].metrics['trial']}")
+    n = study.models[model].conv[int(layer.removeprefix("conv")) - 1].filters
+    nothing = np.zeros((n, 1, 4))
+    return Panel(name, nothing, [""] * n, np.zeros(n, bool), "no result yet")
+
+
+def _panel(files: CellFiles, layer: str, title: str) -> Panel:
+    filters = files.filters[layer]
+    labels = files.metrics["layers"][layer]["labels"]
+    names = [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(filters.dead))]
+    return Panel(title, filters.ppm, names, filters.dead)
+
+
+def trials_of(cells: Mapping[str, CellFiles], dataset: str, model: str) -> list[CellFiles]:
+    """List the finished cells of an architecture on a data set, by trial."""
+    trials = [
+        files
+        for files in cells.values()
+        if (files.metrics["dataset"], files.metrics["model"]) == (dataset, model)
+    ]
+    return sorted(trials, key=lambda files: files.metrics["trial"])
+
+
+def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
+    """Find the motif of each class, the first of its ids: in a synthetic set the embedded one."""
+    spec = study.datasets[dataset]
+    source = getattr(spec, "release", study.matches.database)
+    wanted = {name: ids[0] for name, ids in spec.motif_ids.items() if ids}
+    known = {motif.name: motif for motif in motif_database(source)}
+    return {name: known[first] for name, first in wanted.items() if first in known}
+
+
+def motif_database(source: str) -> list[Motif]:
+    """Read the motifs of a release or file; none if it cannot be read."""
+    try:
+        return read_database(source)
+    except InputError:  # a report can do without the names of motifs
+        return []
+
+
+def embed(path: Path, colours: int = 96) -> str:
+    """Encode a PNG as a data URI, with a palette: a third of the size, and it looks the same."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(colours, method=Image.Quantize.FASTOCTREE)
+    palette = small.getpalette() or []
+    near_white = [i for i in range(0, len(palette), 3) if min(palette[i : i + 3]) > 250]
+    for i in near_white:  # or the figure has an edge on the page
+        palette[i : i + 3] = [255, 255, 255]
+    small.putpalette(palette)
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def layer_logos(files: CellFiles, layer: str, title: str) -> Picture:
+    """Draw the logos of all filters of a layer, for the page."""
+    panel = _panel(files, layer, f"{title}, trial {files.metrics['trial']}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "logos.png"
+        logo_grid(panel.ppms, panel.labels, path, panel.title, panel.dead, dpi=140)
+        uri = embed(path, colours=48)
+    matched = sum(map(bool, panel.labels))
+    alt = f"{len(panel.labels)} sequence logos; {matched} match the motif of a class."
+    return Picture(uri, "", alt)
+
+
+# --------------------------------------------------------------------------------------- logos
 
 
 def paper_figure(
-    panels: Sequence[Panel],
-    truth: Mapping[str, Motif],
-    paths: Paths,
-    title: str = "",
-    dpi: int = 200,
+    panels: Sequence[Panel], truth: Mapping[str, Motif], paths: Paths, title: str = ""
 ) -> None:
-    """Logos of several layers side by side and the classes' motifs below (paper, Fig 2).
+    """Draw logos of several layers side by side and the classes' motifs below (paper, Fig 2).
 
     One page wide, and as high as it takes: `arranged` says which panels share a line.
 
@@ -44,55 +262,63 @@ def paper_figure(
     panels : sequence of Panel
     truth : dict of class to Motif
         Drawn forward and, below, as reverse complement.
-    paths, title, dpi
+    paths, title
         As `logo_grid`.
     """
-    per_row = 6  # motifs of the classes
     lines = arranged([len(panel.ppms) for panel in panels])
     rows = [max(-(-len(panels[i].ppms) // n) for i, n in line.items()) for line in lines]
     top = 0.32 if title else 0.06
     height = top + sum(HEAD + n * ROW + GAP for n in rows)
-    truth_height = 0.36 + -(-len(truth) // per_row) * (2 * ROW + 0.12) if truth else 0
-    sheet = Sheet(PAGE, height + truth_height)
+    truth_rows = -(-len(truth) // TRUTH_PER_ROW)
+    sheet = Sheet(PAGE, height + (TRUTH_HEAD + truth_rows * TRUTH_ROW if truth else 0))
     if title:
-        sheet.text(GUTTER, 0.16, title, size=10, weight="bold")
-        sheet.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
+        sheet.title(title)
     y = top
     for line, n_rows in zip(lines, rows, strict=True):
-        column = (PAGE - 0.08 - GAP * (len(line) - 1)) / sum(line.values())
-        x = 0.0
-        for i, columns in line.items():
-            width = columns * column
-            middle = x + (width + GUTTER) / 2
-            sheet.text(middle, y + 0.11, panels[i].title, ha="center", size=9)
-            if panels[i].note:
-                below = y + HEAD + n_rows * ROW / 2
-                sheet.text(middle, below, panels[i].note, ha="center", color=GREY, size=9)
-            else:
-                sheet.grid(panels[i], x, y + HEAD, width, columns)
-            x += width + GAP
+        _line(sheet, [(panels[i], n) for i, n in line.items()], y, n_rows)
         y += HEAD + n_rows * ROW + GAP
     if truth:
-        sheet.lines.append([(GUTTER, height), (PAGE - 0.08, height)])
-        words = "Motifs of the classes: forward, and reverse complement below"
-        sheet.text(PAGE / 2, height + 0.18, words, ha="center", size=9)
-    cell = (PAGE - 0.08) / per_row
-    longest = max((len(motif.ppm) for motif in truth.values()), default=0)
+        _class_motifs(sheet, truth, height)
+    sheet.save(paths)
+
+
+def _line(sheet: Sheet, panels: Sequence[tuple[Panel, int]], y: float, n_rows: int) -> None:
+    """Draw panels side by side, each with its number of columns."""
+    column = (PAGE - 0.08 - GAP * (len(panels) - 1)) / sum(columns for _, columns in panels)
+    x = 0.0
+    for panel, columns in panels:
+        width = columns * column
+        middle = x + (width + GUTTER) / 2
+        sheet.text(middle, y + 0.11, panel.title, ha="center", size=9)
+        if panel.note:
+            below = y + HEAD + n_rows * ROW / 2
+            sheet.text(middle, below, panel.note, ha="center", color=GREY, size=9)
+        else:
+            sheet.grid(panel, x, y + HEAD, width, columns)
+        x += width + GAP
+
+
+def _class_motifs(sheet: Sheet, truth: Mapping[str, Motif], top: float) -> None:
+    """Draw the motifs of the classes below a line, each with its reverse complement."""
+    sheet.lines.append([(GUTTER, top), (PAGE - 0.08, top)])
+    words = "Motifs of the classes: forward, and reverse complement below"
+    sheet.text(PAGE / 2, top + 0.18, words, ha="center", size=9)
+    cell = (PAGE - 0.08) / TRUTH_PER_ROW
+    longest = max(len(motif.ppm) for motif in truth.values())
     for i, (name, motif) in enumerate(truth.items()):
-        x = (i % per_row) * cell + GUTTER
-        y = height + 0.36 + (i // per_row) * (2 * ROW + 0.12) + ROW - 0.06
-        share = (cell - GUTTER) * len(motif.ppm) / longest
-        sheet.logo(motif.ppm, x, y, share)
-        sheet.logo(reverse_complement(motif.ppm), x, y + ROW, share)
+        x = (i % TRUTH_PER_ROW) * cell + GUTTER
+        y = top + TRUTH_HEAD + (i // TRUTH_PER_ROW) * TRUTH_ROW + ROW - 0.06
+        width = (cell - GUTTER) * len(motif.ppm) / longest
+        sheet.logo(motif.ppm, x, y, width)
+        sheet.logo(reverse_complement(motif.ppm), x, y + ROW, width)
         sheet.side(x, y + ROW / 2, name)
-    sheet.save(paths, dpi)
 
 
 def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
-    """Which panels share a line of the page, and how many columns of logos each of them has.
+    """Arrange panels in lines of the page, each with its number of columns of logos.
 
-    Side by side as long as they are few and small: at most `BESIDE` panels and `MANY` logos. The
-    panel with most rows is given the next column, so that the panels of a line end together.
+    A line has at most `BESIDE` panels and, unless it has a single panel, `MANY` logos. The panel
+    with most rows gets the next column, so that the panels of a line end together.
 
     Parameters
     ----------
@@ -119,154 +345,3 @@ def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
         rows = max(-(-sizes[i] // n) for i, n in columns.items())
         lines.append({i: -(-sizes[i] // rows) for i in columns})  # no more than they need
     return lines
-
-
-# -------------------------------------------------------------------------------------- charts
-
-
-def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths) -> None:
-    """Shares of filters with a match per architecture and layer, beside the published ones.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As from `tables.table1`.
-    study : Study
-    dataset : str
-        Which data set of the table.
-    paths : path or paths
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    part = table[table.dataset == dataset].reset_index(drop=True)
-    height = 0.95 + 0.27 * len(part)  # in; margins by hand: automatic layout takes seconds
-    figure = Figure(figsize=(PAGE, height), facecolor="white")
-    axes = figure.add_subplot()
-    several = part.model.duplicated(keep=False)
-    names = [
-        f"{row.label}, {row.layer}" if twice else str(row.label)
-        for row, twice in zip(part.itertuples(), several, strict=True)
-    ]
-    for y, row in enumerate(part.to_dict("records")):
-        if not row["trials"]:
-            axes.text(0.5, y, "no result yet", size=FONT, color=GREY, ha="center", va="center")
-        for measure, (colour, marker, shift) in MARKS.items():
-            mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
-            style: dict[str, Any] = {
-                "color": colour,
-                "marker": marker,
-                "ms": 5,
-                "mec": "white",
-                "mew": 0.5,
-            }
-            error = None if np.isnan(sd) else sd
-            axes.errorbar(mean, y + shift, xerr=error, elinewidth=1.2, **style)
-            _published_mark(axes, row, measure, y + shift + 0.15)
-    axes.set(xlim=(-0.03, 1.03), ylim=(len(part) - 0.5, -0.5), yticks=range(len(part)))
-    axes.set_yticklabels(names, size=8, parse_math=False)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel("share of the layer's filters (mean ± sd over trials)", size=8)
-    axes.grid(axis="x", color=LIGHT, lw=0.6)
-    axes.hlines(np.arange(1, len(part)) - 0.5, -0.03, 1.03, color="#EEEEEE", lw=0.6, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    words = (truth_word(study, dataset), "any")
-    handles = [
-        Line2D([], [], color=colour, marker=marker, lw=0, ms=5, label=f"{word} match")
-        for word, (colour, marker, _) in zip(words, MARKS.values(), strict=True)
-    ]
-    kinds = {k for m in MARKS for k in part[f"published_{m}_kind"]}
-    if kinds & {"exact", "value"}:
-        mark: dict[str, Any] = {"color": PAPER, "marker": "D", "lw": 0, "ms": 4, "mfc": "none"}
-        handles.append(Line2D([], [], **mark, label="published (± sd)"))
-    if kinds & {"at-most", "at-least"}:
-        mark = {"color": PAPER, "marker": "$\\leftarrow$", "lw": 0, "ms": 7, "mew": 0}
-        handles.append(Line2D([], [], **mark, label="published bound of a group"))
-    left = 0.15 + 0.068 * max(map(len, names), default=0)
-    figure.subplots_adjust(left / PAGE, 0.45 / height, 1 - 0.1 / PAGE, 1 - 0.32 / height)
-    figure.legend(handles=handles, loc="upper center", ncols=4, frameon=False, fontsize=8)
-    save(figure, paths)
-
-
-def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) -> None:
-    kind = row[f"published_{measure}_kind"]
-    mean, sd = row[f"published_{measure}_mean"], row[f"published_{measure}_sd"]
-    style: dict[str, Any] = {"color": PAPER, "lw": 0, "zorder": 3}
-    if kind in ("exact", "value"):
-        error = None if np.isnan(sd) else sd
-        marks: dict[str, Any] = {
-            "marker": "D",
-            "mfc": "none",
-            "ms": 4,
-            "mew": 0.9,
-            "elinewidth": 0.7,
-            "capsize": 2,
-        }
-        axes.errorbar(mean, y, xerr=error, **style, **marks)
-    elif kind:
-        arrow = "$\\leftarrow$" if kind == "at-most" else "$\\rightarrow$"
-        axes.plot(mean, y, marker="|", ms=6, **style)
-        axes.plot(mean + (-0.013 if kind == "at-most" else 0.013), y, marker=arrow, mew=0, **style)
-
-
-def history_plot(
-    histories: Mapping[str, Mapping[int, pd.DataFrame]],
-    paths: Paths,
-    measure: str = "loss",
-    columns: int = 4,
-) -> None:
-    """Training curves, a panel for each model and a line for each trial.
-
-    Parameters
-    ----------
-    histories : dict of model's label to dict of trial to DataFrame
-        Columns of ``history.csv``.
-    paths : path or paths
-    measure : {"loss", "auroc"}
-        Loss of the training set (grey) and the validation set (blue), or AUROC of the latter.
-    columns : int
-        Panels in a row.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    columns = min(columns, max(1, len(histories)))
-    rows = max(1, -(-len(histories) // columns))
-    width, height = max(3.5, PAGE * columns / 4), 0.85 + 1.2 * rows  # in
-    figure = Figure(figsize=(width, height), facecolor="white")
-    figure.subplots_adjust(
-        0.55 / width, 0.45 / height, 1 - 0.1 / width, 1 - 0.45 / height, wspace=0.1, hspace=0.3
-    )
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for i, axes in enumerate(grid.flat):
-        # The last of a column bears the epochs, also where the grid is not full.
-        axes.tick_params(labelbottom=i + columns >= len(histories))
-        axes.set_visible(i < len(histories))
-    for axes, (name, trials) in zip(grid.flat, histories.items(), strict=False):
-        for history in trials.values():
-            line: dict[str, Any] = {"lw": 0.9, "alpha": 0.85}
-            if measure == "loss":
-                axes.plot(history.epoch, history.loss, color="#999999", **line)
-                axes.plot(history.epoch, history.val_loss, color=TRUTH, **line)
-                best = np.argmin(history.val_loss)  # NaN loss never gets this far
-                at = history.epoch.iloc[best], history.val_loss.iloc[best]
-                axes.plot(*at, "o", color=TRUTH, ms=3)
-            else:
-                axes.plot(history.epoch, history.val_auroc, color=TRUTH, **line)
-        axes.set_title(name, size=8, parse_math=False, pad=3)
-        axes.tick_params(labelsize=FONT, length=2)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#EEEEEE", lw=0.5)
-    figure.supxlabel("epoch", size=8, y=0.06 / height, va="bottom")
-    words = "loss" if measure == "loss" else "validation AUROC"
-    figure.supylabel(words, size=8, x=0.06 / width, ha="left")
-    if measure == "loss":
-        handles = [
-            Line2D([], [], color="#999999", label="training"),
-            Line2D([], [], color=TRUTH, label="validation"),
-            Line2D([], [], color=TRUTH, marker="o", lw=0, ms=3, label="lowest validation loss"),
-        ]
-        figure.legend(handles=handles, loc="upper center", ncols=3, frameon=False, fontsize=8)
-    save(figure, paths)

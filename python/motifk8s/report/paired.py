@@ -1,8 +1,8 @@
 """Do two architectures differ by more than their trials do? Tests of all pairs of a study.
 
-Trials are paired by their number alone: both cells have the same data, and nothing else in common,
-for the seed of each is its own. So pairing takes no noise away and costs degrees of freedom; what
-it gives is one difference a trial, which can be tested without a word on how either side varies.
+Trials are paired by their number alone: both cells have the same data, and each has its own seed.
+So pairing removes no noise and costs degrees of freedom; it gives one difference per trial, which
+can be tested without assumptions about the variance of either architecture.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ MOST_FLIPPED = 20
 def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Test all pairs of architectures of a data set that have three trials or more in common.
 
-    Two tests of the same differences stand side by side. The t-test takes them for normal, which
-    fractions near 0 or 1 are not. The exact one flips their signs in every way, and takes for
-    granted only that each is as likely as its opposite where the architectures are alike; of n
-    trials it cannot give less than 2 / 2**n, so with five (0.0625) it never falls below 0.05.
-    Both are two-sided.
+    There are two tests of the same differences, both two-sided. The t-test assumes that they are
+    normal, which fractions near 0 or 1 are not. The exact test flips their signs in every way, and
+    assumes only that each is as likely as its opposite if the architectures are alike; of n trials
+    it gives 2 / 2**n or more, so with five (0.0625) it never falls below 0.05.
 
     Parameters
     ----------
@@ -61,16 +60,16 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study)):
-        asked = MEASURES if any(study.datasets[dataset].motif_ids.values()) else MEASURES[:2]
-        here = results[(results.dataset == dataset) & (results.layer == LAYER)]
-        models = [m for data, m in planned_trials(study) if data == dataset]
-        for measure in asked:
-            known = here.set_index("trial")[["model", measure]].dropna()
-            of = {m: known[measure][known.model == m].astype(float) for m in models}
+        known = any(study.datasets[dataset].motif_ids.values())
+        layer = results[(results.dataset == dataset) & (results.layer == LAYER)]
+        models = [model for data, model in planned_trials(study) if data == dataset]
+        for measure in MEASURES if known else MEASURES[:2]:
+            finite = layer.set_index("trial")[["model", measure]].dropna()
+            values = {m: finite[measure][finite.model == m].astype(float) for m in models}
             tests = [
                 {"dataset": dataset, "layer": LAYER, "measure": measure, "a": a, "b": b, **test}
                 for a, b in itertools.combinations(models, 2)
-                if (test := _compare(of[a], of[b]))
+                if (test := _compare(values[a], values[b]))
             ]
             for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
                 rows.append({**test, "p_holm": p})
@@ -78,7 +77,7 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _compare(a: pd.Series, b: pd.Series) -> dict[str, Any] | None:
-    """Test one pair, whose values are by trial; None if they have too few in common."""
+    """Test one pair, whose values are by trial; None if it has too few trials in common."""
     common = a.index.intersection(b.index)
     if len(common) < LEAST:
         return None

@@ -12,7 +12,7 @@ import pandas as pd
 from motifk8s.cells.finished import CellFiles, read_finished
 from motifk8s.data import datasets, deepsea, stored
 from motifk8s.errors import InputError
-from motifk8s.report import comparison, fig1, pictures, tables, words
+from motifk8s.report import comparison, fig1, figures, tables, words
 from motifk8s.report.words import listed
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
@@ -42,9 +42,9 @@ class Made(NamedTuple):
     Attributes
     ----------
     files : list of str
-        Their paths.
+        The paths.
     lacking : list of str
-        Each thing that was not made, or not whole, and why; empty where nothing is missing.
+        Each table or figure that was not made, or only in part, and why.
     """
 
     files: list[str]
@@ -52,13 +52,13 @@ class Made(NamedTuple):
 
 
 def names(study: Study) -> list[str]:
-    """What can be made of a study: tables of the data sets that it has, and its figures."""
+    """List what can be made of a study: tables of the data sets that it has, and its figures."""
     planned = {cell.dataset for cell in study.cells()}
-    found = [name for name, (dataset, _) in TABLES.items() if dataset in planned]
+    made = [name for name, (dataset, _) in TABLES.items() if dataset in planned]
     if isinstance(study.datasets.get("invivo"), DeepSea):
-        found.append("s1-table")
+        made.append("s1-table")
     drawn = {name for dataset in study.datasets for name in study.figures_of(dataset)}
-    return [*found, "fig1", *(name for name in study.figures if name in drawn)]
+    return [*made, "fig1", *(name for name in study.figures if name in drawn)]
 
 
 def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
@@ -69,7 +69,7 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
     study : Study
     store : Store
     wanted : iterable of str
-        Of `names`; all of them if there is none.
+        Of `names`; all of them if it is empty.
     out : Path
         A folder: a table is ``NAME.{csv,md,html}`` (S1 Table: csv, md), a figure
         ``NAME.{png,svg}``.
@@ -86,25 +86,17 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
             raise InputError(
                 f"study {study.name} has no table or figure {name!r}; it has {', '.join(known)}"
             )
+    need_cells = any(name in TABLES or name in study.figures for name in wanted)
+    cells = read_finished(study, store)[0] if need_cells else {}
     target = FolderStore(out)
-    of_cells = [name for name in wanted if name in TABLES or name in study.figures]
-    cells = read_finished(study, store)[0] if of_cells else {}
     files, lacking = [], []
     try:
-        with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
-            here = Path(temporary)
+        with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
             for name in wanted:
-                if name in TABLES:
-                    why = _table(study, name, cells, here)
-                elif name == "s1-table":
-                    why = _s1_table(study, store, here)
-                elif name == "fig1":
-                    why = _figure1(here)
-                else:
-                    why = _figure(study, name, cells, here)
-                if why:
+                if why := _make_one(study, store, name, cells, Path(folder)):
                     lacking.append(f"{name}: {why}")
-            for path in sorted(here.iterdir(), key=lambda p: (wanted.index(p.stem), p.name)):
+            written = sorted(Path(folder).iterdir(), key=lambda p: (wanted.index(p.stem), p.name))
+            for path in written:
                 target.upload(path, path.name)
                 files.append(str(out / path.name))
     except OSError as error:
@@ -112,14 +104,30 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
     return Made(files, lacking)
 
 
+def _make_one(
+    study: Study, store: Store, name: str, cells: Mapping[str, CellFiles], folder: Path
+) -> str:
+    """Write a table or figure into a folder; return what it lacks, "" if nothing."""
+    if name in TABLES:
+        return _table(study, name, cells, folder)
+    if name == "s1-table":
+        return _s1_table(study, store, folder)
+    if name == "fig1":
+        devices.setup()
+        scans = {half: fig1.compute(pool) for half, pool in fig1.POOLS.items()}
+        fig1.draw(scans, figures.both(folder, "fig1"))
+        return ""
+    return _figure(study, name, cells, folder)
+
+
 def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
     """Write Table 1 or 2; return what it lacks."""
     dataset, title = TABLES[name]
-    results = tables.results((files.metrics for files in cells.values()), study)
-    table = tables.table1(results, study, dataset)
-    done = len({*results[results.dataset == dataset][["model", "trial"]].itertuples(index=False)})
+    done = sum(files.metrics["dataset"] == dataset for files in cells.values())
     if not done:
         return f"not made, because no cell of data set {dataset} is finished"
+    results = tables.results((files.metrics for files in cells.values()), study)
+    table = tables.table1(results, study, dataset)
     compared = comparison.comparisons(results, study)
     notes = comparison.footnotes(compared[compared.dataset == dataset], study)
     body = tables.to_html(table, notes, study)
@@ -135,7 +143,7 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
 
 
 def s1_table(study: Study, counts: Mapping[str, int]) -> pd.DataFrame:
-    """What is known of each in vivo label.
+    """Describe each in vivo label.
 
     Parameters
     ----------
@@ -176,7 +184,7 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
     counts: dict[str, int] = {}
     if ready:
         facts = datasets.describe(stored.load_dataset(study, "invivo", store))
-        counts = {name: of["train"] for name, of in facts["positives"].items()}
+        counts = {name: parts["train"] for name, parts in facts["positives"].items()}
     table = s1_table(study, counts)
     header = [
         "Class", "TF", "Cell type", "DeepSEA track", "DeepSEA column", "Training sequences",
@@ -199,18 +207,10 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
     return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
 
 
-def _figure1(folder: Path) -> str:
-
-    devices.setup()
-    scans = {half: fig1.compute(pool) for half, pool in fig1.POOLS.items()}
-    fig1.draw(scans, pictures.both(folder, "fig1"))
-    return ""
-
-
 def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
     """Draw a figure of the study; return what it lacks."""
     figure = study.figures[name]
-    panels = pictures.draw_figure(study, figure, cells, pictures.both(folder, name))
+    panels = figures.draw_figure(study, figure, cells, figures.both(folder, name))
     models = [m for (m, _), panel in zip(figure.layers(), panels, strict=True) if panel.note]
     if not models:
         return ""

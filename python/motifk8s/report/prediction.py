@@ -56,15 +56,15 @@ class Reading(NamedTuple):
 
 
 def predict(model: Model) -> list[Reading]:
-    """Read the layers before the first pooling, those whose motifs can be looked at."""
+    """Apply the rule to the layers before the first pooling, whose filters become motifs."""
     readings = []
     for i, layer in enumerate(model.layers_before_pooling()):
         field = model.receptive_field(i)
-        blur, step = 1, 1
         uncertainty = None
-        for here, following in zip(model.conv[i:], model.conv[i + 1 :], strict=False):
-            blur += (here.pool - 1) * step
-            step *= here.step
+        blur, step = 1, 1  # bp
+        for conv, following in zip(model.conv[i:], model.conv[i + 1 :], strict=False):
+            blur += (conv.pool - 1) * step
+            step *= conv.step
             if following.width > 1:
                 uncertainty = blur
                 break
@@ -74,7 +74,7 @@ def predict(model: Model) -> list[Reading]:
 
 
 def score(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Set what the rule says of each layer beside what was learned.
+    """Compare what the rule says of each layer with what was learned.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Numbers of many cells to tables: one row per cell and layer, then one per architecture.
+"""Tables of many cells: one row per cell and layer, then one row per architecture and layer.
 
-Nothing here rounds but the two renderers.
+Only the two renderers round.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from motifk8s.errors import InputError
-from motifk8s.report.comparison import comparisons, mean_sd, planned_trials
-from motifk8s.report.words import label, plus_minus, signed, truth_word
+from motifk8s.report.comparison import SO_FAR, comparisons, mean_sd, planned_trials
+from motifk8s.report.words import label, plus_minus, published, signed, truth_word
 from motifk8s.study.study import Study
 
 FORMAT = 1
@@ -31,7 +31,7 @@ KINDS = ("exact", "value", "at-most", "at-least")
 
 
 def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
-    """One row per cell and layer, in the order of the study.
+    """Make one row per cell and layer, in the order of the study.
 
     Parameters
     ----------
@@ -52,28 +52,33 @@ def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for cell in metrics:
-        name = cell.get("cell", "a cell")
-        if cell.get("format") != FORMAT:
-            raise InputError(
-                f"{name}: metrics.json has format {cell.get('format')!r}, this version reads "
-                f"{FORMAT}; run the cell again"
-            )
-        for layer, values in cell.get("layers", {}).items():
-            both = {**values, **cell, "layer": layer}
-            absent = [column for column in RESULTS if column not in both]
-            if absent:
-                raise InputError(
-                    f"{name}: metrics.json lacks {', '.join(absent)}; run the cell again"
-                )
-            rows.append({column: both[column] for column in RESULTS})
+        rows += _rows(cell)
     order = {pair: i for i, pair in enumerate(planned_trials(study))}
 
     def place(row: dict[str, Any]) -> tuple[int, int, tuple[int, str]]:
-        at = order.get((row["dataset"], row["model"]), len(order))
-        return at, row["trial"], _natural(row["layer"])
+        pair = order.get((row["dataset"], row["model"]), len(order))
+        return pair, row["trial"], _natural(row["layer"])
 
     rows.sort(key=place)
     return pd.DataFrame(rows, columns=RESULTS)
+
+
+def _rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of one cell, a row for each layer."""
+    name = cell.get("cell", "a cell")
+    if cell.get("format") != FORMAT:
+        raise InputError(
+            f"{name}: metrics.json has format {cell.get('format')!r}, this version reads {FORMAT}; "
+            "run the cell again"
+        )
+    rows = []
+    for layer, values in cell.get("layers", {}).items():
+        row = {**values, **cell, "layer": layer}
+        absent = [column for column in RESULTS if column not in row]
+        if absent:
+            raise InputError(f"{name}: metrics.json lacks {', '.join(absent)}; run the cell again")
+        rows.append({column: row[column] for column in RESULTS})
+    return rows
 
 
 def _natural(layer: str) -> tuple[int, str]:
@@ -82,7 +87,7 @@ def _natural(layer: str) -> tuple[int, str]:
 
 
 def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> pd.DataFrame:
-    """One row per architecture and layer: mean and sd over trials, the paper's number beside.
+    """Make one row per architecture and layer: mean and sd over trials, and the paper's number.
 
     As Table 1 (synthetic) and Table 2 (in vivo) of the paper. The sd is the population's, nan
     for one trial. Architectures without a finished cell keep their row.
@@ -100,7 +105,7 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
     DataFrame
         dataset, model, label, layer, trials, planned; ``X_mean`` and ``X_sd`` for each of
         `MEASURES`; for each of `COMPARED` ``published_X_`` kind, mean, sd, difference, verdict
-        and footnotes, as `published.comparisons` has them. Where there are several an exact
+        and footnotes, as `comparison.comparisons` has them. Where there are several an exact
         number goes before a value, and both before a bound; ``footnotes`` has the letters of
         all bounds that the row is part of.
     """
@@ -109,13 +114,12 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
     for (data, model), planned in planned_trials(study).items():
         if dataset not in (None, data):
             continue
-        here = results[(results.dataset == data) & (results.model == model)]
-        there = compared[
-            (compared.dataset == data) & compared.models.map(lambda m, one=model: one in m.split())
-        ]
-        layers = {*study.models[model].layers_before_pooling(), *here.layer, *there.layer}
+        ours = results[(results.dataset == data) & (results.model == model)]
+        in_group = compared.models.map(lambda models, model=model: model in models.split())
+        theirs = compared[(compared.dataset == data) & in_group]
+        layers = {*study.models[model].layers_before_pooling(), *ours.layer, *theirs.layer}
         for layer in sorted(layers, key=_natural):
-            cells = here[here.layer == layer]
+            cells = ours[ours.layer == layer]
             row: dict[str, Any] = {
                 "dataset": data,
                 "model": model,
@@ -127,8 +131,8 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
             for measure in MEASURES:
                 row[f"{measure}_mean"], row[f"{measure}_sd"] = mean_sd(cells[measure])
             for measure in COMPARED:
-                found = there[(there.layer == layer) & (there.measure == measure)]
-                for key, value in _published(found).items():
+                numbers = theirs[(theirs.layer == layer) & (theirs.measure == measure)]
+                for key, value in _published(numbers).items():
                     row[f"published_{measure}_{key}"] = value
             rows.append(row)
     columns = ["dataset", "model", "label", "layer", "trials", "planned"]
@@ -137,18 +141,18 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
     return pd.DataFrame(rows, columns=columns)
 
 
-def _published(found: pd.DataFrame) -> dict[str, Any]:
+def _published(numbers: pd.DataFrame) -> dict[str, Any]:
     """Of the published numbers for one measure of one row, the one to print."""
-    if found.empty:
+    if numbers.empty:
         return dict(zip(PUBLISHED, ("", math.nan, math.nan, math.nan, "", ""), strict=True))
-    first = min(found.to_dict("records"), key=lambda row: KINDS.index(row["kind"]))
+    first = min(numbers.to_dict("records"), key=lambda row: KINDS.index(row["kind"]))
     return {
         "kind": first["kind"],
         "mean": first["published_mean"],
         "sd": first["published_sd"],
         "difference": first["difference"],
         "verdict": first["verdict"],
-        "footnotes": " ".join(letter for letter in found.footnote if letter),
+        "footnotes": " ".join(letter for letter in numbers.footnote if letter),
     }
 
 
@@ -164,7 +168,7 @@ LEGEND = (
 
 
 class Shown(NamedTuple):
-    """A rendered cell: the number, what is said about it, letters of footnotes, style."""
+    """A rendered cell: the number, a remark on it, letters of footnotes, classes of style."""
 
     text: str
     remark: str = ""
@@ -174,10 +178,11 @@ class Shown(NamedTuple):
 
 def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown]]]:
     """Header and cells of one data set's table, three decimals, nothing escaped."""
-    names = dict(zip(MEASURES, MEASURES, strict=True))
-    names |= {"auroc": "AUROC", "aupr": "AUPR", "match_any": "Any match", "dead": "Dead filters"}
-    names["match_truth"] = f"{truth_word(study, part.dataset.iloc[0]).capitalize()} match"
-    names |= {"match_null": "Null match", "coverage": "Coverage"}
+    truth = f"{truth_word(study, part.dataset.iloc[0]).capitalize()} match"
+    names = dict(
+        auroc="AUROC", aupr="AUPR", match_any="Any match", match_truth=truth,
+        match_null="Null match", dead="Dead filters", coverage="Coverage",
+    )  # fmt: skip
     paper = [m for m in COMPARED if (part[f"published_{m}_kind"] != "").any()]
     header = ["Architecture", "Layer", "Trials"]
     for measure in MEASURES:
@@ -200,19 +205,15 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
     return header, rows
 
 
-def _paper(of: Mapping[str, Any]) -> Shown:
-    if not of["kind"]:
-        return Shown("")
-    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(of["kind"], "")
-    # A published 0.93 must not read 0.930.
-    two = math.isnan(of["sd"]) and round(of["mean"], 2) == of["mean"]
-    text = plus_minus(of["mean"], of["sd"], digits=2 if two else 3)
-    # The difference of a bound belongs to its group, so it stands in the note.
-    remark = [] if sign or math.isnan(of["difference"]) else [signed(of["difference"])]
-    remark += [of["verdict"]] if of["verdict"] else []
-    style = {"yes": "good", "no": "bad", "held": "good"}.get(of["verdict"].removesuffix(" so far"))
-    style = "bad" if of["verdict"].startswith("not") else style or ""
-    return Shown(sign + text, ", ".join(remark), of["footnotes"], f"paper {style}".strip())
+def _paper(number: Mapping[str, Any]) -> Shown:
+    """A published number, ours minus it, and the verdict unless results are still missing."""
+    verdict = "" if number["verdict"].endswith(SO_FAR) else number["verdict"]
+    # The difference of a bound belongs to its group, so it is in the note.
+    exact = number["kind"] in ("exact", "value") and not math.isnan(number["difference"])
+    remarks = [signed(number["difference"])] * exact + [verdict] * bool(verdict)
+    style = {"yes": " good", "held": " good", "no": " bad", "not held": " bad"}.get(verdict, "")
+    text = published(number["kind"], number["mean"], number["sd"])
+    return Shown(text, ", ".join(remarks), number["footnotes"], f"paper{style}" if text else "")
 
 
 def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -220,14 +221,14 @@ def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def to_markdown(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
-    """The table as GitHub-flavoured Markdown, a section for each data set.
+    """Render the table as GitHub-flavoured Markdown, a section for each data set.
 
     Parameters
     ----------
     table : DataFrame
         As from `table1`.
     notes : dict
-        As from `published.footnotes`.
+        As from `comparison.footnotes`.
     study : Study
     """
     out = []
@@ -255,7 +256,7 @@ def _md(text: str) -> str:
 
 
 def to_html(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
-    """The table as an HTML fragment: a ``table`` for each data set, then legend and notes.
+    """Render the table as an HTML fragment: a ``table`` for each data set, then legend and notes.
 
     Parameters as for `to_markdown`; classes: ``paper``, ``good``, ``bad``, ``partial``.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from motifk8s.study.study import Study
@@ -26,7 +26,7 @@ def listed(names: Sequence[str]) -> str:
 
 def verb(names: Sequence[Any], word: str) -> str:
     """A verb that agrees with the number of names before it: a learns, a and b learn."""
-    return word if len(names) > 1 else word + ("es" if word.endswith(("o", "h")) else "s")
+    return word if len(names) > 1 else word + ("es" if word.endswith("o") else "s")
 
 
 def value_range(values: Iterable[float]) -> str:
@@ -36,13 +36,29 @@ def value_range(values: Iterable[float]) -> str:
 
 
 def plus_minus(mean: float, sd: float = math.nan, digits: int = 3) -> str:
-    """Mean and sd as text; the sd is left out where there is none."""
+    """Mean and sd as text, without the sd if it is nan; "" if the mean is nan."""
     if math.isnan(mean):
         return ""
     return f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+def published(kind: str, mean: float, sd: float) -> str:
+    """A published number with its sign, in the digits of the paper; "" if there is none."""
+    sign = {"at-most": "≤ ", "at-least": "≥ "}.get(kind, "")
+    # A published 0.93 must not read 0.930.
+    two = math.isnan(sd) and round(mean, 2) == mean
+    return sign + plus_minus(mean, sd, digits=2 if two else 3)
 
 
 def signed(x: float) -> str:
     """A difference with its sign, three decimals."""
     text = f"{abs(x):.3f}"
     return text if text == "0.000" else ("+" if x > 0 else "−") + text
+
+
+def by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """Cells grouped by the reason why they are missing, both in order."""
+    reasons: dict[str, list[str]] = {}
+    for cell, reason in missing.items():
+        reasons.setdefault(reason, []).append(cell)
+    return reasons
