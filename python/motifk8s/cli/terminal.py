@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from motifk8s.errors import last_line
-from motifk8s.store.base import Store
-from motifk8s.study.study import Study
-
-if TYPE_CHECKING:
-    from motifk8s.cells.plan import State
 from motifk8s.cells.estimate import Cost, Estimate
+from motifk8s.errors import last_line
 
 if TYPE_CHECKING:
     from motifk8s.cells.plan import State
@@ -29,11 +25,12 @@ if TYPE_CHECKING:
     from motifk8s.study.study import Study
 
 SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
+Cells = Sequence[tuple[str, str, str]]  # id, state, reason
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
 
 
 def new_console() -> Console:
-    """What tables are printed with: 100 columns where there is no terminal."""
+    """Return a console for tables, 100 columns wide where there is no terminal."""
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = 100
@@ -41,7 +38,7 @@ def new_console() -> Console:
 
 
 def new_bars() -> Bars:
-    """Bars on standard error, each with a field `info`; disabled where there is no terminal."""
+    """Return bars on stderr, each with a field `info`; disabled where there is no terminal."""
     console = Console(stderr=True, highlight=False, emoji=False, markup=False)
     return Bars(
         TextColumn("{task.description}", markup=False),
@@ -121,42 +118,65 @@ class Progress:
         self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
 
 
-def print_plan(study: Study, store: Store, states: list[State]) -> None:
-    """Print the grid: for each model how many of its trials stand where, and why."""
+def print_plan(study: Study, store: Store, states: Sequence[State]) -> None:
+    """Print the grid: how many trials of each model are done or missing, and why."""
     console = new_console()
-    seen = Counter(s.state for s in states)
-    shown = [k for k in STATES if seen[k] or k in ("done", "missing")]
+    cells = [(s.cell.id, s.state, s.reason) for s in states]
+    title = f"{study.name} in {store.url}"
+    console.print(counts_table(title, cells, STATES, always=("done", "missing")))
+    for line in reasons(cells):
+        console.print(line, soft_wrap=True)
+
+
+def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collection[str]) -> Table:
+    """Count the cells of each data set and model by state.
+
+    Parameters
+    ----------
+    title : str
+    cells : sequence of (id, state, reason)
+    states : sequence of str
+        All states, in the order of the columns.
+    always : collection of str
+        States that have a column even if no cell is in them.
+    """
+    totals = Counter(state for _, state, _ in cells)
+    shown = [state for state in states if totals[state] or state in always]
     table = Table(
         "data set",
         "model",
-        title=f"{study.name} in {store.url}",
+        title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
     )
-    for kind in shown:
-        table.add_column(kind, justify="right")
+    for state in shown:
+        table.add_column(state, justify="right")
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for cell, state, _ in cells:
+        dataset, model, _ = cell.split("/")
+        groups.setdefault((dataset, model), Counter())[state] += 1
     above = ""
-    for dataset, model in dict.fromkeys((s.cell.dataset, s.cell.model) for s in states):
+    for (dataset, model), counts in groups.items():
         if above and dataset != above:
             table.add_section()
-        counts = Counter(
-            s.state for s in states if (s.cell.dataset, s.cell.model) == (dataset, model)
-        )
         name = dataset if dataset != above else ""
-        table.add_row(name, model, *(str(counts[k] or "") for k in shown))
+        table.add_row(name, model, *(str(counts[state] or "") for state in shown))
         above = dataset
     table.add_section()
-    table.add_row("all", "", *(str(seen[k]) for k in shown))
-    console.print(table)
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for state in states:
-        if state.reason:
-            key = (state.state, last_line(state.reason))
-            reasons.setdefault(key, []).append(state.cell.id)
-    for (kind, reason), cells in reasons.items():
-        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        console.print(f"{kind}: {cells[0]}{more}: {reason}", soft_wrap=True)
+    table.add_row("all", "", *(str(totals[state]) for state in shown))
+    return table
+
+
+def reasons(cells: Cells) -> Iterator[str]:
+    """Yield a line for each state and reason, with the first cell and the number of others."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for cell, state, reason in cells:
+        if reason:
+            groups.setdefault((state, last_line(reason)), []).append(cell)
+    for (state, reason), (first, *others) in groups.items():
+        more = f" and {len(others)} more" if others else ""
+        yield f"{state}: {first}{more}: {reason}"
 
 
 def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
