@@ -439,6 +439,13 @@ def test_a_thousand_cells_are_quick(tmp_path):
     assert status.counts() == {"running": 600, "waiting": 400}
 
 
+def test_cells_are_listed_once(study, store, monkeypatch):
+    listed = []
+    monkeypatch.setattr(store, "list", lambda path: listed.append(path) or [])
+    gather(study, store, [], NOW)
+    assert listed == ["tiny/cells"]
+
+
 def test_long_lists_are_cut(capsys, study):
     cells = [merged("failed", reason="x")] * 60
     status_table.print_status(Status("tiny", "store", None, cells, [], []), NOW)

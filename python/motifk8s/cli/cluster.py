@@ -45,18 +45,18 @@ def _submit(args: argparse.Namespace) -> int:
     from motifk8s.cli.follow import Lines, follow
     from motifk8s.cluster.client import connect
     from motifk8s.cluster.submit import new_workflow, upload
-    from motifk8s.cluster.workflows import active_workflows
+    from motifk8s.cluster.workflows import workflows_of
     from motifk8s.study.study import load
 
     study = load(args.study)
     workflow = new_workflow(study, args.study, args.max_gpu_hours)
     cluster = connect(args.namespace)
     cluster.check_template()
-    if others := active_workflows(cluster.workflows(), study, args.study):
-        names = ", ".join(other.name for other in others)
+    others = workflows_of(cluster.workflows(), study, args.study)
+    if running := [other.name for other in others if other.active]:
         print(
-            f"study {study.name} is already running: {names}; that is safe, but cells may be "
-            "computed twice"
+            f"study {study.name} is already running: {', '.join(running)}; that is safe, but "
+            "cells may be computed twice"
         )
     for line in upload(study, args.store):
         print(line, flush=True)
@@ -100,12 +100,12 @@ def _status(args: argparse.Namespace) -> int:
 
 def _cancel(args: argparse.Namespace) -> int:
     from motifk8s.cluster.client import connect
-    from motifk8s.cluster.workflows import Workflow, active_workflows
+    from motifk8s.cluster.workflows import Workflow, workflows_of
     from motifk8s.study.study import load
 
     study = load(args.study)
     cluster = connect(args.namespace)
-    running = active_workflows(cluster.workflows(), study, args.study)
+    running = [w for w in workflows_of(cluster.workflows(), study, args.study) if w.active]
     for workflow in running:
         try:
             cluster.terminate(workflow.name)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from motifk8s.cells.estimate import Cost, Estimate
 from motifk8s.errors import last_line
+from motifk8s.report.words import plus_minus, truth_word
 
 if TYPE_CHECKING:
     from motifk8s.cells.plan import State
@@ -35,6 +36,11 @@ def new_console() -> Console:
     if not console.is_terminal:
         console.width = 100
     return console
+
+
+def new_table(*headers: str, **options: Any) -> Table:
+    """Return a table with a line below its headers and no other lines."""
+    return Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
 
 
 def new_bars() -> Bars:
@@ -142,14 +148,7 @@ def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collec
     """
     totals = Counter(state for _, state, _ in cells)
     shown = [state for state in states if totals[state] or state in always]
-    table = Table(
-        "data set",
-        "model",
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-    )
+    table = new_table("data set", "model", title=title)
     for state in shown:
         table.add_column(state, justify="right")
     groups: dict[tuple[str, str], Counter[str]] = {}
@@ -188,7 +187,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
         f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
         soft_wrap=True,
     )
-    table = Table("positives", box=box.SIMPLE_HEAD, show_edge=False)
+    table = new_table("positives")
     for part in ("training", "validation", "test"):
         table.add_column(part, justify="right")
     for label, parts in facts["positives"].items():
@@ -198,7 +197,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
 
 
 def print_layers(layers: dict[str, Any], out: Path) -> None:
-    """Print what the filters of each layer match."""
+    """Print which motifs the filters of each layer match."""
     console = new_console()
     for name, layer in layers.items():
         console.print(
@@ -211,7 +210,7 @@ def print_layers(layers: dict[str, Any], out: Path) -> None:
 
 
 def print_results(study: Study, made: Aggregate) -> None:
-    """Print the study's table, as far as it goes, then where its results and its report are."""
+    """Print the study's table of finished cells, then the paths of its results and report."""
     console = new_console()
     finished = made.table[made.table.trials > 0]
     for dataset in dict.fromkeys(finished.dataset):
@@ -222,16 +221,9 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
-    """One data set's table, less than 80 columns wide with the paper's architectures."""
-    from motifk8s.report.words import plus_minus, truth_word
-
-    table = Table(
-        title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    """Return one data set's table, narrower than 80 columns for the paper's architectures."""
+    title = f"{study.name}, {dataset}: filters that match a motif, share of all, n trials"
+    table = new_table(title=title, padding=(0, 1, 0, 0))
     deeper = any(row["layer"] != "conv1" for row in rows)
     partial = any(row["trials"] != row["planned"] for row in rows)
     paper = any(row["published_match_truth_kind"] for row in rows)
@@ -260,8 +252,6 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
 
 
 def _paper(row: Any) -> str:
-    from motifk8s.report.words import plus_minus
-
     sign = {"at-most": "≤ ", "at-least": "≥ "}.get(row["published_match_truth_kind"], "")
     mean, sd = row["published_match_truth_mean"], row["published_match_truth_sd"]
     # A published 0.93 must not read 0.930.

@@ -274,11 +274,6 @@ def workflows_of(workflows: Iterable[Json], study: Study, argument: str) -> list
     return [w for data in workflows if (w := Workflow(data)).is_of(study, argument)]
 
 
-def active_workflows(workflows: Iterable[Json], study: Study, argument: str) -> list[Workflow]:
-    """Return the workflows of a study that have not ended."""
-    return [w for w in workflows_of(workflows, study, argument) if w.active]
-
-
 def waiting(message: str) -> str:
     """Say in plain words why a pod waits, then in Kubernetes' own."""
     # Without the pod's name, so that the reason is the same for every cell.
