@@ -12,8 +12,22 @@ from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, print_error
 from motifk8s.errors import Interrupted, Problem
 
-# In the order of the help. Each module imports the library only when its command runs.
-FAMILIES = (studies, importing, cluster, clean, motifs)
+# Adds one command, or a few, with their arguments; in the order of the help. What a command
+# imports, it imports when it runs, so that the help is quick.
+COMMANDS = (
+    studies.add_run,
+    studies.add_plan,
+    studies.add_dataset,
+    importing.register,
+    studies.add_cell,
+    studies.add_reports,
+    studies.add_paper,
+    cluster.register,
+    clean.register,
+    studies.add_check,
+    motifs.register,
+    studies.add_schema,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for family in FAMILIES:
-        family.register(commands)
+    for add_command in COMMANDS:
+        add_command(commands)
     return parser

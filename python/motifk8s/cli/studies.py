@@ -32,19 +32,8 @@ if TYPE_CHECKING:
 PAPER = "koo2019"  # the study of the paper
 
 
-def register(commands: Commands) -> None:
-    """Add the commands to those of the program."""
-    _add_run(commands)
-    _add_plan(commands)
-    _add_dataset(commands)
-    _add_cell(commands)
-    _add_reports(commands)
-    _add_paper(commands)
-    add_store(add(commands, "check", _check, "try the store: list, write, read and delete a file"))
-    add(commands, "schema", _schema, "print the JSON Schema of study files, for editors")
-
-
-def _add_run(commands: Commands) -> None:
+def add_run(commands: Commands) -> None:
+    """Add the command run."""
     text = "run what is missing of a study on this machine, then aggregate it"
     sub = add(commands, "run", _run, text)
     add_study(sub)
@@ -73,7 +62,8 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_plan(commands: Commands) -> None:
+def add_plan(commands: Commands) -> None:
+    """Add the command plan."""
     text = "show the grid of a study: what is done and what is missing"
     sub = add(commands, "plan", _plan, text)
     add_study(sub)
@@ -119,7 +109,8 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_dataset(commands: Commands) -> None:
+def add_dataset(commands: Commands) -> None:
+    """Add the command dataset."""
     text = "make or import a data set of a study, unless it is there"
     sub = add(commands, "dataset", _dataset, text)
     add_study(sub)
@@ -168,7 +159,8 @@ def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) ->
         raise type(error)(f"{error}; {stored.absent(study, name)}") from error
 
 
-def _add_cell(commands: Commands) -> None:
+def add_cell(commands: Commands) -> None:
+    """Add the command cell."""
     text = "run one cell of a study: train, read filters, match motifs"
     sub = add(commands, "cell", _cell, text)
     add_study(sub)
@@ -191,7 +183,8 @@ def _cell(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_reports(commands: Commands) -> None:
+def add_reports(commands: Commands) -> None:
+    """Add the commands aggregate and report."""
     text = "make tables, figures and report of a study in its store"
     add_study(add(commands, "aggregate", _aggregate, text))
 
@@ -220,7 +213,8 @@ def _check_complete(made: Aggregate) -> None:
         raise IncompleteError(made.missing)
 
 
-def _add_paper(commands: Commands) -> None:
+def add_paper(commands: Commands) -> None:
+    """Add the command paper."""
     sub = add(commands, "paper", _paper, "make the paper's tables and figures, by name")
     sub.add_argument(
         "study", metavar="STUDY", nargs="?", default=PAPER, help="as elsewhere (%(default)s)"
@@ -252,6 +246,11 @@ def _paper(args: argparse.Namespace) -> int:
     return IncompleteError.exit_code if made.lacking else 0
 
 
+def add_check(commands: Commands) -> None:
+    """Add the command check."""
+    add_store(add(commands, "check", _check, "try the store: list, write, read and delete a file"))
+
+
 def _check(args: argparse.Namespace) -> int:
     from motifk8s.store.open import open_store, try_out
 
@@ -259,6 +258,11 @@ def _check(args: argparse.Namespace) -> int:
     try_out(store)
     print(f"{store.url}: files can be listed, written, read and deleted")
     return 0
+
+
+def add_schema(commands: Commands) -> None:
+    """Add the command schema."""
+    add(commands, "schema", _schema, "print the JSON Schema of study files, for editors")
 
 
 def _schema(args: argparse.Namespace) -> int:
