@@ -25,7 +25,7 @@ STUDY is the path of a .yaml file, its s3:// address, its text, or the name of a
 The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
-(the same command goes on where it was)
+(the same command resumes)
 """
 
 

@@ -69,18 +69,12 @@ def connect(namespace: str | None = None) -> Cluster:
 
 
 class Cluster(ABC):
-    """A namespace of a cluster with Argo Workflows. Every method raises `Problem`.
-
-    Attributes
-    ----------
-    namespace, url : str
-    certificate_hint, credentials_hint, no_argo : str
-        What error messages advise: for a certificate that is not trusted, for credentials that are
-        not accepted, and where there is no Argo.
-    """
+    """A namespace of a cluster with Argo Workflows. Every method raises `Problem`."""
 
     namespace: str
     url: str
+    # What error messages say: of a certificate that is not trusted, of credentials that are not
+    # accepted, and where there is no Argo.
     certificate_hint: str
     credentials_hint: str
     no_argo: str
