@@ -1,4 +1,4 @@
-"""A store that an earlier version wrote is read: nothing is done again, and the tables are the same.
+"""A store that an earlier version wrote is read: nothing runs again, and the tables are the same.
 
 ``tests/golden/store-760640a.zip`` holds the tiny study (`helpers.tiny.TINY`) and its store without
 figures and report, as ``motifk8s run tiny.yaml --store store --jobs 1`` left it at commit 760640a.

@@ -324,10 +324,10 @@ def test_other_answers(reached):
         found.get("there-is-none")
     reached.answer = (503, "upstream is away")
     with pytest.raises(client.NoAnswerError, match="answered 503: upstream is away"):
-        found.list()
+        found.workflows()
     reached.answer = (500, json.dumps({"message": "etcdserver: timed\nout"}))
     with pytest.raises(Problem, match="answered 500: etcdserver: timed out"):
-        found.list()
+        found.workflows()
 
 
 def test_all_pages_are_read(monkeypatch, tmp_path, fake):
@@ -341,7 +341,7 @@ def test_all_pages_are_read(monkeypatch, tmp_path, fake):
         return 200, {"metadata": {"continue": f"token{i}" if i < 2 else ""}, "items": [pages[i]]}
 
     fake.serve = serve
-    assert [w["metadata"]["name"] for w in client.connect().list()] == ["w-2", "w-1", "w-0"]
+    assert [w["metadata"]["name"] for w in client.connect().workflows()] == ["w-2", "w-1", "w-0"]
     asked = [path for _, path, _ in fake.asked]
     assert "labelSelector=app.kubernetes.io" in asked[0].replace("%2F", "/")
     assert "continue=token1" in asked[2]

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from helpers.tiny import ROOT, command, one_line, study_file
 
-from motifk8s.cli import main, terminal
+from motifk8s.cli import main, studies, terminal
 from motifk8s.data import datasets
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.motifs.meme import write_meme
@@ -249,12 +249,12 @@ def test_what_goes_wrong_beyond_us_is_one_line_too(monkeypatch, here):
     def fail(args):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
 
-    monkeypatch.setattr(main, "_schema", fail)
+    monkeypatch.setattr(studies, "_schema", fail)
     assert here("schema") == (1, "", "motifk8s: /tmp/x: No space left on device\n")
-    monkeypatch.setattr(main, "_schema", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(studies, "_schema", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert here("schema") == (75, "", "motifk8s: stopped\n")
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(main, "_schema", lambda args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(studies, "_schema", lambda args: os.kill(os.getpid(), signal.SIGTERM))
     assert here("schema") == (75, "", "motifk8s: stopped\n")
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -194,7 +194,7 @@ def test_packed_and_offloaded_nodes(study):
     assert packed.cells(study) == plain.cells(study) and len(packed.nodes) > 5
     offloaded = Workflow(made.json(offloaded=True))
     assert offloaded.offloaded and offloaded.cells(study) == {}
-    status = gather(study, FolderStore("/nowhere"), [offloaded], "bio", [])
+    status = gather(study, FolderStore("/nowhere"), [offloaded])
     assert len(status.remarks) == 1 and "ARGO_SERVER" in status.remarks[0]
 
 
@@ -242,9 +242,9 @@ TOLD = {
 }  # fmt: skip
 
 
-def merged(state, told=None, node=None, phase="Running", reason="", log=()):
-    workflow = Workflow(Flow("w", "tiny", phase).json()) if node else None
-    return merge(State(Cell("small", "a", 1), state, reason), told, log, workflow, node, NOW)
+def merged(state, told=None, node=None, reason="", log=()):
+    node = node and node._replace(workflow="w")
+    return merge(State(Cell("small", "a", 1), state, reason), told, log, node, NOW)
 
 
 def test_done_is_done():
@@ -287,20 +287,20 @@ def test_running_without_the_cluster(per_epoch, age, state):
 def test_fresh_progress_of_a_pod_that_has_died():
     before, after = ((AT + timedelta(seconds=s)).isoformat() for s in (-5, 5))
     killed = CellNode("failed", "out of memory", 1, "gpu-1", after.replace("+00:00", "Z"))
-    assert merged("started", TOLD, killed, "Failed")[1:3] == ("failed", "out of memory")
+    assert merged("started", TOLD, killed)[1:3] == ("failed", "out of memory")
     # Someone has gone on with it since.
-    assert merged("started", TOLD, killed._replace(finished=before), "Failed").state == "running"
+    assert merged("started", TOLD, killed._replace(finished=before)).state == "running"
 
 
 def test_failed():
     node = CellNode("failed", "the loss is NaN (exit code 1)", 1, "gpu-1", NOW.isoformat())
-    cell = merged("failed", None, node, "Failed", reason="Traceback\nthe loss is NaN", log=("x",))
+    cell = merged("failed", None, node, reason="Traceback\nthe loss is NaN", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", "Traceback\nthe loss is NaN", ("x",))
     # The store tells of an earlier failure.
-    cell = merged("failed", None, node, "Failed", reason="other", log=("x",))
+    cell = merged("failed", None, node, reason="other", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", node.reason, ())
     assert merged("failed", reason="other", log=("x",)).log == ("x",)
-    assert merged("outdated", None, node, "Failed").state == "failed"
+    assert merged("outdated", None, node).state == "failed"
 
 
 def test_of_several_workflows_the_furthest_counts(study, tmp_path):
@@ -309,21 +309,21 @@ def test_of_several_workflows_the_furthest_counts(study, tmp_path):
     two = flow().cell(CELLS[0], waits).cell(CELLS[1], waits).cell(CELLS[2], fails)
     for order in ([one, two], [two, one]):
         found = [Workflow(each.json()) for each in order]
-        status = gather(study, FolderStore(tmp_path / "s"), found, "bio", [], NOW)
+        status = gather(study, FolderStore(tmp_path / "s"), found, NOW)
         assert [c.state for c in status.cells] == ["running", "waiting", "waiting", "waiting"]
 
 
 def test_stopped_and_missing():
     stopped = CellNode("stopped", "stopped with its workflow", 1, None, NOW.isoformat())
-    assert merged("started", TOLD, stopped, "Failed").state == "started"
-    assert merged("missing", None, stopped, "Failed").state == "missing"
+    assert merged("started", TOLD, stopped).state == "started"
+    assert merged("missing", None, stopped).state == "missing"
     lost = CellNode("missing", "data set small: no such file")
     assert merged("missing", None, lost)[1:3] == ("missing", "data set small: no such file")
 
 
 def test_cell_that_the_store_lacks(study, tmp_path):
     done = Workflow(flow("Succeeded").cell(CELLS[0], DONE).json())
-    status = gather(study, FolderStore(tmp_path / "s"), [done], "bio", [], NOW)
+    status = gather(study, FolderStore(tmp_path / "s"), [done], NOW)
     assert status.counts() == {"done": 1, "missing": 3}
     assert "is it the store that the chart was given" in status.remarks[0]
 
@@ -432,11 +432,18 @@ def test_a_thousand_cells_are_quick(tmp_path):
         made.cell(cell.id, EXIT_75, RUNNING)
     data = made.json(packed=True)
     began = time.monotonic()
-    status = gather(study, store, [Workflow(data)], "bio", [], NOW)
+    status = gather(study, store, [Workflow(data)], NOW)
     to_json(status)
     status_table.print_status(status, NOW)
     assert time.monotonic() - began < 5
     assert status.counts() == {"running": 600, "waiting": 400}
+
+
+def test_cells_are_listed_once(study, store, monkeypatch):
+    listed = []
+    monkeypatch.setattr(store, "list", lambda path: listed.append(path) or [])
+    gather(study, store, [], NOW)
+    assert listed == ["tiny/cells"]
 
 
 def test_long_lists_are_cut(capsys, study):

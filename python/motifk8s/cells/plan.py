@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -36,11 +37,12 @@ class State(NamedTuple):
     reason: str = ""
 
 
-def plan(study: Study, store: Store) -> list[State]:
+def plan(study: Study, store: Store, files: Iterable[str] | None = None) -> list[State]:
     """Tell where every cell of a study stands; computes nothing.
 
     Reads markers, and looks whether the files of a finished cell are what the marker says; see
-    `marker.check` for what that costs.
+    `marker.check` for what that costs. `files` are the paths in the folder of the cells, if the
+    caller has listed them.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def plan(study: Study, store: Store) -> list[State]:
         name: stored.data_hash(study, name, store)
         for name in dict.fromkeys(c.dataset for c in cells)
     }
-    files = set(store.list(f"{study.name}/cells"))
+    files = set(store.list(f"{study.name}/cells") if files is None else files)
     with ThreadPoolExecutor(8) as pool:  # a store may be far away
         return list(pool.map(lambda c: _state(study, store, c, hashes[c.dataset], files), cells))
 

@@ -1,12 +1,18 @@
-"""What the commands of the command line share: how one is added, and its usual arguments."""
+"""What the commands share: how one is added, its usual arguments, and how errors are printed."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from motifk8s.store.base import Store
+    from motifk8s.study.study import Study
 
 T = TypeVar("T")
 Commands = argparse._SubParsersAction
@@ -19,7 +25,7 @@ STUDY is the path of a .yaml file, its s3:// address, its text, or the name of a
 The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
-(the same command goes on where it was)
+(the same command resumes)
 """
 
 
@@ -30,7 +36,7 @@ def add(
     text: str,
     epilog: str = EPILOG,
 ) -> argparse.ArgumentParser:
-    """Add a command; `text` says in a line what it does, `run` does it and gives an exit code."""
+    """Add a command; `text` says in one line what it does, `run` returns its exit code."""
     sub: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -60,20 +66,28 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def open_study(args: argparse.Namespace) -> tuple[Study, Store]:
+    """Load the study and open the store that the arguments of `add_study` name."""
+    from motifk8s.store.open import open_store
+    from motifk8s.study.study import load
+
+    return load(args.study), open_store(args.store)
+
+
 def optional(kind: Callable[[str], T]) -> Callable[[str], T | None]:
-    """Read as `kind` does, and nothing as None: a workflow passes every option, set or not."""
+    """Read an empty text as None, others with `kind`: a workflow passes options it has not set."""
     return lambda text: kind(text) if text else None
 
 
 def count(text: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def positive(text: str) -> float:
-    """Read a number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -81,3 +95,18 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def print_error(text: str, code: int) -> int:
+    """Print an error to stderr; return its exit code.
+
+    It takes one line, and an indented line for each further mistake of a study file. In a pod it
+    is also the termination message, which Kubernetes and Argo show.
+    """
+    parts = (" ".join(part.splitlines()) for part in text.split("\n  "))
+    line = "motifk8s: " + "\n  ".join(parts)
+    print(line, file=sys.stderr)
+    if "MOTIFK8S_POD" in os.environ:
+        with suppress(OSError):
+            Path("/dev/termination-log").write_text(line)
+    return code

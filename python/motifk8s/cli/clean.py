@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from motifk8s.cli.arguments import Commands, add, add_study
-
-if TYPE_CHECKING:
-    pass
-from motifk8s.cells.clean import find, remove
 
 
 def register(commands: Commands) -> None:
@@ -29,6 +24,7 @@ def register(commands: Commands) -> None:
 def _clean(args: argparse.Namespace) -> int:
     from rich.filesize import decimal
 
+    from motifk8s.cells.clean import find, remove
     from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 

@@ -1,4 +1,4 @@
-"""Following a workflow to its end: a bar at a terminal, else a line when something has changed."""
+"""Following a workflow to its end: a bar at a terminal, otherwise a line for each change."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from motifk8s.cli.terminal import new_bars
+from motifk8s.cli.terminal import SECONDS_BETWEEN_LINES, new_bars
 from motifk8s.cluster.client import Cluster, GoneError, NoAnswerError
 from motifk8s.cluster.workflows import STARTING, CellNode, Workflow
 from motifk8s.errors import IncompleteError, Interrupted, Problem
 from motifk8s.study.study import Study
 
-SECONDS = 5.0  # between looks; Argo itself looks every 10
-SECONDS_BETWEEN_LINES = 30.0
+SECONDS = 5.0  # between two requests; Argo itself updates every 10
 PATIENCE = 600.0  # seconds without an answer from the cluster
 
 
 class Lines:
-    """Says how a workflow goes, each thing once.
+    """Prints the progress of a workflow, each line once.
 
     Parameters
     ----------
@@ -35,8 +34,8 @@ class Lines:
         self.between = between
         self.task = self.bar.add_task("cells", total=cells, info="")
         self.counts: dict[str, int] = {}
-        self.told = -between
-        self.said: set[str] = set()
+        self.counts_at = -between
+        self.printed: set[str] = set()
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -46,20 +45,19 @@ class Lines:
         self.bar.stop()
 
     def show(self, counts: dict[str, int], last: bool = False) -> None:
-        """Show cells by state."""
+        """Show cells by state: in the bar, or in a line if they have changed."""
         text = ", ".join(f"{n} {state}" for state, n in counts.items() if n or state == "done")
         self.bar.update(self.task, completed=counts["done"], info=text)
         now = time.monotonic()
-        soon = now - self.told < self.between and not last
-        if not self.bar.disable or counts == self.counts or soon:
-            return
-        self.counts, self.told = counts, now
-        self.say(text, again=True)
+        due = last or now - self.counts_at >= self.between
+        if self.bar.disable and due and counts != self.counts:
+            self.counts, self.counts_at = counts, now
+            self.console.print(text, soft_wrap=True)
 
-    def say(self, text: str, style: str = "", again: bool = False) -> None:
-        """Say something; a second time only if `again`."""
-        if again or text not in self.said:
-            self.said.add(text)
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line, unless it was printed before."""
+        if text not in self.printed:
+            self.printed.add(text)
             self.console.print(text, style=style, soft_wrap=True)
 
 
@@ -70,73 +68,76 @@ def follow(
     lines: Lines,
     sleep: Callable[[float], Any] = time.sleep,
 ) -> None:
-    """Wait for the end of a workflow, and say how it goes.
+    """Wait for the end of a workflow, and print its progress.
 
     Raises
     ------
     IncompleteError
         If it ended with tables, but cells are missing.
     Problem
-        If it failed or was stopped, or the cluster has not answered for ten minutes.
+        If it failed, was stopped or deleted, or the cluster has not answered for ten minutes.
     Interrupted
         After Ctrl-C or SIGTERM; the workflow goes on.
     """
-    answered = time.monotonic()
     try:
         with lines:
-            while True:
-                try:
-                    workflow = Workflow(cluster.get(name))
-                    answered = time.monotonic()
-                    _tell(workflow, study, lines)
-                    if not workflow.active:
-                        break
-                except GoneError as error:
-                    raise Problem(
-                        f"{error}; someone or its time to live deleted it: motifk8s status tells "
-                        "how the study stands"
-                    ) from None
-                except Problem as error:
-                    lost = time.monotonic() - answered >= PATIENCE
-                    if lost or not isinstance(error, NoAnswerError):
-                        raise Problem(f"{error}; workflow {name} goes on") from error
-                    lines.say(f"{error}; trying again", "yellow")
-                sleep(SECONDS)
+            workflow = _watch(cluster, name, study, lines, sleep)
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped waiting; workflow {name} goes on: motifk8s status tells how, motifk8s cancel "
             "stops it"
         ) from None
-    _end(workflow)
+    _check_success(workflow)
 
 
-def _tell(workflow: Workflow, study: Study, lines: Lines) -> None:
+def _watch(
+    cluster: Cluster, name: str, study: Study, lines: Lines, sleep: Callable[[float], Any]
+) -> Workflow:
+    """Print the progress of a workflow until it ends; return it."""
+    answered = time.monotonic()
+    while True:
+        try:
+            workflow = Workflow(cluster.get(name))
+            answered = time.monotonic()
+            _show(workflow, study, lines)
+            if not workflow.active:
+                return workflow
+        except GoneError as error:
+            raise Problem(
+                f"{error}; someone or its time to live deleted it: motifk8s status tells how the "
+                "study stands"
+            ) from None
+        except Problem as error:
+            lost = time.monotonic() - answered >= PATIENCE
+            if lost or not isinstance(error, NoAnswerError):
+                raise Problem(f"{error}; workflow {name} goes on") from error
+            lines.say(f"{error}; trying again", "yellow")
+        sleep(SECONDS)
+
+
+def _show(workflow: Workflow, study: Study, lines: Lines) -> None:
     cells = workflow.cells(study)
-    for cell, node in cells.items():
-        if node.state == "failed":
-            lines.say(f"{cell}  failed: {node.reason}", "red")
-    for step, reason in workflow.failures():
-        lines.say(f"{step}  failed: {reason}", "red")
+    failed = [(cell, node.reason) for cell, node in cells.items() if node.state == "failed"]
+    for what, reason in [*failed, *workflow.failures()]:
+        lines.say(f"{what}  failed: {reason}", "red")
     counts = count(study, workflow, cells)
     if not counts["running"] and workflow.active:
-        for why in sorted({n.reason for n in cells.values() if n.state == "waiting"}):
-            if why.startswith(STARTING):
-                continue
-            lines.say(f"waiting {why}" if why.startswith("for ") else f"waiting: {why}")
+        for reason in sorted({n.reason for n in cells.values() if n.state == "waiting"}):
+            if not reason.startswith(STARTING):
+                lines.say(f"waiting {reason}" if reason[:4] == "for " else f"waiting: {reason}")
     lines.show(counts, last=not workflow.active)
 
 
 def count(study: Study, workflow: Workflow, cells: dict[str, CellNode]) -> dict[str, int]:
-    """Cells of the study by state; what the plan did not list was done before."""
-    seen = Counter(node.state for node in cells.values())
-    absent = len(study.cells()) - len(cells)
-    seen["done" if workflow.planned else "missing"] += absent
-    seen["missing"] += seen.pop("stopped", 0)
-    return {state: seen[state] for state in ("done", "running", "waiting", "failed", "missing")}
+    """Count the cells of a study by state; those that the plan did not list were done before."""
+    counts = Counter(node.state for node in cells.values())
+    counts["done" if workflow.planned else "missing"] += len(study.cells()) - len(cells)
+    counts["missing"] += counts.pop("stopped", 0)
+    return {state: counts[state] for state in ("done", "running", "waiting", "failed", "missing")}
 
 
-def _end(workflow: Workflow) -> None:
-    """Raise unless it succeeded."""
+def _check_success(workflow: Workflow) -> None:
+    """Raise unless the workflow succeeded."""
     if workflow.phase == "Succeeded":
         return
     if workflow.incomplete:

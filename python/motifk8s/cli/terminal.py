@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,28 +15,34 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from motifk8s.errors import last_line
-from motifk8s.store.base import Store
-from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
     from motifk8s.cells.estimate import Cost, Estimate
     from motifk8s.cells.plan import State
     from motifk8s.report.aggregate import Aggregate
+    from motifk8s.store.base import Store
+    from motifk8s.study.study import Study
 
 SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
+Cells = Sequence[tuple[str, str, str]]  # id, state, reason
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
 
 
 def new_console() -> Console:
-    """What tables are printed with: 100 columns where there is no terminal."""
+    """Return a console for tables, 100 columns wide where there is no terminal."""
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = 100
     return console
 
 
+def new_table(*headers: str, **options: Any) -> Table:
+    """Return a table with a line below its headers and no other lines."""
+    return Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
+
+
 def new_bars() -> Bars:
-    """Bars on standard error, each with a field `info`; disabled where there is no terminal."""
+    """Return bars on stderr, each with a field `info`; disabled where there is no terminal."""
     console = Console(stderr=True, highlight=False, emoji=False, markup=False)
     return Bars(
         TextColumn("{task.description}", markup=False),
@@ -115,42 +122,58 @@ class Progress:
         self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
 
 
-def print_plan(study: Study, store: Store, states: list[State]) -> None:
-    """Print the grid: for each model how many of its trials stand where, and why."""
+def print_plan(study: Study, store: Store, states: Sequence[State]) -> None:
+    """Print the grid: how many trials of each model are done or missing, and why."""
     console = new_console()
-    seen = Counter(s.state for s in states)
-    shown = [k for k in STATES if seen[k] or k in ("done", "missing")]
-    table = Table(
-        "data set",
-        "model",
-        title=f"{study.name} in {store.url}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-    )
-    for kind in shown:
-        table.add_column(kind, justify="right")
+    cells = [(s.cell.id, s.state, s.reason) for s in states]
+    title = f"{study.name} in {store.url}"
+    console.print(counts_table(title, cells, STATES, always=("done", "missing")))
+    for line in reasons(cells):
+        console.print(line, soft_wrap=True)
+
+
+def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collection[str]) -> Table:
+    """Count the cells of each data set and model by state.
+
+    Parameters
+    ----------
+    title : str
+    cells : sequence of (id, state, reason)
+    states : sequence of str
+        All states, in the order of the columns.
+    always : collection of str
+        States that have a column even if no cell is in them.
+    """
+    totals = Counter(state for _, state, _ in cells)
+    shown = [state for state in states if totals[state] or state in always]
+    table = new_table("data set", "model", title=title)
+    for state in shown:
+        table.add_column(state, justify="right")
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for cell, state, _ in cells:
+        dataset, model, _ = cell.split("/")
+        groups.setdefault((dataset, model), Counter())[state] += 1
     above = ""
-    for dataset, model in dict.fromkeys((s.cell.dataset, s.cell.model) for s in states):
+    for (dataset, model), counts in groups.items():
         if above and dataset != above:
             table.add_section()
-        counts = Counter(
-            s.state for s in states if (s.cell.dataset, s.cell.model) == (dataset, model)
-        )
         name = dataset if dataset != above else ""
-        table.add_row(name, model, *(str(counts[k] or "") for k in shown))
+        table.add_row(name, model, *(str(counts[state] or "") for state in shown))
         above = dataset
     table.add_section()
-    table.add_row("all", "", *(str(seen[k]) for k in shown))
-    console.print(table)
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for state in states:
-        if state.reason:
-            key = (state.state, last_line(state.reason))
-            reasons.setdefault(key, []).append(state.cell.id)
-    for (kind, reason), cells in reasons.items():
-        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        console.print(f"{kind}: {cells[0]}{more}: {reason}", soft_wrap=True)
+    table.add_row("all", "", *(str(totals[state]) for state in shown))
+    return table
+
+
+def reasons(cells: Cells) -> Iterator[str]:
+    """Yield a line for each state and reason, with the first cell and the number of others."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for cell, state, reason in cells:
+        if reason:
+            groups.setdefault((state, last_line(reason)), []).append(cell)
+    for (state, reason), (first, *others) in groups.items():
+        more = f" and {len(others)} more" if others else ""
+        yield f"{state}: {first}{more}: {reason}"
 
 
 def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
@@ -162,7 +185,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
         f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
         soft_wrap=True,
     )
-    table = Table("positives", box=box.SIMPLE_HEAD, show_edge=False)
+    table = new_table("positives")
     for part in ("training", "validation", "test"):
         table.add_column(part, justify="right")
     for label, parts in facts["positives"].items():
@@ -172,7 +195,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
 
 
 def print_layers(layers: dict[str, Any], out: Path) -> None:
-    """Print what the filters of each layer match."""
+    """Print which motifs the filters of each layer match."""
     console = new_console()
     for name, layer in layers.items():
         console.print(
@@ -185,7 +208,7 @@ def print_layers(layers: dict[str, Any], out: Path) -> None:
 
 
 def print_results(study: Study, made: Aggregate) -> None:
-    """Print the study's table, as far as it goes, then where its results and its report are."""
+    """Print the study's table of finished cells, then the paths of its results and report."""
     console = new_console()
     finished = made.table[made.table.trials > 0]
     for dataset in dict.fromkeys(finished.dataset):
@@ -196,16 +219,11 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
-    """One data set's table, less than 80 columns wide with the paper's architectures."""
+    """Return one data set's table, narrower than 80 columns for the paper's architectures."""
     from motifk8s.report.words import plus_minus, published, truth_word
 
-    table = Table(
-        title=f"{study.name}, {dataset}: filters that match a motif, share of all, n trials",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    title = f"{study.name}, {dataset}: filters that match a motif, share of all, n trials"
+    table = new_table(title=title, padding=(0, 1, 0, 0))
     deeper = any(row["layer"] != "conv1" for row in rows)
     partial = any(row["trials"] != row["planned"] for row in rows)
     paper = any(row["published_match_truth_kind"] for row in rows)

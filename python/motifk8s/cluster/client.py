@@ -1,8 +1,8 @@
-"""Workflows in a cluster. The only module that touches the `kubernetes` and Argo clients.
+"""Workflows in a cluster. The only module that uses the `kubernetes` and `argo_workflows` clients.
 
-Two ways lead to Argo Workflows: the Kubernetes API, with the user's kubeconfig or a pod's own
-account, and the Argo Server, where ARGO_SERVER names one. Workflows are plain JSON, as either
-sends them; `workflows.py` knows what they mean.
+There are two ways to Argo Workflows: the Kubernetes API, with the user's kubeconfig or a pod's own
+account, and the Argo Server that ARGO_SERVER names. Workflows are plain JSON, as either sends them;
+`workflows.py` reads it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from motifk8s.errors import InputError, Problem
+import argo_workflows
+import urllib3
+from kubernetes import client, config
+from urllib3 import exceptions as http
 
-T = TypeVar("T")
+from motifk8s.errors import InputError, Problem, one_line
+
 Json = dict[str, Any]
-Workflows = list[Json]  # inside a cluster, `list` is a method
 
 TEMPLATE = "motifk8s"  # the WorkflowTemplate that the chart installs
 PART_OF = "app.kubernetes.io/part-of"  # label of everything that is ours
@@ -33,7 +36,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class NoAnswerError(Problem):
-    """The cluster does not answer, or only that it cannot now: worth another try."""
+    """The cluster does not answer, or cannot at the moment: worth another try."""
 
 
 class GoneError(Problem):
@@ -41,7 +44,7 @@ class GoneError(Problem):
 
 
 def connect(namespace: str | None = None) -> Cluster:
-    """Find the cluster as `argo` and `kubectl` do; nothing is asked of it yet.
+    """Find the cluster as `argo` and `kubectl` do; sends no request yet.
 
     Parameters
     ----------
@@ -57,11 +60,9 @@ def connect(namespace: str | None = None) -> Cluster:
     namespace = namespace or os.environ.get("ARGO_NAMESPACE")
     if namespace and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
         raise InputError(f"{namespace!r} cannot be the name of a namespace")
-    import urllib3
-
     try:
         return ArgoServer(namespace) if os.environ.get("ARGO_SERVER") else Kubernetes(namespace)
-    except urllib3.exceptions.HTTPError as error:  # of a proxy's address
+    except http.HTTPError as error:  # of a proxy's address
         raise InputError(
             f"no cluster: {_line(error)}; HTTPS_PROXY and HTTP_PROXY are like http://host:port"
         ) from error
@@ -72,6 +73,11 @@ class Cluster(ABC):
 
     namespace: str
     url: str
+    # What error messages say: of a certificate that is not trusted, of credentials that are not
+    # accepted, and where there is no Argo.
+    certificate_hint: str
+    credentials_hint: str
+    no_argo: str
 
     def check_template(self) -> None:
         """Raise `Problem` unless Argo and the chart are installed."""
@@ -87,22 +93,21 @@ class Cluster(ABC):
 
     def create(self, workflow: Json) -> Json:
         """Create a workflow and return it, with its name."""
-        return self._call("cannot submit", "create workflows", lambda: self._create(workflow))
+        return self._call("cannot submit", "create workflows", self._create, workflow)
 
-    def list(self) -> Workflows:
+    def workflows(self) -> list[Json]:
         """Return our workflows of the namespace, running and finished, newest first."""
-        found = self._call("cannot list workflows", "list workflows", self._list)
-        return sorted(found, key=lambda w: w["metadata"]["creationTimestamp"], reverse=True)
+        workflows = self._call("cannot list workflows", "list workflows", self._list)
+        return sorted(workflows, key=lambda w: w["metadata"]["creationTimestamp"], reverse=True)
 
     def get(self, name: str) -> Json:
-        """Return one workflow; `GoneError` if there is none."""
-        what = f"cannot read workflow {name}"
-        return self._call(what, "get workflows", lambda: self._get(name))
+        """Return one workflow; raise `GoneError` if there is none."""
+        return self._call(f"cannot read workflow {name}", "get workflows", self._get, name)
 
     def terminate(self, name: str) -> None:
         """End a workflow: its pods get SIGTERM, and save their checkpoints."""
         what = f"cannot stop workflow {name}"
-        self._call(what, "get and patch workflows", lambda: self._terminate(name))
+        self._call(what, "get and patch workflows", self._terminate, name)
 
     @abstractmethod
     def _template(self) -> Json: ...
@@ -111,7 +116,7 @@ class Cluster(ABC):
     def _create(self, workflow: Json) -> Json: ...
 
     @abstractmethod
-    def _list(self) -> Workflows: ...
+    def _list(self) -> list[Json]: ...
 
     @abstractmethod
     def _get(self, name: str) -> Json: ...
@@ -119,87 +124,78 @@ class Cluster(ABC):
     @abstractmethod
     def _terminate(self, name: str) -> Json: ...
 
-    @abstractmethod
-    def _certificate_hint(self) -> str: ...
-
-    @abstractmethod
-    def _credentials_hint(self) -> str: ...
-
-    @abstractmethod
-    def _no_argo(self) -> str:
-        """What it means that not even the path of a request is known."""
-
-    def _call(self, what: str, needs: str, request: Callable[[], T]) -> T:
-        """Do a request and tell its errors; `needs` is the right that it takes."""
-        import urllib3
-
+    def _call(self, what: str, needs: str, request: Callable[..., Any], *args: Any) -> Any:
+        """Send a request and explain its errors; `needs` is the permission that it takes."""
         try:
-            return request()
-        except urllib3.exceptions.HTTPError as error:
+            return request(*args)
+        except http.HTTPError as error:
             raise self._unreachable(what, error) from error
-        except json.JSONDecodeError as error:  # a web page, say
-            raise Problem(f"{what}: {self._no_argo()}") from error
-        except ValueError:  # of http.client, whose message holds the token
-            hint = self._credentials_hint()
+        except json.JSONDecodeError as error:  # a web page, for example
+            raise Problem(f"{what}: {self.no_argo}") from error
+        except ValueError:  # of http.client, whose message contains the token
             raise InputError(
-                f"{what}: the token has characters that cannot be sent, a line break maybe; {hint}"
+                f"{what}: the token has characters that cannot be sent, a line break maybe; "
+                f"{self.credentials_hint}"
             ) from None
-        except Exception as error:
-            # The two clients share no class, but the one of their errors has these.
-            status = getattr(error, "status", None)
-            if status is None:
-                raise
-            told, plain = _message(getattr(error, "body", None) or "")
-            raise self._diagnose(what, needs, status, told, plain) from error
+        except (client.ApiException, argo_workflows.ApiException) as error:
+            raise self._refused(what, needs, error.status, error.body) from error
 
     def _unreachable(self, what: str, error: Exception) -> Problem:
-        from urllib3 import exceptions as http
-
         cause = getattr(error, "reason", None) or error
-        told = _line(re.sub(r"^.*?(at 0x\w+>|port=\d+\)): ", "", str(cause)))
+        detail = _line(re.sub(r"^.*?(at 0x\w+>|port=\d+\)): ", "", str(cause)))
         if isinstance(cause, http.SSLError):
-            hint = self._certificate_hint()
-            return Problem(f"{what}: no trusted connection to {self.url} ({told}); {hint}")
+            return Problem(
+                f"{what}: no trusted connection to {self.url} ({detail}); {self.certificate_hint}"
+            )
         if isinstance(cause, http.ProtocolError) and self.url.startswith("http:"):
             hint = "if it wants https, unset ARGO_SECURE"
             return NoAnswerError(f"{what}: {self.url} hung up; {hint}")
         return NoAnswerError(
-            f"{what}: {self.url} does not answer ({told}); check the network, and whether the "
+            f"{what}: {self.url} does not answer ({detail}); check the network, and whether the "
             "cluster is up"
         )
 
-    def _diagnose(self, what: str, needs: str, status: int, told: str, plain: bool) -> Problem:
+    def _refused(self, what: str, needs: str, status: int, body: str | bytes | None) -> Problem:
+        """Explain an answer that is an error."""
+        message, is_json = _message(body or "")
         if status == 401:
-            hint = self._credentials_hint()
+            hint = self.credentials_hint
             return Problem(f"{what}: {self.url} does not accept the credentials; {hint}")
         if status == 403:
             return Problem(
                 f"{what}: permission denied; it takes the right to {needs} in namespace "
-                f"{self.namespace} ({told})"
+                f"{self.namespace} ({message})"
             )
-        if status == 404 and plain:
-            return Problem(f"{what}: {self._no_argo()}")
-        if status == 404 and told.startswith("namespaces "):
+        if status == 404 and not is_json:  # not even the path of the request is known
+            return Problem(f"{what}: {self.no_argo}")
+        if status == 404 and message.startswith("namespaces "):
             hint = "name another with --namespace"
             return InputError(f"{what}: there is no namespace {self.namespace}; {hint}")
         if status == 404:
-            return GoneError(f"{what}: {told}")
-        if "HTTP request to an HTTPS server" in told:
+            return GoneError(f"{what}: {message}")
+        if "HTTP request to an HTTPS server" in message:
             return Problem(f"{what}: {self.url} wants https; unset ARGO_SECURE")
         kind = NoAnswerError if status in (408, 429, 502, 503, 504) else Problem
-        return kind(f"{what}: {self.url} answered {status}: {told}")
+        return kind(f"{what}: {self.url} answered {status}: {message}")
 
 
 class Kubernetes(Cluster):
     """The Kubernetes API, with the user's kubeconfig or a pod's own account."""
 
-    def __init__(self, namespace: str | None):
-        from kubernetes import client
+    certificate_hint = "check the certificate-authority of the cluster in the kubeconfig"
 
-        configuration, own, self.remark = _configuration()
-        _prepare(configuration)
-        self.namespace = namespace or own or "default"
+    def __init__(self, namespace: str | None):
+        configuration, own_namespace, remark = _configuration()
+        _limit_retries(configuration)
+        self.namespace = namespace or own_namespace or "default"
         self.url = configuration.host
+        self.credentials_hint = (
+            f"log in to the cluster again, or check the user in the kubeconfig{remark}"
+        )
+        self.no_argo = (
+            f"{self.url} knows no workflows; install Argo Workflows, or choose another cluster "
+            "(kubectl config use-context)"
+        )
         self._api = client.CustomObjectsApi(client.ApiClient(configuration))
 
     def _template(self) -> Json:
@@ -208,15 +204,15 @@ class Kubernetes(Cluster):
     def _create(self, workflow: Json) -> Json:
         return self._ask("create", "workflows", body=workflow)
 
-    def _list(self) -> Workflows:
-        found: Workflows = []
-        more: Json = {}
+    def _list(self) -> list[Json]:
+        workflows: list[Json] = []
+        page: Json = {}
         while True:
-            answer = self._ask("list", "workflows", label_selector=OURS, limit=PAGE, **more)
-            found += answer["items"]
-            more = {"_continue": answer["metadata"].get("continue")}
-            if not more["_continue"]:
-                return found
+            answer = self._ask("list", "workflows", label_selector=OURS, limit=PAGE, **page)
+            workflows += answer["items"]
+            page = {"_continue": answer["metadata"].get("continue")}
+            if not page["_continue"]:
+                return workflows
 
     def _get(self, name: str) -> Json:
         return self._ask("get", "workflows", name)
@@ -224,22 +220,10 @@ class Kubernetes(Cluster):
     def _terminate(self, name: str) -> Json:
         return self._ask("patch", "workflows", name, body={"spec": {"shutdown": "Terminate"}})
 
-    def _ask(self, verb: str, plural: str, *name: str, **more: Any) -> Any:
+    def _ask(self, verb: str, plural: str, *name: str, **options: Any) -> Any:
         method = getattr(self._api, f"{verb}_namespaced_custom_object")
         return method(
-            GROUP, VERSION, self.namespace, plural, *name, _request_timeout=TIMEOUT, **more
-        )
-
-    def _certificate_hint(self) -> str:
-        return "check the certificate-authority of the cluster in the kubeconfig"
-
-    def _credentials_hint(self) -> str:
-        return f"log in to the cluster again, or check the user in the kubeconfig{self.remark}"
-
-    def _no_argo(self) -> str:
-        return (
-            f"{self.url} knows no workflows; install Argo Workflows, or choose another cluster "
-            "(kubectl config use-context)"
+            GROUP, VERSION, self.namespace, plural, *name, _request_timeout=TIMEOUT, **options
         )
 
 
@@ -249,23 +233,31 @@ class ArgoServer(Cluster):
     Of its client only the transport is used: the models of its answers are those of Argo 3.
     """
 
-    def __init__(self, namespace: str | None):
-        import argo_workflows
+    certificate_hint = (
+        "SSL_CERT_FILE names certificates to trust, ARGO_INSECURE_SKIP_VERIFY=true trusts any, "
+        "ARGO_SECURE=false is for a server that speaks plain http"
+    )
 
+    def __init__(self, namespace: str | None):
         server, token = os.environ["ARGO_SERVER"], os.environ.get("ARGO_TOKEN")
         if not re.fullmatch(r"([^\s/:]+|\[[^\s/]+\]):\d+", server):
             raise InputError(
                 f"ARGO_SERVER={server}: want host:port, such as localhost:2746 (ARGO_SECURE=false "
                 "where it speaks plain http)"
             )
-        secure = os.environ.get("ARGO_SECURE") != "false"
+        scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
         base = os.environ.get("ARGO_BASE_HREF", "").strip("/")
-        self.url = f"{'https' if secure else 'http'}://{server}{'/' if base else ''}{base}"
+        self.url = f"{scheme}://{server}{'/' if base else ''}{base}"
         self.namespace = namespace or _context_namespace() or "default"
+        self.credentials_hint = (
+            f"ARGO_TOKEN {'is not valid' if token else 'is not set'}; export "
+            f'ARGO_TOKEN="Bearer $(kubectl create token ACCOUNT --namespace {self.namespace})"'
+        )
+        self.no_argo = f"{self.url} is no Argo Server; check ARGO_SERVER"
         configuration = argo_workflows.Configuration(host=self.url)
         configuration.api_key = {"BearerToken": token} if token else {}
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
-        _prepare(configuration)
+        _limit_retries(configuration)
         self._client = argo_workflows.ApiClient(configuration)
 
     def _template(self) -> Json:
@@ -275,7 +267,7 @@ class ArgoServer(Cluster):
         body = {"namespace": self.namespace, "workflow": workflow}
         return self._ask("POST", f"workflows/{self.namespace}", body=body)
 
-    def _list(self) -> Workflows:
+    def _list(self) -> list[Json]:
         query = [("listOptions.labelSelector", OURS)]
         answer = self._ask("GET", f"workflows/{self.namespace}", query_params=query)
         return answer.get("items") or []
@@ -287,44 +279,26 @@ class ArgoServer(Cluster):
         body = {"namespace": self.namespace, "name": name}
         return self._ask("PUT", f"workflows/{self.namespace}/{name}/terminate", body=body)
 
-    def _ask(self, method: str, path: str, **more: Any) -> Json:
+    def _ask(self, method: str, path: str, **options: Any) -> Json:
         self._client.call_api(
             f"/api/v1/{path}",
             method,
             auth_settings=["BearerToken"],
             _request_timeout=TIMEOUT,
-            **{"query_params": [], **more},
+            **{"query_params": [], **options},
         )
         return dict(json.loads(self._client.last_response.data))
 
-    def _certificate_hint(self) -> str:
-        return (
-            "SSL_CERT_FILE names certificates to trust, ARGO_INSECURE_SKIP_VERIFY=true trusts any, "
-            "ARGO_SECURE=false is for a server that speaks plain http"
-        )
 
-    def _credentials_hint(self) -> str:
-        state = "is not valid" if os.environ.get("ARGO_TOKEN") else "is not set"
-        token = f"$(kubectl create token ACCOUNT --namespace {self.namespace})"
-        return f'ARGO_TOKEN {state}; export ARGO_TOKEN="Bearer {token}"'
-
-    def _no_argo(self) -> str:
-        return f"{self.url} is no Argo Server; check ARGO_SERVER"
-
-
-def _prepare(configuration: Any) -> None:
-    """What both clients get: few retries, so that a dead cluster is told of within seconds."""
-    import urllib3
-
+def _limit_retries(configuration: Any) -> None:
+    """Retry once only, so that a dead cluster is reported within seconds."""
     configuration.retries = urllib3.Retry(total=1, redirect=0, respect_retry_after_header=False)
-    if not configuration.verify_ssl:  # as the user has asked for
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if not configuration.verify_ssl:  # the user has asked for it
+        urllib3.disable_warnings(http.InsecureRequestWarning)
 
 
 def _configuration() -> tuple[Any, str | None, str]:
-    """The client's configuration, the namespace that goes with it, and a remark on its login."""
-    from kubernetes import client, config
-
+    """Return the client's configuration, its namespace, and a remark on its login."""
     configuration = client.Configuration()
     path = _kubeconfig()
     if path is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -341,32 +315,30 @@ def _configuration() -> tuple[Any, str | None, str]:
             "is not set"
         )
     try:
-        with _heard() as said:
+        with _logged() as messages:
             config.load_kube_config(path, client_configuration=configuration)
-    except Exception as error:  # of a broken file the client says all kinds of things
-        told = _line(error) or type(error).__name__
-        raise Problem(f"kubeconfig {path} cannot be used: {told}") from error
-    remark = f" ({'; '.join(said)})" if said else ""
+    except Exception as error:  # for a broken file the client raises many kinds
+        reason = _line(error) or type(error).__name__
+        raise Problem(f"kubeconfig {path} cannot be used: {reason}") from error
+    remark = f" ({'; '.join(messages)})" if messages else ""
     return configuration, _context_namespace(), remark
 
 
 def _kubeconfig() -> str | None:
-    """KUBECONFIG, or the usual file; None if there is no such file."""
+    """Return KUBECONFIG, or the usual path; None if there is no such file."""
     paths = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    found = any(p and Path(p).expanduser().exists() for p in paths.split(os.pathsep))
-    return paths if found else None
+    exists = any(p and Path(p).expanduser().exists() for p in paths.split(os.pathsep))
+    return paths if exists else None
 
 
 def _context_namespace() -> str | None:
-    """Namespace of the kubeconfig's current context; None if nothing (readable) says one."""
-    from kubernetes import config
-
+    """Return the namespace of the kubeconfig's current context; None if it has none."""
     path = _kubeconfig()
     if path is None:
         return _own_namespace()
     try:
         return config.list_kube_config_contexts(path)[1]["context"].get("namespace")
-    except Exception:  # as above; where it matters, loading it tells
+    except Exception:  # for a broken file; where it is needed, loading it raises a Problem
         return None
 
 
@@ -378,27 +350,27 @@ def _own_namespace() -> str | None:
 
 
 @contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Collect what is logged: the client logs a failed login program, and goes on without."""
-    said: list[str] = []
+def _logged() -> Iterator[list[str]]:
+    """Collect log messages: the client logs that a login program failed, and continues."""
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(_line(record.getMessage()))  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(_line(record.getMessage()))  # type: ignore[method-assign]
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         root.removeHandler(handler)
 
 
 def _message(body: str | bytes) -> tuple[str, bool]:
-    """The message of an error's JSON, or its text; and whether it is text."""
+    """Return the message of an error's JSON, or its text; and whether it is JSON."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     try:
-        return _line(json.loads(text)["message"]), False
+        return _line(json.loads(text)["message"]), True
     except (ValueError, KeyError, TypeError):
-        return _line(text)[:200] or "nothing more", True
+        return _line(text)[:200] or "nothing more", False
 
 
 def _line(text: object) -> str:
-    return " ".join(str(text).split()).rstrip(".")
+    return one_line(text).rstrip(".")

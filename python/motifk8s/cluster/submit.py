@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterator
 from typing import Any
 
-from motifk8s.cluster.client import GROUP, PART_OF, TEMPLATE, VERSION, Cluster
-from motifk8s.cluster.status import workflows_of
+from motifk8s.cluster.client import GROUP, PART_OF, TEMPLATE, VERSION
 from motifk8s.cluster.workflows import STUDY_LABEL
 from motifk8s.data import stored
 from motifk8s.errors import InputError
@@ -19,24 +18,29 @@ from motifk8s.study.study import Study
 LONGEST = 128 * 1024 - 1  # bytes of one argument of a process, Linux's limit
 
 
-def study_argument(study: Study, argument: str) -> str:
-    """What pods are given for a study: its name or URL; for a file, which they lack, its text."""
-    if argument in builtin_names() or argument.startswith("s3://"):
-        return argument
-    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
-    # Argo would take it for a variable of its own; only strings can hold it.
-    text = text.replace("{{", "{\\u007b")
-    if (size := len(text.encode())) > LONGEST:
+def new_workflow(study: Study, argument: str, max_gpu_hours: float | None) -> dict[str, Any]:
+    """Return the workflow that runs a study, to be created in a cluster.
+
+    Parameters
+    ----------
+    study : Study
+    argument : str
+        What the user calls the study: a name, file, text or URL.
+    max_gpu_hours : float, optional
+        By default the chart's value.
+
+    Raises
+    ------
+    InputError
+        If pods cannot be given the study, or cannot read its database of motifs.
+    """
+    database = study.matches.database
+    parameters = [{"name": "study", "value": study_argument(study, argument)}]
+    if database not in releases() and "://" not in database:
         raise InputError(
-            f"study {study.name} takes {size:,} bytes, more than the {LONGEST:,} that a pod can be "
-            "given; put its file into the store and name its s3:// address"
+            f"study {study.name}: matches.database: pods cannot read {database}; put it into the "
+            "store and name its s3:// address"
         )
-    return text
-
-
-def new_workflow(study: Study, value: str, max_gpu_hours: float | None) -> dict[str, Any]:
-    """The workflow that runs a study."""
-    parameters = [{"name": "study", "value": value}]
     if max_gpu_hours is not None:
         parameters.append({"name": "max-gpu-hours", "value": f"{max_gpu_hours:g}"})
     return {
@@ -53,28 +57,31 @@ def new_workflow(study: Study, value: str, max_gpu_hours: float | None) -> dict[
     }
 
 
-def _check_database(study: Study) -> None:
-
-    name = study.matches.database
-    if name not in releases() and "://" not in name:
+def study_argument(study: Study, argument: str) -> str:
+    """Return what pods get as the study: its name or URL; for a file, which they lack, its text."""
+    if argument in builtin_names() or argument.startswith("s3://"):
+        return argument
+    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
+    # Argo would expand {{...}} as its own variable; only strings can contain it.
+    text = text.replace("{{", "{\\u007b")
+    if (size := len(text.encode())) > LONGEST:
         raise InputError(
-            f"study {study.name}: matches.database: pods cannot read {name}; put it into the store "
-            "and name its s3:// address"
+            f"study {study.name} takes {size:,} bytes, more than the {LONGEST:,} that a pod can be "
+            "given; put its file into the store and name its s3:// address"
         )
+    return text
 
 
-def _say_others(study: Study, argument: str, cluster: Cluster) -> None:
+def upload(study: Study, url: str) -> Iterator[str]:
+    """Upload data sets that are local files to the store, where pods find them.
 
-    names = [w.name for w in workflows_of(study, argument, cluster) if w.active]
-    if names:
-        print(
-            f"study {study.name} is already running: {', '.join(names)}; that is safe, but cells "
-            "may be computed twice"
-        )
+    Yields a line for the user before each upload.
 
-
-def _upload(study: Study, url: str) -> None:
-    """Put the data sets that are files of this machine into the store, where pods find them."""
+    Raises
+    ------
+    InputError
+        If there is such a file, but `url` is not a store that pods can read.
+    """
     for name, spec in study.datasets.items():
         path = getattr(spec, "path", None)
         if path is None or "://" in path:
@@ -86,6 +93,5 @@ def _upload(study: Study, url: str) -> None:
             )
         store = open_store(url)
         if not stored.is_ready(study, name, store):
-            print(f"uploading data set {name}, {path}, to {store.url}")
-            sys.stdout.flush()
+            yield f"uploading data set {name}, {path}, to {store.url}"
             stored.prepare(study, name, store)

@@ -1,7 +1,7 @@
-"""What a workflow of ours says: its steps, where each cell stands in it, and why one waits.
+"""The state of a workflow: its steps and its cells, and why one waits or failed.
 
-Argo keeps a node for every step of a workflow. A step that may be tried again has a node of type
-Retry, whose children are its attempts, pods. `tests/fakeargo.py` has their shape.
+Argo keeps a node for every step of a workflow. A step with retries has a node of type Retry, whose
+children are its attempts, pods. `tests/helpers/fakeargo.py` has their shape.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from motifk8s.errors import Problem
+from motifk8s.errors import Problem, one_line
 from motifk8s.study.study import Study, load
 
 Json = dict[str, Any]
@@ -20,10 +21,10 @@ Json = dict[str, Any]
 STUDY_LABEL = "motifk8s/study"
 FINISHED = ("Succeeded", "Failed", "Error")
 FAILED = ("Failed", "Error")
-# What Argo's own process in the container adds to a job's log.
-ARGOS = re.compile(r"time=\S+ level=.* argo=true|Error: exit status \d+$")
+# Lines that Argo's own process in the container adds to a job's log.
+ARGO_LINE = re.compile(r"time=\S+ level=.* argo=true|Error: exit status \d+$")
 STOPPED = re.compile(r"(shutdown|stopped) with strategy", re.IGNORECASE)
-# What Kubernetes says of a pod that waits, in plain words; the first that fits.
+# Kubernetes' reasons why a pod waits, in plain words; the first match counts.
 WAITING = (
     (r"Insufficient \S*(gpu|nvidia|/mig-)", "no free GPU"),
     (r"exceeded quota", "quota"),
@@ -38,10 +39,11 @@ WAITING = (
     (r"^Waiting for .* lock", "another workflow holds its lock"),
 )  # fmt: skip
 STARTING = "its pod is starting"
+WITH_WORKFLOW = "stopped with its workflow"
 
 
 class CellNode(NamedTuple):
-    """Where a cell stands in a workflow.
+    """The state of a cell, or of another step, in a workflow.
 
     Attributes
     ----------
@@ -49,13 +51,15 @@ class CellNode(NamedTuple):
         "done", "running", "waiting", "failed"; "stopped" (with its workflow); "missing" (its data
         set could not be made).
     reason : str
-        Why, in plain words with Kubernetes' own after a colon; empty for done and running.
+        Why, in plain words, then in Kubernetes' own after a colon; empty for done and running.
     attempt : int, optional
         From 1.
     host : str, optional
         Kubernetes' node that the last attempt ran on.
     finished : str, optional
         ISO time.
+    workflow : str, optional
+        Name of its workflow, where several are compared.
     """
 
     state: str
@@ -63,6 +67,7 @@ class CellNode(NamedTuple):
     attempt: int | None = None
     host: str | None = None
     finished: str | None = None
+    workflow: str | None = None
 
 
 class Workflow:
@@ -71,7 +76,7 @@ class Workflow:
     Attributes
     ----------
     name, phase, message : str
-        The phase is Argo's, "Pending" if no controller has looked at it yet.
+        The phase is Argo's, "Pending" if no controller has handled it yet.
     created, finished : str, optional
         ISO time.
     labels : dict
@@ -80,11 +85,11 @@ class Workflow:
     argument : str
         The study, as it was submitted.
     untouched : bool
-        Whether no controller has looked at it yet.
+        Whether no controller has handled it yet.
     active, stopped : bool
-        Whether it has not come to its end; whether it was made to.
+        Whether it has not ended; whether someone stopped it.
     offloaded : bool
-        Whether its nodes are kept in Argo's database alone.
+        Whether its nodes are kept in Argo's database only.
     """
 
     def __init__(self, data: Json):
@@ -100,21 +105,14 @@ class Workflow:
         self.untouched = not status.get("phase")
         self.nodes = _nodes(status)
         self.offloaded = bool(status.get("offloadNodeStatusVersion")) and not self.nodes
-        parameters = ((data.get("spec") or {}).get("arguments") or {}).get("parameters") or []
-        self.argument: str = next(
-            (p.get("value", "") for p in parameters if p["name"] == "study"), ""
-        )
-        self._attempts = {
-            child
-            for n in self.nodes.values()
-            if n["type"] == "Retry"
-            for child in n.get("children", ())
-        }
+        self.argument = _parameter((data.get("spec") or {}).get("arguments"), "study") or ""
+        retries = [node for node in self.nodes.values() if node["type"] == "Retry"]
+        self._attempts = {child for node in retries for child in node.get("children", ())}
 
     def is_of(self, study: Study, argument: str) -> bool:
-        """Whether it runs this study, which the user calls `argument`."""
-        name = next((_output(n, "name") for n in self._steps("plan")), None)
-        name = name or self.labels.get(STUDY_LABEL)
+        """Return whether it runs this study, which the user calls `argument`."""
+        plan = self._step("plan")
+        name = (plan and _output(plan, "name")) or self.labels.get(STUDY_LABEL)
         if name:
             return name == study.name
         if self.argument in (argument, study.name):
@@ -127,145 +125,162 @@ class Workflow:
     @property
     def planned(self) -> bool:
         """Whether it is known which cells were unfinished at its start."""
-        return any(n["phase"] == "Succeeded" for n in self._steps("plan"))
+        return any(node["phase"] == "Succeeded" for node in self._steps("plan"))
 
     @property
     def incomplete(self) -> str:
-        """Which cells are missing, if the tables were written all the same; else empty."""
-        of = [node for node in self._steps("aggregate") if self._exit_code(node) == "3"]
-        return self._place(of[0]).reason.removesuffix(" (exit code 3)") if of else ""
+        """Which cells are missing, if the tables were written all the same; otherwise empty."""
+        for node in self._steps("aggregate"):
+            if self._exit_code(node) == "3":
+                return self._state(node).reason.removesuffix(" (exit code 3)")
+        return ""
 
     def failures(self) -> list[tuple[str, str]]:
-        """Each step other than a cell that failed, such as "prepare synthetic", and why."""
-        found: list[tuple[str, str]] = []
+        """Return each failed step other than a cell, such as "prepare synthetic", and why."""
+        failures: list[tuple[str, str]] = []
         for step in ("plan", "prepare", "aggregate"):
             for node in self._steps(step):
-                place = self._place(node)
-                if place.state == "failed" and not (step == "aggregate" and self.incomplete):
+                state, reason, *_ = self._state(node)
+                if state == "failed" and not (step == "aggregate" and self.incomplete):
                     name = f"{step} {_input(node, 'dataset') or ''}".strip()
-                    found.append((name, place.reason))
-        # What failed before it could become a step: parameters that cannot be read, say.
+                    failures.append((name, reason))
+        # What failed before it became a step: parameters that cannot be read, for example.
         for node in self.nodes.values():
             if node["type"] == "Skipped" and node["phase"] in FAILED and node.get("message"):
-                found.append((node.get("displayName", ""), _line(node["message"])))
-        said = self.message and not re.match(r"child '.*' failed$", self.message)
-        if self.phase in FAILED and said and not (found or self.incomplete or self.stopped):
-            found.append(("workflow", _line(self.message)))
-        return found
+                failures.append((node.get("displayName", ""), one_line(node["message"])))
+        explained = failures or self.incomplete or self.stopped
+        own_reason = self.message and not re.match(r"child '.*' failed$", self.message)
+        if self.phase in FAILED and own_reason and not explained:
+            failures.append(("workflow", one_line(self.message)))
+        return failures
 
     def cells(self, study: Study) -> dict[str, CellNode]:
-        """Where its cells stand, by id; those that were done when it began are not among them."""
-        found = {
-            cell: self._place(node)
+        """Return the state of its cells by id, without those that were done when it began."""
+        cells = {
+            cell: self._state(node)
             for node in self._steps("cell")
             if (cell := _input(node, "cell")) and node["phase"] not in ("Skipped", "Omitted")
         }
         if self.offloaded:
-            return found
-        for cell, reason in self._without_nodes(study).items():
-            found.setdefault(cell, reason)
-        return found
+            return cells
+        for cell, state in self._without_nodes(study).items():
+            cells.setdefault(cell, state)
+        return cells
 
     def _without_nodes(self, study: Study) -> dict[str, CellNode]:
-        """The cells that are to be run, each with why it is not yet; and those that cannot be."""
-        of = {name: [c.id for c in study.cells() if c.dataset == name] for name in study.datasets}
-        every = [cell for cells in of.values() for cell in cells]
-        if not self.planned:
-            plan = next(iter(self._steps("plan")), None)
-            if plan is None:
-                return self._waiting(every, self._before())
-            return self._waiting(every, self._why(plan, "the plan"))
-        unfinished = json.loads(next(_output(n, "datasets") or "[]" for n in self._steps("plan")))
-        found: dict[str, CellNode] = {}
-        for name in unfinished:
-            step = next((n for n in self._steps("prepare") if _input(n, "dataset") == name), None)
-            cells = of.get(name, [])
-            if step is None:
-                found |= self._waiting(cells, f"data set {name}")
-            elif step["phase"] == "Succeeded":
-                listed = json.loads(_output(step, "cells") or "[]")
-                found |= self._waiting(listed, "a place: other cells of the workflow go first")
-            elif step["phase"] in FAILED:
-                state = self._place(step)
-                reason = f"data set {name}: {state.reason}"
-                kind = "stopped" if state.state == "stopped" else "missing"
-                found |= dict.fromkeys(cells, CellNode(kind, reason))
-            else:
-                found |= self._waiting(cells, self._why(step, f"data set {name}"))
-        return found
+        """Return the state of the cells to be run, as their plan and data sets say it."""
+        by_dataset = {
+            name: [cell.id for cell in study.cells() if cell.dataset == name]
+            for name in study.datasets
+        }
+        plan = self._step("plan")
+        if plan is None or not self.planned:
+            what = self._why(plan, "the plan") if plan else self._before_plan()
+            return self._waiting([id for ids in by_dataset.values() for id in ids], what)
+        prepared = {_input(node, "dataset"): node for node in self._steps("prepare")}
+        cells: dict[str, CellNode] = {}
+        for name in json.loads(_output(plan, "datasets") or "[]"):
+            cells |= self._of_dataset(name, prepared.get(name), by_dataset.get(name, []))
+        return cells
 
-    def _before(self) -> str:
+    def _of_dataset(self, name: str, step: Json | None, cells: list[str]) -> dict[str, CellNode]:
+        """Return the state of a data set's cells, given the step that makes it."""
+        if step is None:
+            return self._waiting(cells, f"data set {name}")
+        if step["phase"] == "Succeeded":
+            unfinished = json.loads(_output(step, "cells") or "[]")
+            return self._waiting(unfinished, "a place: other cells of the workflow go first")
+        if step["phase"] in FAILED:
+            made = self._state(step)
+            state = "stopped" if made.state == "stopped" else "missing"
+            return dict.fromkeys(cells, CellNode(state, f"data set {name}: {made.reason}"))
+        return self._waiting(cells, self._why(step, f"data set {name}"))
+
+    def _before_plan(self) -> str:
         if self.untouched:
             return "Argo's controller, which has not looked at the workflow yet"
-        return f"the plan ({_line(self.message)})" if self.message else "the plan"
+        return f"the plan ({one_line(self.message)})" if self.message else "the plan"
 
     def _waiting(self, cells: list[str], what: str) -> dict[str, CellNode]:
-        ended = CellNode("stopped", "stopped with its workflow")
-        return dict.fromkeys(cells, CellNode("waiting", f"for {what}") if self.active else ended)
+        waits, ended = CellNode("waiting", f"for {what}"), CellNode("stopped", WITH_WORKFLOW)
+        return dict.fromkeys(cells, waits if self.active else ended)
 
     def _why(self, step: Json, what: str) -> str:
-        state = self._place(step)
-        told = state.state == "waiting" and not state.reason.startswith(STARTING)
-        return f"{what} ({state.reason})" if told else what
+        """Add to `what` why the step waits, if it does more than start."""
+        state, reason, *_ = self._state(step)
+        known = state == "waiting" and not reason.startswith(STARTING)
+        return f"{what} ({reason})" if known else what
+
+    def _step(self, template: str) -> Json | None:
+        """Return the first node of a template, if there is one."""
+        return next(iter(self._steps(template)), None)
 
     def _steps(self, template: str) -> list[Json]:
-        """Nodes of a template, attempts not among them, in the order in which they began."""
-        found = [
-            n
-            for id, n in self.nodes.items()
-            if n.get("templateName") == template
-            and n["type"] in ("Retry", "Pod")
+        """Return the nodes of a template, without attempts, in the order in which they began."""
+        steps = [
+            node
+            for id, node in self.nodes.items()
+            if node.get("templateName") == template
+            and node["type"] in ("Retry", "Pod")
             and id not in self._attempts
         ]
-        return sorted(found, key=lambda n: n.get("startedAt") or "")
+        return sorted(steps, key=lambda node: node.get("startedAt") or "")
 
     def _pods(self, node: Json) -> list[Json]:
-        """The attempts at a step."""
+        """Return the attempts at a step."""
         if node["type"] != "Retry":
             return [node]
-        attempts = [self.nodes[c] for c in node.get("children", ()) if c in self.nodes]
-        return [n for n in attempts if n["type"] == "Pod"]
+        attempts = [self.nodes[id] for id in node.get("children", ()) if id in self.nodes]
+        return [attempt for attempt in attempts if attempt["type"] == "Pod"]
 
     def _exit_code(self, node: Json) -> str | None:
         codes = [(n.get("outputs") or {}).get("exitCode") for n in (node, *self._pods(node))]
         return next((code for code in reversed(codes) if code), None)
 
-    def _place(self, node: Json) -> CellNode:
-        """Where a step stands, which is mostly where its last attempt does."""
+    def _state(self, node: Json) -> CellNode:
+        """Return the state of a step, which is mostly that of its last attempt."""
         attempts = self._pods(node)
         last = attempts[-1] if attempts else node
-        message = last.get("message") or ""
-        at = CellNode(
-            "running", "", len(attempts) or None, last.get("hostNodeName"), node.get("finishedAt")
+        state, reason = self._state_and_reason(node, last, attempts)
+        return CellNode(
+            state, reason, len(attempts) or None, last.get("hostNodeName"), node.get("finishedAt")
         )
+
+    def _state_and_reason(self, node: Json, last: Json, attempts: list[Json]) -> tuple[str, str]:
+        message, own_message = last.get("message") or "", node.get("message") or ""
         if node["phase"] == "Succeeded":
-            return at._replace(state="done")
+            return "done", ""
         if node["phase"] in FAILED:
-            if STOPPED.search(message) or STOPPED.search(node.get("message") or ""):
-                return at._replace(state="stopped", reason="stopped with its workflow")
-            reason = failure(message or node.get("message") or "")
-            if node.get("message") == "No more retries left":
+            if STOPPED.search(message) or STOPPED.search(own_message):
+                return "stopped", WITH_WORKFLOW
+            reason = failure(message or own_message)
+            if own_message == "No more retries left":
                 reason = f"{reason}; given up after attempt {len(attempts)}"
-            return at._replace(state="failed", reason=reason)
+            return "failed", reason
         if not self.active:
-            return at._replace(state="stopped", reason="stopped with its workflow")
+            return "stopped", WITH_WORKFLOW
         if last["phase"] == "Pending":
-            return at._replace(state="waiting", reason=waiting(message))
+            return "waiting", waiting(message)
         if last["phase"] in FAILED:
             reason = f"to be tried again, for attempt {len(attempts)} ended: {failure(message)}"
-            return at._replace(state="waiting", reason=reason)
+            return "waiting", reason
         if not attempts:
-            return at._replace(state="waiting", reason="for a place: other cells go first")
-        return at
+            return "waiting", "for a place: other cells go first"
+        return "running", ""
+
+
+def workflows_of(workflows: Iterable[Json], study: Study, argument: str) -> list[Workflow]:
+    """Return the workflows of a study, in their order; the user calls it `argument`."""
+    return [w for data in workflows if (w := Workflow(data)).is_of(study, argument)]
 
 
 def waiting(message: str) -> str:
-    """Say in plain words why a pod waits, then what Kubernetes says."""
-    # Without the pod's name, by which the same reason would differ from cell to cell.
-    text = re.sub(r'^pods "\S+" is forbidden: ', "", _line(message))
+    """Say in plain words why a pod waits, then in Kubernetes' own."""
+    # Without the pod's name, so that the reason is the same for every cell.
+    text = re.sub(r'^pods "\S+" is forbidden: ', "", one_line(message))
     if text in ("ContainerCreating", "PodInitializing"):
         return STARTING
-    if not text:  # the scheduler has not looked, or Kueue or another gate holds it
+    if not text:  # the scheduler has not seen it, or Kueue or another gate holds it
         return f"{STARTING}, or held in a queue"
     for pattern, words in WAITING:
         if re.search(pattern, text):
@@ -275,21 +290,22 @@ def waiting(message: str) -> str:
 
 
 def failure(message: str) -> str:
-    """Say in a line why a pod failed, given what Argo says: the job's own last words, if any."""
-    found = re.match(r"(?:\w+: )?(\w+) \(exit code (\d+)\)(?:: (.*))?$", message.strip(), re.DOTALL)
-    if found is None:
-        return _line(message) or "no reason is known"
-    kind, code, said = found[1], found[2], (found[3] or "").strip()
+    """Say in one line why a pod failed: the last line of its job, if Argo's message has any."""
+    parts = re.match(r"(?:\w+: )?(\w+) \(exit code (\d+)\)(?:: (.*))?$", message.strip(), re.DOTALL)
+    if parts is None:
+        return one_line(message) or "no reason is known"
+    kind, code, log = parts[1], parts[2], parts[3] or ""
     if kind == "OOMKilled":
         return f"out of memory: raise its memory limit (OOMKilled, exit code {code})"
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not ARGOS.match(line)]
+    lines = [line.strip() for line in log.splitlines()]
+    lines = [line for line in lines if line and not ARGO_LINE.match(line)]
     ours = [line for line in lines if line.startswith("motifk8s: ")]
-    told = (ours or lines or [""])[-1].removeprefix("motifk8s: ")
-    return f"{told} (exit code {code})" if told else f"exit code {code}"
+    reason = (ours or lines or [""])[-1].removeprefix("motifk8s: ")
+    return f"{reason} (exit code {code})" if reason else f"exit code {code}"
 
 
 def _nodes(status: Json) -> dict[str, Json]:
-    """Nodes by id; Argo packs them where they are many."""
+    """Return nodes by id; Argo compresses them if they are many."""
     if packed := status.get("compressedNodes"):
         return dict(json.loads(gzip.decompress(base64.b64decode(packed))))
     return status.get("nodes") or {}
@@ -304,9 +320,6 @@ def _output(node: Json, name: str) -> str | None:
 
 
 def _parameter(puts: Json | None, name: str) -> str | None:
+    """Return the value of a parameter among a node's inputs or outputs."""
     parameters = (puts or {}).get("parameters") or []
     return next((p.get("value") for p in parameters if p["name"] == name), None)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

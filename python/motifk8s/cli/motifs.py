@@ -1,0 +1,66 @@
+"""The commands that need no study: filters and tomtom."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from motifk8s.cli.arguments import Commands, add, positive
+
+
+def register(commands: Commands) -> None:
+    """Add filters and tomtom."""
+    sub = add(commands, "filters", _filters, "turn the filters of any Keras model into motifs")
+    sub.add_argument(
+        "model", metavar="MODEL.keras", type=Path, help="reads one-hot (N, L, 4), A C G T"
+    )
+    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set; its test part")
+    sub.add_argument(
+        "--preset", choices=["as-run", "as-written"], default="as-run", help="rule (%(default)s)"
+    )
+    sub.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("filters"), help="(%(default)s)"
+    )
+    _add_matching(sub)
+
+    sub = add(commands, "tomtom", _tomtom, "compare motifs with a database of motifs")
+    sub.add_argument("query", metavar="QUERY.meme", type=Path, help="motifs to compare")
+    sub.add_argument(
+        "--out", metavar="FILE", type=Path, help="write the hits here, not to the terminal"
+    )
+    _add_matching(sub)
+
+
+def _add_matching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database",
+        metavar="NAME",
+        default="JASPAR2016",
+        help="a JASPAR release (CORE vertebrates) or a MEME file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evalue", metavar="E", type=positive, default=0.1, help="largest E-value (%(default)s)"
+    )
+
+
+def _filters(args: argparse.Namespace) -> int:
+    from motifk8s.cli import terminal
+    from motifk8s.filters.any_model import read_model
+    from motifk8s.study.specs import MotifSettings
+
+    rule = MotifSettings.model_validate({"preset": args.preset})
+    layers = read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
+    terminal.print_layers(layers, args.out)
+    return 0
+
+
+def _tomtom(args: argparse.Namespace) -> int:
+    from motifk8s.motifs.tomtom import run_tomtom, to_tsv
+
+    hits = run_tomtom(args.query, args.database, args.evalue, args.out)
+    if args.out is None:
+        sys.stdout.write(to_tsv(hits))
+    else:
+        print(f"{len(hits)} hits of {hits['Query_ID'].nunique()} motifs: {args.out}")
+    return 0

@@ -1,0 +1,299 @@
+"""The commands that run a study on this machine, whole or by step, and make its report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motifk8s.cli.arguments import (
+    STUDIES,
+    Commands,
+    add,
+    add_store,
+    add_study,
+    count,
+    open_study,
+    optional,
+    positive,
+    print_error,
+)
+from motifk8s.errors import IncompleteError, InputError, Problem
+
+if TYPE_CHECKING:
+    from motifk8s.report.aggregate import Aggregate
+    from motifk8s.store.base import Store
+    from motifk8s.study.study import Study
+
+PAPER = "koo2019"  # the study of the paper
+
+
+def add_run(commands: Commands) -> None:
+    """Add the command run."""
+    text = "run what is missing of a study on this machine, then aggregate it"
+    sub = add(commands, "run", _run, text)
+    add_study(sub)
+    sub.add_argument(
+        "--jobs",
+        metavar="N",
+        type=count,
+        help="cells at a time (default: one a core; one on a GPU)",
+    )
+    sub.add_argument(
+        "--cells", metavar="PATTERN", default="*", help="only these, such as 'synthetic/cnn-25/*'"
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    from motifk8s.cells.run import run_study
+    from motifk8s.cli import terminal
+    from motifk8s.report.aggregate import aggregate
+
+    study, store = open_study(args)
+    with terminal.Progress() as watcher:
+        run_study(study, store, watcher, jobs=args.jobs, only=args.cells)
+    made = aggregate(study, store)
+    terminal.print_results(study, made)
+    _check_complete(made)
+    return 0
+
+
+def add_plan(commands: Commands) -> None:
+    """Add the command plan."""
+    text = "show the grid of a study: what is done and what is missing"
+    sub = add(commands, "plan", _plan, text)
+    add_study(sub)
+    sub.add_argument("--json", action="store_true", help="print the unfinished cells as JSON")
+    sub.add_argument(
+        "--max-gpu-hours",
+        metavar="H",
+        type=optional(positive),
+        help="estimate what is left, and refuse more than this",
+    )
+    sub.add_argument(
+        "--price", metavar="P", type=positive, help="of a GPU hour; estimate what is left"
+    )
+    _add_outputs(sub, "study, name, datasets")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from motifk8s.cells import estimate
+    from motifk8s.cells.plan import keep_study, plan
+    from motifk8s.cli import terminal
+
+    study, store = open_study(args)
+    states = plan(study, store)
+    unfinished = [state.cell for state in states if state.state != "done"]
+    if args.json:
+        print(json.dumps([cell.id for cell in unfinished]))
+    else:
+        terminal.print_plan(study, store, states)
+    if args.max_gpu_hours or (args.price and not args.json):
+        expected = estimate.estimate(study, store, states)
+        if not args.json:
+            terminal.print_estimate(expected, args.price, args.max_gpu_hours)
+        if args.max_gpu_hours:
+            estimate.check_cap(expected, args.max_gpu_hours)
+    if args.outputs:
+        datasets = list(dict.fromkeys(cell.dataset for cell in unfinished))
+        _write_outputs(
+            args.outputs,
+            study=keep_study(study, store),
+            name=study.name,
+            datasets=json.dumps(datasets),
+        )
+    return 0
+
+
+def add_dataset(commands: Commands) -> None:
+    """Add the command dataset."""
+    text = "make or import a data set of a study, unless it is there"
+    sub = add(commands, "dataset", _dataset, text)
+    add_study(sub)
+    sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all of the study)")
+    sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
+    sub.add_argument("--again", action="store_true", help="make it even if it is there")
+    sub.add_argument(
+        "--bundle",
+        metavar="BUNDLE",
+        default=os.environ.get("MOTIFK8S_DEEPSEA"),
+        help="to import data of the kind deepsea from (default: MOTIFK8S_DEEPSEA)",
+    )
+    _add_outputs(sub, "cells")
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    from motifk8s.cells.plan import plan
+    from motifk8s.cli import terminal
+    from motifk8s.data import stored
+
+    study, store = open_study(args)
+    if (args.source or args.outputs) and not args.name:
+        what = f"{args.source} is" if args.source else "to make"
+        raise InputError(f"say which data set {what}: {', '.join(study.datasets)}")
+    for name in [args.name] if args.name else list(study.datasets):
+        facts = _prepare(args, study, name, store)
+        terminal.print_dataset(name, f"{store.url}/{stored.place(study, name)}", facts)
+    if args.outputs:
+        states = [s for s in plan(study, store) if s.cell.dataset == args.name]
+        cells = [state.cell.id for state in states if state.state != "done"]
+        _write_outputs(args.outputs, cells=json.dumps(cells))
+    return 0
+
+
+def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) -> dict[str, Any]:
+    """Put a data set into the store, from DeepSEA's bundle where there is one; describe it."""
+    from motifk8s.data import deepsea, stored
+
+    kind = getattr(study.datasets.get(name), "kind", None)
+    from_bundle = kind == "deepsea" and args.bundle and not args.source
+    if not from_bundle or (stored.is_ready(study, name, store) and not args.again):
+        return stored.prepare(study, name, store, args.source, args.again)
+    try:
+        return deepsea.prepare(study, name, store, args.bundle)
+    except Problem as error:
+        raise type(error)(f"{error}; {stored.absent(study, name)}") from error
+
+
+def add_cell(commands: Commands) -> None:
+    """Add the command cell."""
+    text = "run one cell of a study: train, read filters, match motifs"
+    sub = add(commands, "cell", _cell, text)
+    add_study(sub)
+    sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, such as synthetic/cnn-25/3")
+    sub.add_argument(
+        "--threads", metavar="N", type=optional(count), help="CPU threads (default: one a core)"
+    )
+
+
+def _cell(args: argparse.Namespace) -> int:
+    from motifk8s.cells import workers
+    from motifk8s.cli import terminal
+
+    study, store = open_study(args)
+    cell = study.cell(args.cell)
+    with terminal.Progress() as watcher:
+        watcher.started(cell.id)
+        metrics = workers.run_cell(study, cell, store, watcher, threads=args.threads)
+        watcher.finished(cell.id, metrics)
+    return 0
+
+
+def add_reports(commands: Commands) -> None:
+    """Add the commands aggregate and report."""
+    text = "make tables, figures and report of a study in its store"
+    add_study(add(commands, "aggregate", _aggregate, text))
+
+    text = "make tables, figures and report of a study in a local folder"
+    sub = add(commands, "report", _aggregate, text)
+    add_study(sub)
+    _add_out(sub, "report")
+
+
+def _aggregate(args: argparse.Namespace) -> int:
+    """Aggregate into ``--out``; the command without this option does it in the store."""
+    from motifk8s.report.aggregate import aggregate
+
+    study, store = open_study(args)
+    made = aggregate(study, store, getattr(args, "out", None))
+    for path in made.outputs.values():
+        print(path)
+    _check_complete(made)
+    return 0
+
+
+def _check_complete(made: Aggregate) -> None:
+    """Raise `IncompleteError` if cells are missing; what was printed before comes first."""
+    if made.missing:
+        sys.stdout.flush()
+        raise IncompleteError(made.missing)
+
+
+def add_paper(commands: Commands) -> None:
+    """Add the command paper."""
+    sub = add(commands, "paper", _paper, "make the paper's tables and figures, by name")
+    sub.add_argument(
+        "study", metavar="STUDY", nargs="?", default=PAPER, help="as elsewhere (%(default)s)"
+    )
+    sub.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="table1 table2 s1-table fig1 and the study's figures (fig2 ...); default: all it has",
+    )
+    add_store(sub)
+    _add_out(sub, "paper")
+
+
+def _paper(args: argparse.Namespace) -> int:
+    from motifk8s.report import paper
+    from motifk8s.store.open import open_store
+    from motifk8s.study.study import load
+
+    study, names = args.study, args.names
+    if study not in STUDIES and re.fullmatch("[-a-z0-9]+", study):  # not a study, so a NAME
+        study, names = PAPER, [study, *names]
+    made = paper.make(load(study), open_store(args.store), names, args.out)
+    for path in made.files:
+        print(path)
+    sys.stdout.flush()
+    for reason in made.lacking:
+        print_error(reason, IncompleteError.exit_code)
+    return IncompleteError.exit_code if made.lacking else 0
+
+
+def add_check(commands: Commands) -> None:
+    """Add the command check."""
+    add_store(add(commands, "check", _check, "try the store: list, write, read and delete a file"))
+
+
+def _check(args: argparse.Namespace) -> int:
+    from motifk8s.store.open import open_store, try_out
+
+    store = open_store(args.store)
+    try_out(store)
+    print(f"{store.url}: files can be listed, written, read and deleted")
+    return 0
+
+
+def add_schema(commands: Commands) -> None:
+    """Add the command schema."""
+    add(commands, "schema", _schema, "print the JSON Schema of study files, for editors")
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from motifk8s.study.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _add_out(parser: argparse.ArgumentParser, folder: str) -> None:
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path(folder), help="(%(default)s)"
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser, files: str) -> None:
+    parser.add_argument(
+        "--outputs",
+        metavar="FOLDER",
+        type=Path,
+        help=f"for workflows: write here what the next step needs ({files})",
+    )
+
+
+def _write_outputs(folder: Path, **outputs: str) -> None:
+    """Write one file for each output, named by its key."""
+    from motifk8s.store.files import local_problem
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in outputs.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise local_problem(error, "write to", folder) from error
