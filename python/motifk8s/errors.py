@@ -1,4 +1,4 @@
-"""What can go wrong, each told in one line and with an exit code of its own.
+"""What can go wrong: each error is one line for the user, and has an exit code.
 
 Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 incomplete study;
 75 stopped by a signal, resumable by the same command.
@@ -6,13 +6,13 @@ Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 incomplete study;
 
 
 class Problem(Exception):
-    """A failure that is told to the user in one line, without a traceback."""
+    """A failure that the user sees as one line, without a traceback."""
 
     exit_code = 1
 
 
 class InputError(Problem):
-    """The user's input is wrong; the message says what, where and what to do."""
+    """The user's input is wrong; the message says what, where and how to fix it."""
 
     exit_code = 2
 
@@ -24,11 +24,16 @@ class IncompleteError(Problem):
 
 
 class Interrupted(Problem):
-    """Stopped by a signal after saving a checkpoint; the same command goes on."""
+    """Stopped by a signal after saving a checkpoint; the same command resumes."""
 
     exit_code = 75
 
 
 def last_line(text: str) -> str:
-    """The last line, which is what a traceback comes to."""
+    """Return the last line, which is the error itself in a traceback."""
     return " ".join(text.strip().splitlines()[-1:])
+
+
+def one_line(text: object) -> str:
+    """Return a text, such as an error's, with all white space as single spaces."""
+    return " ".join(str(text).split())

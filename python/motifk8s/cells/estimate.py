@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean, median
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from motifk8s.cells.plan import State
 from motifk8s.cells.rates import Sizes
 from motifk8s.data.stored import data_hash, place
 from motifk8s.errors import InputError
-from motifk8s.store.base import Store
+from motifk8s.store.base import DamagedError, Store
 from motifk8s.study.study import Cell, Study
 
 # How the seconds of a cell are known, and how that is said.
@@ -136,8 +135,7 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
     pairs = dict.fromkeys((state.cell.dataset, state.cell.model) for state in todo)
     whole = {pair: _whole(study, *pair, sizes[pair[0]], found, machine) for pair in pairs}
     left = _Left(study, store, set(files))
-    with ThreadPoolExecutor(8) as pool:  # a store may be far away
-        costs = list(pool.map(lambda s: left.of(s, whole[s.cell.dataset, s.cell.model]), todo))
+    costs = store.map(lambda s: left.of(s, whole[s.cell.dataset, s.cell.model]), todo)
     return Estimate(study.name, costs, machine, [n for n in names if sizes[n] is None])
 
 
@@ -237,7 +235,7 @@ class _Left:
             return False
         try:
             done = marker.read_done(self.store, place)
-        except marker.DamagedError:
+        except DamagedError:
             return False
         keys = stage_keys(self.study, of, content)
         return done is not None and done.keys.get("training") == keys["training"]

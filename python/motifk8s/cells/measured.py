@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +17,6 @@ from motifk8s.data import stored
 from motifk8s.data.deepsea import KEPT, POSITIVES
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
-from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 from motifk8s.study.specs import DeepSea, File
 from motifk8s.study.study import Study, content_hash, parse_cell
@@ -103,8 +99,7 @@ def read(
             trials.setdefault(match[1], []).append(path.removesuffix("/done.json"))
     pairs = sorted(trials, key=lambda pair: not pair.startswith(f"{study.name}/"))
     places = [place for pair in pairs for place in trials[pair][:TRIALS_READ]][:CELLS_READ]
-    with ThreadPoolExecutor(8) as pool:  # a store may be far away
-        contents = list(pool.map(lambda place: _files(store, place), places))
+    contents = store.map(lambda place: _files(store, place), places)
     shared: dict[str, Any] = dict(sizes)  # and the studies that cells have in common
     found = [
         _measured(place.partition("/")[0], *content, shared)
@@ -207,10 +202,5 @@ def _count(store: Store, path: str) -> Sizes:
     """Count the sequences in the file of a data set."""
     import h5py
 
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        if isinstance(store, FolderStore):
-            file = store.folder / path
-        else:
-            store.download(path, file := Path(folder) / "data.h5")
-        with h5py.File(file) as content:
-            return Sizes(*np.bincount(content["split"][...], minlength=3).tolist())
+    with store.local(path) as file, h5py.File(file) as content:
+        return Sizes(*np.bincount(content["split"][...], minlength=3).tolist())

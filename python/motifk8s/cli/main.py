@@ -229,8 +229,8 @@ def _run(args: argparse.Namespace) -> int:
     from motifk8s.report.aggregate import aggregate
 
     study, store = _open(args)
-    with terminal.Progress() as watcher:
-        run_study(study, store, watcher, jobs=args.jobs, only=args.cells)
+    with terminal.Progress() as watch:
+        run_study(study, store, watch, jobs=args.jobs, only=args.cells)
     made = aggregate(study, store)
     terminal.print_results(study, made)
     return _complete(made)
@@ -243,9 +243,21 @@ def _complete(made: Aggregate) -> int:
     return 0
 
 
+def _write_outputs(folder: Path, **outputs: str) -> None:
+    """Write what a step of a workflow hands to the next ones: a file each, named by its key."""
+    from motifk8s.store.files import local_problem
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in outputs.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise local_problem(error, "write to", folder) from error
+
+
 def _plan(args: argparse.Namespace) -> int:
     from motifk8s.cells import estimate
-    from motifk8s.cells.plan import keep_study, plan, write_outputs
+    from motifk8s.cells.plan import keep_study, plan
     from motifk8s.cli import terminal
     from motifk8s.cli.terminal import print_estimate
 
@@ -263,7 +275,7 @@ def _plan(args: argparse.Namespace) -> int:
         if args.max_gpu_hours:
             estimate.check_cap(expected, args.max_gpu_hours)
     if args.outputs:
-        write_outputs(
+        _write_outputs(
             args.outputs,
             study=keep_study(study, store),
             name=study.name,
@@ -273,7 +285,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> int:
-    from motifk8s.cells.plan import plan, write_outputs
+    from motifk8s.cells.plan import plan
     from motifk8s.cli import terminal
     from motifk8s.data import deepsea, stored
 
@@ -295,7 +307,7 @@ def _dataset(args: argparse.Namespace) -> int:
     if args.outputs:
         states = [s for s in plan(study, store) if s.cell.dataset == args.name]
         cells = [state.cell.id for state in states if state.state != "done"]
-        write_outputs(args.outputs, cells=json.dumps(cells))
+        _write_outputs(args.outputs, cells=json.dumps(cells))
     return 0
 
 
@@ -310,14 +322,14 @@ def _check(args: argparse.Namespace) -> int:
 
 def _cell(args: argparse.Namespace) -> int:
     from motifk8s.cells import workers
+    from motifk8s.cells.events import Started
     from motifk8s.cli import terminal
 
     study, store = _open(args)
     cell = study.cell(args.cell)
-    with terminal.Progress() as watcher:
-        watcher.started(cell.id)
-        metrics = workers.run_cell(study, cell, store, watcher, threads=args.threads)
-        watcher.finished(cell.id, metrics)
+    with terminal.Progress() as watch:
+        watch(Started(cell.id))
+        workers.run_cell(study, cell, store, watch, threads=args.threads)
     return 0
 
 

@@ -6,9 +6,7 @@ why. `gather` asks both, `merge` decides, cell by cell, and needs neither.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ from motifk8s.cells.plan import State, plan
 from motifk8s.cluster.client import Cluster
 from motifk8s.cluster.workflows import CellNode, Workflow
 from motifk8s.errors import last_line
-from motifk8s.store.base import MissingError, Store
+from motifk8s.store.base import Store
 from motifk8s.study.study import Study
 
 Json = dict[str, Any]
@@ -28,7 +26,6 @@ STATES = (
 )  # fmt: skip
 # Progress that is older, and than three epochs too, is of a training that has stopped.
 SECONDS_STALE = 300.0
-THREADS = 8
 
 
 class CellStatus(NamedTuple):
@@ -148,12 +145,11 @@ def gather(
             if f"{place}/progress.json" in files:
                 told = progress.read(store, place)
             if f"{place}/failed.json" in files:
-                log = _log(store, place)
+                log = progress.read_failure(store, place).log
         workflow, node = nodes.get(state.cell.id, (None, None))
         return merge(state, told, log, workflow, node, now)
 
-    with ThreadPoolExecutor(THREADS) as pool:  # a store may be far away
-        cells = list(pool.map(look, states))
+    cells = store.map(look, states)
     elsewhere = [
         c.cell
         for c, s in zip(cells, states, strict=True)
@@ -250,13 +246,6 @@ def _ended_since(node: CellNode | None, told: Json) -> bool:
     if node is None or node.finished is None:
         return False
     return datetime.fromisoformat(node.finished) >= datetime.fromisoformat(told["at"])
-
-
-def _log(store: Store, place: str) -> tuple[str, ...]:
-    try:
-        return tuple(map(str, json.loads(store.read(f"{place}/failed.json")).get("log", ())))
-    except (MissingError, ValueError, AttributeError, TypeError):
-        return ()
 
 
 def to_json(status: Status) -> Json:

@@ -19,7 +19,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store
 from motifk8s.store.files import checked, local_problem, replacing, sha256_of
 
@@ -74,6 +74,8 @@ class S3Store(Store):
     connect_timeout, read_timeout : float
         Seconds to wait for a connection, and for an answer or the next bytes of one.
     """
+
+    verifies = True
 
     def __init__(
         self,
@@ -231,7 +233,7 @@ class S3Store(Store):
         try:
             client = session.client("s3", region_name=region, config=Config(**settings))
         except ValueError as err:
-            raise InputError(f"{_line(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
+            raise InputError(f"{_reason(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
         host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
         if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
             return client
@@ -306,20 +308,20 @@ class S3Store(Store):
         ):
             server = self._client.meta.endpoint_url
             hint = "check the network and AWS_ENDPOINT_URL"
-            return Problem(f"{what}: {server} does not answer ({_line(err)}); {hint}"), True
+            return Problem(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
         if isinstance(err, (boto.ParamValidationError, boto.ValidationError)):
-            return InputError(f"{what}: {_line(err)}"), False
+            return InputError(f"{what}: {_reason(err)}"), False
         if "redential" in type(err).__name__ + str(err) or isinstance(
             err, (boto.ProfileNotFound, boto.SSOError, boto.LoginError, boto.TokenRetrievalError)
         ):
             hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or an identity"
-            return Problem(f"{what}: no credentials ({_line(err)}); {hint}"), False
-        return Problem(f"{what}: {_line(err)}"), False
+            return Problem(f"{what}: no credentials ({_reason(err)}); {hint}"), False
+        return Problem(f"{what}: {_reason(err)}"), False
 
     def _diagnose_answer(self, err: Any, what: str, needs: str) -> tuple[Problem, bool]:
         code = err.response.get("Error", {}).get("Code", "")
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        told = _line(err.response.get("Error", {}).get("Message") or code)
+        told = _reason(err.response.get("Error", {}).get("Message") or code)
         server = self._client.meta.endpoint_url
         if code == "NoSuchBucket":
             hint = "create it, or correct the store's URL"
@@ -346,5 +348,5 @@ class S3Store(Store):
         return problem, status >= 500 or code in AGAIN or gone
 
 
-def _line(err: object) -> str:
-    return " ".join(str(err).split()).rstrip(".")
+def _reason(err: object) -> str:
+    return one_line(err).rstrip(".")
