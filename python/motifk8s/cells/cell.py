@@ -150,7 +150,9 @@ def run(
         if done and done.keys == keys:
             _forget_checkpoint(job)
             return json.loads(fetch(store, job.place, done, "metrics.json"))
-        _check_inputs(study)
+        # Their errors are found before training rather than after it.
+        read_database(study.matches.database)
+        analysis.check(study)
         earlier = _take_over(job, done)
         with _timed(seconds, "setup"):
             device = devices.setup(threads)
@@ -178,12 +180,6 @@ def _read_intact(job: _Job) -> Done | None:
         log.info(text)
         job.watch(Note(job.cell.id, text))
         return None
-
-
-def _check_inputs(study: Study) -> None:
-    """Read what later stages need, so that errors in it come before training rather than after."""
-    read_database(study.matches.database)
-    analysis.check(study)
 
 
 def _take_over(job: _Job, done: Done | None) -> tuple[Json, Json] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import NamedTuple
 
 from motifk8s.cells import marker
@@ -33,10 +34,17 @@ class State(NamedTuple):
     reason: str = ""
 
 
-def plan(study: Study, store: Store) -> list[State]:
+def plan(study: Study, store: Store, files: Collection[str] | None = None) -> list[State]:
     """Tell where every cell of a study stands; computes nothing.
 
     Reads markers, and checks the files of each finished cell as `marker.check` describes.
+
+    Parameters
+    ----------
+    study : Study
+    store : Store
+    files : collection of str, optional
+        All paths in the folder of its cells, if the caller has listed them.
 
     Raises
     ------
@@ -50,8 +58,8 @@ def plan(study: Study, store: Store) -> list[State]:
     cells = study.cells()
     names = dict.fromkeys(cell.dataset for cell in cells)
     hashes = {name: stored.data_hash(study, name, store) for name in names}
-    files = set(store.list(f"{study.name}/cells"))
-    return store.map(lambda cell: _state(study, store, cell, hashes[cell.dataset], files), cells)
+    paths = set(store.list(f"{study.name}/cells") if files is None else files)
+    return store.map(lambda cell: _state(study, store, cell, hashes[cell.dataset], paths), cells)
 
 
 def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files: set[str]) -> State:

@@ -11,21 +11,22 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from motifk8s.cells.events import Epoch
 from motifk8s.errors import Problem
 from motifk8s.provenance import deployment
 from motifk8s.store.base import DamagedError, FormatError, Store
 
-FORMAT = FAILED_FORMAT = 1
+FORMAT = 1
 SECONDS_BETWEEN_WRITES = 10.0
 LINES_KEPT = 20
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -75,48 +76,43 @@ class Progress:
 
 
 def read(store: Store, place: str) -> dict[str, Any] | None:
-    """Read the progress of the cell at `place`; None if there is none, or none this version reads.
+    """Read the progress of the cell at `place`; None if there is none that can be read."""
 
-    Raises
-    ------
-    Problem
-        If the store cannot be read.
-    """
-    with suppress(DamagedError, FormatError):
-        return store.read_json(f"{place}/progress.json", FORMAT, _parse)
-    return None
+    def parse(state: dict[str, Any]) -> dict[str, Any]:
+        datetime.fromisoformat(state["at"])
+        numbers = {"epoch": int, "epochs": int, "seconds_per_epoch": float}
+        return {**state, **{name: kind(state[name]) for name, kind in numbers.items()}}
 
-
-def _parse(state: dict[str, Any]) -> dict[str, Any]:
-    datetime.fromisoformat(state["at"])
-    numbers = {"epoch": int, "epochs": int, "seconds_per_epoch": float}
-    return {**state, **{name: kind(state[name]) for name, kind in numbers.items()}}
+    return _read(store, f"{place}/progress.json", parse)
 
 
 class Failure(NamedTuple):
     """Why a cell failed, and the last lines of its log."""
 
-    reason: str
+    reason: str = "unknown reason"
     log: tuple[str, ...] = ()
 
 
-def write_failure(store: Store, place: str, error: Exception, lines: LastLines) -> None:
-    """Write why the cell at `place` failed: the traceback of an error that is not expected."""
+def write_failure(store: Store, place: str, error: Exception, lines: Iterable[str]) -> None:
+    """Write why the cell at `place` failed: a traceback, unless the error is a `Problem`."""
     reason = str(error) if isinstance(error, Problem) else traceback.format_exc()
-    failure = {"format": FAILED_FORMAT, "reason": reason, "log": list(lines.lines)}
+    failure = {"format": FORMAT, "reason": reason, "log": list(lines)}
     store.write_json(f"{place}/failed.json", failure)
 
 
 def read_failure(store: Store, place: str) -> Failure:
-    """Read why the cell at `place` failed; "unknown reason" if there is no file to read."""
-    failure = None
+    """Read why the cell at `place` failed; "unknown reason" if that cannot be read."""
+
+    def parse(failure: dict[str, Any]) -> Failure:
+        return Failure(str(failure["reason"]), tuple(map(str, failure.get("log", ()))))
+
+    return _read(store, f"{place}/failed.json", parse) or Failure()
+
+
+def _read(store: Store, path: str, parse: Callable[[dict[str, Any]], T]) -> T | None:
     with suppress(DamagedError, FormatError):
-        failure = store.read_json(f"{place}/failed.json", FAILED_FORMAT, _parse_failure)
-    return failure or Failure("unknown reason")
-
-
-def _parse_failure(content: dict[str, Any]) -> Failure:
-    return Failure(str(content["reason"]), tuple(map(str, content.get("log", ()))))
+        return store.read_json(path, FORMAT, parse)
+    return None
 
 
 class LastLines(logging.Handler):

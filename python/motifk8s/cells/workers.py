@@ -53,7 +53,7 @@ def run_cell(
             raise Interrupted(f"{cell.id}: {error}; the same command goes on from there") from None
         except Exception as error:
             with suppress(Problem):  # a store that cannot be written may be the failure itself
-                write_failure(store, place, error, lines)
+                write_failure(store, place, error, lines.lines)
                 progress.clear()
             raise
         with suppress(Problem):  # the cell is done, even if these files cannot be deleted

@@ -133,9 +133,9 @@ def gather(
                 f"Argo keeps the steps of workflow {workflow.name} in its database: set "
                 "ARGO_SERVER and ARGO_TOKEN to see what waits, and why"
             )
-    states = plan(study, store)
     folder = f"{study.name}/cells"
     files = set(store.list(folder))
+    states = plan(study, store, files)
 
     def look(state: State) -> CellStatus:
         place = f"{folder}/{state.cell.id}"

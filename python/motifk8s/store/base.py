@@ -111,20 +111,7 @@ class Store(ABC):
     def read_json(
         self, path: str, number: int, parse: Callable[[dict[str, Any]], Result]
     ) -> Result | None:
-        """Read a JSON file.
-
-        Parameters
-        ----------
-        path : str
-        number : int
-            The value of ``format`` that this version reads.
-        parse : callable
-            Makes the result of the content.
-
-        Returns
-        -------
-        result or None
-            What `parse` returns; None if there is no file.
+        """Read and `parse` a JSON file whose ``format`` is `number`; None if there is no file.
 
         Raises
         ------

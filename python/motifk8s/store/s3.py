@@ -170,15 +170,12 @@ class S3Store(Store):
         return any(found["Key"] == key for found in answer.get("Contents", ()))
 
     def delete(self, path: str) -> None:
-        # One by one: not every server knows DeleteObjects.
-        def remove(name: str) -> None:
-            self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
-
         # Markers first: what is half deleted must never look finished.
         names = sorted(self.list(path), key=lambda name: not name.endswith(MARKER))
-        for name in [*names, path]:
+        for name in [*names, path]:  # one by one: not every server knows DeleteObjects
+            remove = partial(self._client.delete_object, Bucket=self.bucket, Key=self._key(name))
             with contextlib.suppress(MissingError):
-                self._call("delete", name, partial(remove, name))
+                self._call("delete", name, remove)
 
     def list(self, path: str = "") -> Paths:
         return sorted(self.infos(path))
