@@ -10,9 +10,7 @@ import io
 import json
 import math
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +21,9 @@ import numpy as np
 
 from motifk8s.data.sequences import UNKNOWN, from_one_hot
 from motifk8s.data.synthetic import sample
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError
 from motifk8s.motifs.jaspar import jaspar_motif
+from motifk8s.store.files import replacing
 from motifk8s.study.specs import Synthetic
 
 FORMAT = "motifk8s-dataset"
@@ -142,14 +141,14 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
     ----------
     dataset : Dataset
     path : path
-        The file; an existing one is replaced.
+        The file; an existing one is replaced, folders are created.
     spec : mapping or None
         What the data set was made from (plain JSON), kept beside it.
 
     Raises
     ------
     Problem
-        If the file cannot be written (no such folder, no permission, disk full).
+        If the file cannot be written: no permission, or a full disk.
     """
     # HDF5 handles a full disk badly, so the file is made in memory and written in one go.
     image = io.BytesIO()
@@ -166,7 +165,8 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
         file.create_dataset("classes", data=names.astype(text))
         if dataset.embedded is not None:
             _store(file, "embedded", dataset.embedded.astype(EMBEDDED, copy=False))
-    _replace(Path(path), image.getbuffer())
+    with replacing(Path(path)) as copy:
+        copy.write(image.getbuffer())
 
 
 def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
@@ -177,22 +177,6 @@ def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
         # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
         options = {"chunks": (rows, *data.shape[1:]), "compression": "gzip", "compression_opts": 2}
     file.create_dataset(name, data=data, **options)
-
-
-def _replace(path: Path, data: memoryview) -> None:
-    """Put `data` at `path` in one step, leaving nothing else whatever happens."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Problem(f"{path}: cannot write the data set: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # it is gone, or never was
-            temporary.unlink()
 
 
 def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:

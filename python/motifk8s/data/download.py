@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.files import local_problem
 
 #: Called with what is done, how much of it, and of how much (None: not known), in bytes.
@@ -83,14 +83,14 @@ def download(
                     kind = Problem if error.code > 499 else InputError
                     raise kind(f"{url}: {reason}; check the address, or give a file") from error
             except (http.client.InvalidURL, ValueError) as error:
-                raise InputError(f"{url}: is no address ({_line(error)})") from error
+                raise InputError(f"{url}: is no address ({one_line(error)})") from error
             except ssl.SSLError as error:
-                raise Problem(f"{url}: no trusted connection ({_line(error)})") from error
+                raise Problem(f"{url}: no trusted connection ({one_line(error)})") from error
             except (OSError, http.client.HTTPException) as error:
                 cause = getattr(error, "reason", error)
                 if isinstance(cause, ssl.SSLError):
-                    raise Problem(f"{url}: no trusted connection ({_line(cause)})") from error
-                reason = _line(cause) or type(error).__name__
+                    raise Problem(f"{url}: no trusted connection ({one_line(cause)})") from error
+                reason = one_line(cause) or type(error).__name__
             have = copy.seek(0, os.SEEK_END)
             failures = 1 if have > most else failures + 1
             most, answered = max(most, have), answered or have > 0
@@ -108,10 +108,6 @@ def download(
 
 def _about(part: Path) -> Path:
     return part.with_name(part.name + ".json")
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager
