@@ -1,7 +1,7 @@
 """What a study no longer needs: checkpoints of finished cells, runs that no marker names.
 
-What a marker names is never deleted: a marker is read again right before anything beside it is
-deleted, and a cell whose marker or whose files are damaged is left alone.
+What a marker names is never deleted: the marker is read again right before a file of its cell is
+deleted, and a cell whose marker or files are damaged is left alone.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Leftover(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What `find` found.
+    """What `find` returns.
 
     Attributes
     ----------
     leftovers : list of Leftover
     young : list of str
-        Runs that no marker names yet, but that may be on their way up.
+        Runs that no marker names yet, but whose upload may be under way.
     damaged : list of str
         Why a cell is left alone; one sentence a cell.
     """
@@ -67,15 +67,15 @@ def find(
 ) -> Found:
     """Find what can be deleted in the folder of a study; deletes nothing.
 
-    A cell is finished if its marker has the study's present keys: the checkpoint beside an older
-    marker is that of the run which will replace it.
+    A cell is finished if its marker has the study's present keys. With an older marker, the
+    checkpoint belongs to the run that will replace it.
 
     Parameters
     ----------
     study : Study
     store : Store
     all_checkpoints : bool
-        Checkpoints of unfinished cells too.
+        Find checkpoints of unfinished cells too.
     now : float, optional
         Seconds since 1970.
     """
@@ -140,7 +140,7 @@ def _unfinished(place: str, files: Mapping[str, Info], done: Done | None) -> lis
 def _runs(
     place: str, files: Mapping[str, Info], done: Done | None, oldest: float
 ) -> tuple[list[Leftover], list[str]]:
-    """Find the runs that the marker does not name; apart from them those younger than `oldest`."""
+    """Find the runs that the marker does not name; return those written since `oldest` apart."""
     runs: dict[str, list[Info]] = {}
     for name, info in files.items():
         if match := re.match(r"runs/[^/]+(?=/)", name):
