@@ -35,5 +35,6 @@ def last_line(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text, such as an error's, with all white space as single spaces."""
-    return " ".join(str(text).split())
+    """Return a text in one line; of an error without a message, the name of its type."""
+    line = " ".join(str(text).split())
+    return line or type(text).__name__ if isinstance(text, BaseException) else line

@@ -1,4 +1,4 @@
-"""Which code this is, and which libraries it runs with."""
+"""Which code and libraries this process runs, and where."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ LIBRARIES = (
 
 @cache
 def code_version() -> str:
-    """Version and commit, such as ``0.1.0+g1a2b3c4d5e6f``, with ``.dirty`` for changed files.
+    """Return version and commit: ``0.1.0+g1a2b3c4d5e6f``, with ``.dirty`` if files were changed.
 
-    An image carries its commit in ``MOTIFK8S_COMMIT``; a checkout is asked.
+    The commit is ``MOTIFK8S_COMMIT``, which images set, or that of the checkout.
     """
     try:
         version = metadata.version("motifk8s")
@@ -43,16 +43,16 @@ def code_version() -> str:
     root = Path(__file__).parents[2]
     if not commit and (root / ".git").exists():
         describe = ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--abbrev=12"]
-        with suppress(OSError):  # no git here
-            found = subprocess.run(
+        with suppress(OSError):  # git is not installed
+            answer = subprocess.run(
                 [*describe, "--exclude=*"], capture_output=True, text=True, check=False
             )
-            commit = found.stdout.strip()
+            commit = answer.stdout.strip()
     return f"{version}+g{commit}" if commit else version
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a number."""
+    """Return the versions of the libraries that can change a number."""
     versions = {}
     for name in LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
@@ -61,14 +61,14 @@ def library_versions() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def process_age() -> float:
-    """Seconds since this process began, imports included; 0 where the system does not tell."""
+    """Return the seconds since this process began, imports included; 0 if that is not known."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -78,8 +78,8 @@ def process_age() -> float:
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes (Linux counts it in KiB)."""
-    unit = 1 if sys.platform == "darwin" else 1024
+    """Return the largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -92,8 +92,8 @@ def deployment() -> dict[str, Any]:
     Returns
     -------
     dict
-        `image` as deployed (with its digest, where the chart was given one), `node`, `pod`,
-        `workflow`; `attempt` from 1; `spot`, True or False; each None where nothing tells.
+        `image` (with its digest, if the chart was given one), `node`, `pod`, `workflow`; `attempt`
+        from 1; `spot`, True or False. Each is None if it is not known.
     """
     attempt = os.environ.get("MOTIFK8S_ATTEMPT", "")
     spot = os.environ.get("MOTIFK8S_SPOT", "").lower()
@@ -109,11 +109,11 @@ def deployment() -> dict[str, Any]:
 
 @cache
 def gpu() -> dict[str, str] | None:
-    """Name, driver and memory of the first GPU, as ``nvidia-smi`` gives them; None without one."""
+    """Return name, driver and memory of the first GPU, by ``nvidia-smi``; None without a GPU."""
     query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader"]
     try:
-        found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
-        values = found.stdout.splitlines()[0].split(", ")
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+        values = answer.stdout.splitlines()[0].split(", ")
         return dict(zip(GPU_FACTS, values, strict=True))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return None

@@ -13,6 +13,7 @@ import pytest
 from helpers.tiny import FILES, command, one_line, provenance, results, run_folder, study_file
 
 from motifk8s.cells import cell, marker
+from motifk8s.cells.events import Epoch, Event, Note
 from motifk8s.cells.keys import STAGES, stage_keys
 from motifk8s.cells.plan import plan
 from motifk8s.data import datasets
@@ -21,6 +22,7 @@ from motifk8s.filters import analysis, layer_motifs
 from motifk8s.filters.layer_motifs import read_filters
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.store.base import DamagedError
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import MotifSettings
 from motifk8s.study.study import load, parse_cell
@@ -101,21 +103,15 @@ def test_unlike_its_neighbour(finished):
 @pytest.fixture
 def again(tiny, tmp_path, monkeypatch, one_thread):
     """Run cell A once more with a changed study: what was said, how many epochs were trained."""
-    epochs: list[int] = []
 
     def run(*changes) -> tuple[list[str], int]:
         study = load(str(study_file(tmp_path / "changed.yaml", *changes)))
-        said: list[str] = []
-        epochs.clear()
-        cell.run(
-            study,
-            A,
-            FolderStore(tmp_path / "store"),
-            threads=1,
-            progress=lambda epoch, *_: epochs.append(epoch),
-            note=said.append,
-        )
-        return said, len(epochs)
+        seen: list[Event] = []
+        cell.run(study, A, FolderStore(tmp_path / "store"), threads=1, watch=seen.append)
+        assert {event.cell for event in seen} <= {A.id}
+        epochs = [event.number for event in seen if isinstance(event, Epoch)]
+        assert epochs == list(range(1, len(epochs) + 1))
+        return [event.text for event in seen if isinstance(event, Note)], len(epochs)
 
     return run
 
@@ -288,7 +284,7 @@ def test_a_damaged_cell_is_computed_again_and_says_so(again, finished, tmp_path,
 def test_a_damaged_marker(tiny, tmp_path, text):
     store = FolderStore(tmp_path / "store")
     (place(tmp_path / "store") / "done.json").write_text(text)
-    with pytest.raises(marker.DamagedError, match=r"done\.json is damaged"):
+    with pytest.raises(DamagedError, match=r"done\.json is damaged"):
         marker.read_done(store, f"tiny/cells/{A.id}")
 
 
@@ -405,15 +401,15 @@ import os, signal, sys
 from motifk8s.cli import terminal
 from motifk8s.cli.main import main
 
-epoch = terminal.Progress.epoch
+show = terminal.Progress.__call__
 terminal.SECONDS_BETWEEN_LINES = float("inf")
 
-def terminating(self, cell, number, *rest):
-    epoch(self, cell, number, *rest)
-    if number == 2:
+def terminating(self, event):
+    show(self, event)
+    if getattr(event, "number", None) == 2:
         os.kill(os.getpid(), signal.SIGTERM)
 
-terminal.Progress.epoch = terminating
+terminal.Progress.__call__ = terminating
 sys.exit(main(sys.argv[1:]))
 """
 

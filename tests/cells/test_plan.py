@@ -15,6 +15,7 @@ import pytest
 from helpers.tiny import CORES, command, one_line, provenance, results, run_folder, study_file
 
 from motifk8s.cells import run, workers
+from motifk8s.cells.events import Epoch, Note, Started
 from motifk8s.cells.plan import plan
 from motifk8s.cells.run import run_study
 from motifk8s.cli import terminal
@@ -221,17 +222,17 @@ def test_the_data_that_is_there_is_run_though_other_data_is_missing(tiny, here):
     assert out.splitlines()[-1].endswith("report.html")
 
 
-def hearing(monkeypatch, at: str, then) -> None:
-    """Do something the first time that the terminal is told of an event."""
-    method = getattr(terminal.Progress, at)
+def at_first(kind: type, monkeypatch, act) -> None:
+    """Do something the first time that the terminal shows an event of this kind."""
+    show = terminal.Progress.__call__
     done = []
 
-    def told(self, *args):
-        method(self, *args)
-        if not done:
-            done.append(then())
+    def watch(self, event):
+        show(self, event)
+        if isinstance(event, kind) and not done:
+            done.append(act())
 
-    monkeypatch.setattr(terminal.Progress, at, told)
+    monkeypatch.setattr(terminal.Progress, "__call__", watch)
 
 
 def children() -> set[int]:
@@ -244,7 +245,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
     store, study = tmp_path / "store", finished.parent / "tiny.yaml"
     args = ["run", study, "--store", store, "--jobs", CORES]
     with monkeypatch.context() as patch:
-        hearing(patch, "epoch", lambda: os.kill(os.getpid(), signal.SIGTERM))
+        at_first(Epoch, patch, lambda: os.kill(os.getpid(), signal.SIGTERM))
         code, _, err = here(*args)
     assert code == 75
     assert one_line(err) == "motifk8s: stopped; the same command goes on from the last checkpoints"
@@ -290,16 +291,19 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
 
 ORPHANS = """
 import multiprocessing, os, signal, sys
+from motifk8s.cells.events import Epoch
 from motifk8s.cli import terminal
 from motifk8s.cli.main import main
 
-def killing(self, cell, *row):
+def killing(self, event):
+    if not isinstance(event, Epoch):
+        return
     pids = [str(process.pid) for process in multiprocessing.active_children()]
     with open(sys.argv[-1], "w") as file:
         file.write(" ".join(pids))
     os.kill(os.getpid(), signal.SIGKILL)
 
-terminal.Progress.epoch = killing
+terminal.Progress.__call__ = killing
 sys.exit(main(sys.argv[1:-1]))
 """
 
@@ -347,7 +351,7 @@ def test_a_failed_cell_stops_no_other(tiny, finished, here, monkeypatch):
     study_file(tiny, {"datasets": {"hot": hot}, "grid": grid_of})
     others = runs(store)
     with monkeypatch.context() as patch:
-        hearing(patch, "started", lambda: [os.kill(pid, signal.SIGKILL) for pid in children()])
+        at_first(Started, patch, lambda: [os.kill(pid, signal.SIGKILL) for pid in children()])
         code, _, err = here(*args)
     assert code == 3
     assert "hot/a/1  failed: its process was ended by SIGKILL (out of memory?)" in err
@@ -397,11 +401,11 @@ def test_an_orphans_news_reach_nobody_and_harm_nothing(tmp_path):
     import multiprocessing
 
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    pipe = workers._Pipe(theirs)
-    pipe.epoch("small/a/1", 1, 2, {"val_loss": 0.5})
-    assert ours.recv() == ("epoch", 1, 2, {"val_loss": 0.5})
+    send = workers._sender(theirs)
+    send(Epoch("small/a/1", 1, 2, {"val_loss": 0.5}))
+    assert ours.recv() == Epoch("small/a/1", 1, 2, {"val_loss": 0.5})
     ours.close()
-    pipe.note("small/a/1", "nobody listens")
+    send(Note("small/a/1", "nobody listens"))
 
 
 def test_an_orphan_stops(finished, tmp_path, monkeypatch, one_thread):

@@ -9,6 +9,7 @@ import pytest
 from helpers.tiny import TINY, one_line, place_of, provenance, results, study_file
 
 from motifk8s.cells import cell, progress
+from motifk8s.cells.events import Epoch
 from motifk8s.cells.plan import keep_study
 from motifk8s.errors import InputError, Problem
 from motifk8s.provenance import gpu
@@ -87,15 +88,15 @@ def test_progress_is_told_to_the_store_and_to_argo(tmp_path, monkeypatch):
     monkeypatch.setenv("MOTIFK8S_NODE", "spot-7")
     monkeypatch.setenv("MOTIFK8S_ATTEMPT", "1")
     told = progress.Progress(store, "s/cells/a")
-    told.epoch(3, 40, {**ROW, "val_auroc": float("nan")})
-    told.epoch(4, 40, ROW)  # too soon for the store
+    told.write(Epoch("a", 3, 40, {**ROW, "val_auroc": float("nan")}))
+    told.write(Epoch("a", 4, 40, ROW))  # too soon for the store
     assert (tmp_path / "argo").read_text() == "4/40\n"
     read = progress.read(store, "s/cells/a")
     assert read is not None and (read["epoch"], read["epochs"]) == (3, 40)
     assert read["seconds_per_epoch"] == 2.0 and read["val_loss"] == 0.4 and "val_auroc" not in read
     assert (read["node"], read["attempt"], read["pod"]) == ("spot-7", 2, None)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_WRITES", 0)
-    told.epoch(5, 40, {**ROW, "seconds": 4.0})
+    told.write(Epoch("a", 5, 40, {**ROW, "seconds": 4.0}))
     read = progress.read(store, "s/cells/a")
     assert read is not None and read["epoch"] == 5
     assert read["seconds_per_epoch"] == pytest.approx(8 / 3)
@@ -115,7 +116,7 @@ def test_progress_that_cannot_be_read_is_none(tmp_path, text):
 def test_a_store_that_takes_no_progress_stops_no_training(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store/a").write_text("a file where a folder must be")
-    progress.Progress(FolderStore(tmp_path / "store"), "a").epoch(1, 2, ROW)
+    progress.Progress(FolderStore(tmp_path / "store"), "a").write(Epoch("a", 1, 2, ROW))
 
 
 def test_where_a_cell_ran_is_on_record(finished, tmp_path, here, monkeypatch):
@@ -154,8 +155,8 @@ def test_a_gpu_is_described_by_nvidia_smi(tmp_path, monkeypatch):
 
 
 def test_the_last_lines_of_the_log_are_kept(finished, tmp_path, here, monkeypatch):
-    def fail(*args, **more):
-        args[-2](1, 5, ROW)  # progress
+    def fail(job, *_):
+        job.watch(Epoch("small/a/1", 1, 5, ROW))
         for number in range(30):
             logging.getLogger("motifk8s.cells.cell").info("line %d", number)
         raise Problem("no more")

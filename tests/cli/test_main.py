@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from helpers.tiny import ROOT, command, one_line, study_file
 
+from motifk8s.cells.events import Begun, Epoch, Failed, Finished, Note, Started
 from motifk8s.cli import main, studies, terminal
 from motifk8s.data import datasets
 from motifk8s.motifs.jaspar import jaspar_motif
@@ -492,15 +493,15 @@ def test_without_a_terminal_progress_is_lines(capsys, monkeypatch):
     metrics = {"layers": {"conv1": {"match_truth": 0.5}}, "auroc": 0.91, "best_epoch": 2,
                "epochs": 3, "seconds": 61.2}  # fmt: skip
     with terminal.Progress() as progress:
-        progress.begin(1)
-        progress.started("d/m/1")
-        progress.epoch("d/m/1", 1, 9, row)  # too soon to say so
+        progress(Begun(1))
+        progress(Started("d/m/1"))
+        progress(Epoch("d/m/1", 1, 9, row))  # too soon to say so
         progress.said["d/m/1"] -= terminal.SECONDS_BETWEEN_LINES
-        progress.epoch("d/m/1", 2, 9, row)
-        progress.note("d/m/1", "look [here]")
-        progress.finished("d/m/1", metrics)
-        progress.failed("d", "Traceback:\n  deep\nValueError: [x] is wrong\n")
-        progress.failed("d/m/2", "")
+        progress(Epoch("d/m/1", 2, 9, row))
+        progress(Note("d/m/1", "look [here]"))
+        progress(Finished("d/m/1", metrics))
+        progress(Failed("d", "Traceback:\n  deep\nValueError: [x] is wrong\n"))
+        progress(Failed("d/m/2", ""))
     assert capsys.readouterr().err.splitlines() == [
         "d/m/1  epoch 2 of at most 9, validation loss 0.2500 AUROC 0.900",
         "d/m/1  look [here]",
@@ -520,14 +521,14 @@ def test_at_a_terminal_there_are_bars(monkeypatch):
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     monkeypatch.setattr(terminal, "Console", lambda **_: console)
     with terminal.Progress() as progress:
-        progress.begin(2)
-        progress.started("synthetic/cnn-25-f120/1")
-        progress.epoch("synthetic/cnn-25-f120/1", 3, 100, {"val_loss": 0.1, "val_auroc": 0.9})
+        progress(Begun(2))
+        progress(Started("synthetic/cnn-25-f120/1"))
+        progress(Epoch("synthetic/cnn-25-f120/1", 3, 100, {"val_loss": 0.1, "val_auroc": 0.9}))
         progress.bars.refresh()
         shown = screen.getvalue()
         assert re.search(r"cells +0/2 0:00:0", shown)
         assert re.search(r"cnn-25-f120/1 +╸? +3/100 .* loss 0\.1000 AUROC 0\.900", shown)
-        progress.failed("synthetic/cnn-25-f120/1", "no luck")
+        progress(Failed("synthetic/cnn-25-f120/1", "no luck"))
         progress.bars.refresh()
         assert re.search(r"cells +━* +1/2", screen.getvalue())
 

@@ -1,5 +1,7 @@
 """The store: one contract for both kinds, then what can go wrong with each."""
 
+# ruff: noqa: F811 (fixtures are imported)
+
 from __future__ import annotations
 
 import errno
@@ -11,64 +13,19 @@ import time
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import botocore.loaders
 import pytest
+from helpers.stores import aws, moto_url, s3, store  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import MissingError
+from motifk8s.store.base import DamagedError, FormatError, MissingError
 from motifk8s.store.files import checked
 from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 from motifk8s.store.s3 import SMALL, S3Store
 
 # Contract ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch, tmp_path):
-    """Keep the developer's own settings and any instance's identity out."""
-    for name in os.environ:
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr("botocore.loaders.create_loader", lambda *_: LOADER)
-
-
-LOADER = botocore.loaders.Loader()  # reads the description of S3 once, not for every client
-
-
-@pytest.fixture(scope="session")
-def moto_url():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(moto_url, monkeypatch, tmp_path):
-    import boto3
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
-    bucket = "b" + tmp_path.name.replace("_", "-").lower()[:40].strip("-")
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    return open_store(f"s3://{bucket}/pre/fix/")
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("s3")
-    return open_store(str(tmp_path / "store"))
 
 
 def test_write_read(store):
@@ -100,6 +57,39 @@ def test_upload_download(store, tmp_path, size):
     store.upload(tmp_path / "in", "x/y")
     store.download("x/y", target)  # replaces
     assert [p.name for p in target.parent.iterdir()] == ["out"]
+
+
+def test_local(store, tmp_path):
+    store.write("a/data.h5", b"x")
+    with store.local("a/data.h5") as file:
+        assert file.name == "data.h5" and file.read_bytes() == b"x"
+    assert file.exists() == isinstance(store, FolderStore)
+
+
+def test_map(store):
+    for name in "abc":
+        store.write(name, name.encode())
+    assert store.map(store.read, ["c", "a", "b"]) == [b"c", b"a", b"b"]
+    with pytest.raises(MissingError):
+        store.map(store.read, ["a", "d"])
+
+
+def test_json(tmp_path):
+    store = FolderStore(tmp_path)
+
+    def read():
+        return store.read_json("a.json", 2, lambda content: content["x"])
+
+    assert read() is None
+    store.write_json("a.json", {"format": 2, "x": [1]})
+    assert read() == [1]
+    for text in (b"", b"[]", b"7", b"{}", b'{"format": 2}', b"\xff"):
+        store.write("a.json", text)
+        with pytest.raises(DamagedError, match=r"^a\.json is damaged$"):
+            read()
+    store.write_json("a.json", {"format": 3})
+    with pytest.raises(FormatError, match=r"^a\.json has format 3, this version reads 2: use the"):
+        read()
 
 
 def test_upload_of_nothing(store, tmp_path):

@@ -1,8 +1,8 @@
 """The whole life of a cell: one model trained on one data set, its filters read and matched.
 
 Start here. `run` is a straight line: data, training, filters, matches, analysis, results, marker.
-Each stage has a key, a hash of what determines its numbers; a stage whose key is that of the last
-finished run is taken over from it, so a new database repeats no training.
+Each stage has a key, a hash of what determines its numbers. A stage whose key is that of the last
+finished run is taken over from it, so a new database of motifs repeats no training.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from motifk8s.cells import marker
+from motifk8s.cells.events import Epoch, Note, Watch, ignore
 from motifk8s.cells.keys import cell_folder, stage_keys
-from motifk8s.cells.marker import DamagedError, Done, fetch, read_done
-from motifk8s.data import datasets
+from motifk8s.cells.marker import Done, fetch, read_done
+from motifk8s.cells.progress import logging_to
+from motifk8s.data.datasets import Dataset
 from motifk8s.data.stored import load_dataset
 from motifk8s.errors import InputError, Interrupted, Problem
 from motifk8s.filters import analysis
+from motifk8s.filters.extract import Filters
 from motifk8s.filters.layer_motifs import (
     draw_layers,
     extract_layers,
@@ -44,11 +48,14 @@ from motifk8s.provenance import (
     peak_memory,
     process_age,
 )
-from motifk8s.store.base import MissingError, Store
+from motifk8s.store.base import DamagedError, MissingError, Store
 from motifk8s.store.files import local_problem
 from motifk8s.study.study import Cell, Study
 from motifk8s.training import devices, loop, models
 from motifk8s.training.scores import aupr, auroc
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT = 1
 # How the names of a stage's files begin.
@@ -57,23 +64,50 @@ FILES = {
     "filters": ("filters.h5",),
     "matches": ("motifs-", "hits-", "logos-"),
 }
-# Of a run that trained, kept when a later run takes its training over.
-OF_TRAINING = ("trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment")
+# Provenance of a training, kept when a later run takes the training over.
+OF_TRAINING = (
+    "trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment", "stages",
+    "peak_memory_bytes",
+)  # fmt: skip
+
+Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
 
-class _Clock:
-    """Seconds by stage."""
+@dataclass(frozen=True)
+class _Job:
+    """What the stages of a run share.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    Attributes
+    ----------
+    study, cell, store
+    data : Dataset
+        The cell's.
+    keys : dict
+        Key of each stage.
+    folder : Path
+        A temporary one for the run's files.
+    seconds : dict
+        Of each stage that has ended.
+    watch, stop
+        As for `run`.
+    """
 
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+    study: Study
+    cell: Cell
+    store: Store
+    data: Dataset
+    keys: dict[str, str]
+    folder: Path
+    seconds: dict[str, float]
+    watch: Watch
+    stop: Callable[[], bool]
+
+    @property
+    def place(self) -> str:
+        """The cell's folder in the store."""
+        return cell_folder(self.study, self.cell)
 
 
 def run(
@@ -82,10 +116,9 @@ def run(
     store: Store,
     *,
     threads: int | None = None,
-    progress: Callable[[int, int, dict[str, float]], None] = lambda epoch, epochs, row: None,
-    note: Callable[[str], None] = lambda text: None,
+    watch: Watch = ignore,
     stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> Json:
     """Bring one cell to its end, doing only what is not yet done.
 
     Parameters
@@ -95,260 +128,133 @@ def run(
     store : Store
     threads : int, optional
         Threads of each operation on a CPU; by default as many as there are cores.
-    progress : callable
-        Called after each epoch with its number, the most there can be, and its history row.
-    note : callable
-        Called with a sentence if what was finished is damaged and computed again.
+    watch : callable
+        Called with an `Epoch` at the end of each, and with a `Note` if the files of the finished
+        cell are damaged.
     stop : callable
-        Asked about once a second; True saves a checkpoint and raises `Interrupted`.
+        Called about once a second; True saves a checkpoint and raises `Interrupted`.
 
     Returns
     -------
     dict
         The cell's metrics, as in ``metrics.json``.
     """
-    clock = _Clock()
-    clock.seconds["start"] = process_age()
-    place = cell_folder(study, cell)
-    with _workplace() as here:
+    seconds = {"start": process_age()}
+    with _temporary_folder() as folder:
         log.info("cell %s of study %s, code %s", cell.id, study.name, code_version())
-        with clock("data"):
-            dataset = load_dataset(study, cell.dataset, store)
-            keys = stage_keys(study, cell, dataset.data_hash)
-            done = _read_intact(store, place, note)
+        with _timed(seconds, "data"):
+            data = load_dataset(study, cell.dataset, store)
+            keys = stage_keys(study, cell, data.data_hash)
+            job = _Job(study, cell, store, data, keys, folder, seconds, watch, stop)
+            done = _read_intact(job)
         if done and done.keys == keys:
-            _forget_checkpoint(store, place)
-            return json.loads(fetch(store, place, done, "metrics.json"))
-        # What cannot be read is refused now rather than after training.
+            _forget_checkpoint(job)
+            return json.loads(fetch(store, job.place, done, "metrics.json"))
+        # Their errors are found before training rather than after it.
         read_database(study.matches.database)
         analysis.check(study)
-        old = _take_over(store, place, done, keys, here)
-        with clock("setup"):
+        earlier = _take_over(job, done)
+        with _timed(seconds, "setup"):
             device = devices.setup(threads)
             import keras
-        if old is None:
-            with clock("training"):
-                trained = _train(study, cell, dataset, store, keys, here, progress, stop)
-            metrics, provenance = trained
-            provenance |= {
-                "device": device,
-                "threads": threads or cores(),
-                "gpu": gpu() if device != "cpu" else None,
-                "deployment": deployment(),
-            }
-            if stop():
-                raise Interrupted("stopped after training, which is saved")
-        else:
-            log.info("training taken over from %s", done.run if done else "")
-            metrics, provenance = old
-        model = keras.models.load_model(here / "model.keras", compile=False)
-        if not (here / "filters.h5").exists():
-            with clock("filters"):
-                found = extract_layers(model, dataset.part("test")[0], study.motifs)
-                write_filters(here / "filters.h5", found)
-        found = read_filters(here / "filters.h5")
-        if "layers" not in metrics:
-            with clock("matches"):
-                metrics["layers"] = match_layers(
-                    found,
-                    study.motifs,
-                    study.matches.database,
-                    study.matches.evalue,
-                    study.datasets[cell.dataset].motif_ids,
-                    here,
-                )
-            with clock("logos"):
-                title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
-                draw_layers(found, metrics["layers"], title, here)
-        if stop():
-            raise Interrupted("stopped before its analysis; training is saved")
-        with clock("analysis"):
-            labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
-            tables = analysis.run(study, cell.dataset, dataset, model, found, labels)
-            for name, table in tables.items():
-                table.to_csv(here / f"{name}.csv", index=False)
-        stages = provenance["stages"]
-        stages |= {k: v for k, v in clock.seconds.items() if k != "training"}
-        metrics["seconds"] = sum(stages.values())
-        provenance |= {
-            "format": FORMAT,
-            "study": study.resolved(),
-            "cell": cell.id,
-            "keys": keys,
-            "code_version": code_version(),
-            "libraries": library_versions(),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "backend": keras.config.backend(),
-            "data_hash": dataset.data_hash,
-            "peak_memory_bytes": max(peak_memory(), provenance.get("peak_memory_bytes") or 0),
-        }
-        _write_json(here / "metrics.json", metrics)
-        _write_json(here / "provenance.json", provenance)
-        log.info("done in %.0f s", metrics["seconds"])
-        marker.publish(store, place, keys, here)
-        _forget_checkpoint(store, place)
+        metrics, provenance = earlier or _train(job, device, threads)
+        model = keras.models.load_model(folder / "model.keras", compile=False)
+        filters = _extract(job, model)
+        _match(job, filters, metrics)
+        _analyse(job, model, filters, metrics)
+        _write_results(job, metrics, provenance)
+        marker.publish(store, job.place, keys, folder)
+        _forget_checkpoint(job)
     return metrics
 
 
-def _forget_checkpoint(store: Store, place: str) -> None:
-    with suppress(Problem):  # the cell is done, whatever is left beside it
-        store.delete(f"{place}/checkpoint")
-
-
-def _read_intact(store: Store, place: str, note: Callable[[str], None]) -> Done | None:
-    """Read a cell's marker; None if there is none, or if what it names is gone or changed."""
+def _read_intact(job: _Job) -> Done | None:
+    """Read the cell's marker; None if there is none, or if a file it names is gone or changed."""
     try:
-        done = read_done(store, place)
+        done = read_done(job.store, job.place)
         if done:
-            marker.check(store, place, done)
+            marker.check(job.store, job.place, done)
         return done
     except DamagedError as error:
-        log.info("%s; computing the cell again", error)
-        note(f"{error}; computing the cell again")
+        text = f"{error}; computing the cell again"
+        log.info(text)
+        job.watch(Note(job.cell.id, text))
         return None
 
 
-def _train(
-    study: Study,
-    cell: Cell,
-    dataset: datasets.Dataset,
-    store: Store,
-    keys: dict[str, str],
-    here: Path,
-    progress: Callable[[int, int, dict[str, float]], None],
-    stop: Callable[[], bool],
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _take_over(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
+    """Fetch what an earlier finished run shares with this one; None if training is not shared.
+
+    Returns metrics and provenance. The metrics have ``layers`` only if the matches are shared too.
+    """
+    if done is None or done.keys.get("training") != job.keys["training"]:
+        return None
+    shared = [stage for stage in FILES if done.keys.get(stage) == job.keys[stage]]
+    starts = tuple(start for stage in shared for start in FILES[stage])
+    for name in done.files:
+        if name.startswith(starts):
+            (job.folder / name).write_bytes(fetch(job.store, job.place, done, name))
+    metrics = json.loads(fetch(job.store, job.place, done, "metrics.json"))
+    if "matches" not in shared:
+        del metrics["layers"]
+    provenance = json.loads(fetch(job.store, job.place, done, "provenance.json"))
+    log.info("training taken over from %s", done.run)
+    # What a run of an earlier version did not record stays unknown.
+    return metrics, {key: provenance.get(key) for key in OF_TRAINING}
+
+
+def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
     """Train, test, and write model.keras and history.csv; return metrics and provenance."""
     import keras
 
-    settings = study.training_for(cell.dataset)
-    seed = study.seed_of(cell.id)
-    length, classes = dataset.codes.shape[1], dataset.classes
-    model = models.build(study.models[cell.model], settings, length, len(classes), seed)
+    settings, seed = job.study.training_for(job.cell.dataset), job.study.seed_of(job.cell.id)
+    length, classes = job.data.codes.shape[1], job.data.classes
+    model = models.build(job.study.models[job.cell.model], settings, length, len(classes), seed)
     optimizer = keras.optimizers.Adam(
         settings.learning_rate,
         beta_1=settings.beta_1,
         beta_2=settings.beta_2,
         epsilon=settings.epsilon,
     )
-    train_part = dataset.part("train")
-    device = devices.open_device(model, optimizer, settings.steps(len(train_part[0])))
-    checkpoint_path = f"{cell_folder(study, cell)}/checkpoint"
+    train, valid, test = (job.data.part(name) for name in ("train", "valid", "test"))
+    device = devices.open_device(model, optimizer, settings.steps(len(train[0])))
 
-    def load() -> bytes | None:
-        try:
-            return store.read(checkpoint_path)
-        except MissingError:
-            return None
+    def tell(number: int, most: int, row: dict[str, float]) -> None:
+        job.watch(Epoch(job.cell.id, number, most, row))
 
-    trained = loop.train(
-        device,
-        settings,
-        train_part,
-        dataset.part("valid"),
-        seed,
-        loop.Checkpoint(
-            keys["training"],
-            load,
-            lambda data: store.write(checkpoint_path, data),
-            _checkpoint_seconds(),
-        ),
-        progress,
-        stop,
-    )
+    trained = loop.train(device, settings, train, valid, seed, _checkpoint(job), tell, job.stop)
     for epoch in trained.resumed_at:
         log.info("resumed at epoch %d", epoch)
-    codes, labels = dataset.part("test")
-    probabilities = device.predict(codes)
-    scores = {
-        "auroc": auroc(labels, probabilities),
-        "aupr": aupr(labels, probabilities),
-    }
-    best = trained.history.iloc[trained.best_epoch - 1]
-    metrics: dict[str, Any] = {
-        "format": FORMAT,
-        "cell": cell.id,
-        "dataset": cell.dataset,
-        "model": cell.model,
-        "trial": cell.trial,
-        **{name: float(np.mean(by_class)) for name, by_class in scores.items()},
-        **{
-            f"{name}_by_class": dict(zip(classes, map(float, by_class), strict=True))
-            for name, by_class in scores.items()
-        },
-        "val_loss": float(best["val_loss"]),
-        "val_cross_entropy": float(best["val_cross_entropy"]),
-        "best_epoch": trained.best_epoch,
-        "epochs": len(trained.history),
-    }
-    log.info(
-        "best epoch %d of %d, test AUROC %.4f",
-        trained.best_epoch,
-        metrics["epochs"],
-        metrics["auroc"],
-    )
-    model.save(here / "model.keras")
-    trained.history.to_csv(here / "history.csv", index=False)
-    provenance = {
+    metrics = _metrics(job, trained, test[1], device.predict(test[0]))
+    model.save(job.folder / "model.keras")
+    trained.history.to_csv(job.folder / "history.csv", index=False)
+    if job.stop():
+        raise Interrupted("stopped after training, which is saved")
+    return metrics, {
         "trained_by": trained.trained_by,
         "resumed_at_epochs": trained.resumed_at,
         "stages": {"training": float(trained.history["seconds"].sum())},
+        "device": kind,
+        "threads": threads or cores(),
+        "gpu": gpu() if kind != "cpu" else None,
+        "deployment": deployment(),
     }
-    return metrics, provenance
 
 
-def _take_over(
-    store: Store, place: str, done: Done | None, keys: dict[str, str], here: Path
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Fetch what an earlier finished run shares with this one; None if training is not shared.
+def _checkpoint(job: _Job) -> loop.Checkpoint:
+    """Where the training keeps its checkpoint, and how often it writes one."""
+    path = f"{job.place}/checkpoint"
 
-    The metrics have ``layers`` only where the matches are shared too.
-    """
-    if done is None or done.keys.get("training") != keys["training"]:
-        return None
-    shared = [stage for stage in FILES if done.keys.get(stage) == keys[stage]]
-    starts = tuple(start for stage in shared for start in FILES[stage])
-    for name in done.files:
-        if name.startswith(starts):
-            (here / name).write_bytes(fetch(store, place, done, name))
-    metrics = json.loads(fetch(store, place, done, "metrics.json"))
-    if "matches" not in shared:
-        del metrics["layers"]
-    provenance = json.loads(fetch(store, place, done, "provenance.json"))
-    kept = (*OF_TRAINING, "stages", "peak_memory_bytes")
-    # What a run of an earlier version did not record stays unknown.
-    return metrics, {key: provenance.get(key) for key in kept}
+    def load() -> bytes | None:
+        try:
+            return job.store.read(path)
+        except MissingError:
+            return None
 
+    def save(data: bytes) -> None:
+        job.store.write(path, data)
 
-@contextmanager
-def _workplace() -> Iterator[Path]:
-    """A temporary folder for a run's files, among them log.txt; its errors are told in one line."""
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary,
-            _logging(Path(temporary)),
-        ):
-            yield Path(temporary)
-    except OSError as error:
-        raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
-
-
-@contextmanager
-def _logging(here: Path) -> Iterator[None]:
-    """Write what the package logs to log.txt as well."""
-    handler = logging.FileHandler(here / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    package = logging.getLogger("motifk8s")
-    level = package.level
-    package.setLevel(logging.INFO)
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()
+    return loop.Checkpoint(job.keys["training"], load, save, _checkpoint_seconds())
 
 
 def _checkpoint_seconds() -> float:
@@ -362,5 +268,116 @@ def _checkpoint_seconds() -> float:
     return seconds
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def _forget_checkpoint(job: _Job) -> None:
+    with suppress(Problem):  # the cell is done, even if its checkpoint cannot be deleted
+        job.store.delete(f"{job.place}/checkpoint")
+
+
+def _metrics(job: _Job, trained: loop.Trained, labels: np.ndarray, predicted: np.ndarray) -> Json:
+    """Score a trained model on the test set; `labels` and `predicted` are (N, classes)."""
+    best = trained.history.iloc[trained.best_epoch - 1]
+    scores = {"auroc": auroc(labels, predicted), "aupr": aupr(labels, predicted)}
+    metrics: Json = {
+        "format": FORMAT,
+        "cell": job.cell.id,
+        "dataset": job.cell.dataset,
+        "model": job.cell.model,
+        "trial": job.cell.trial,
+        **{name: float(np.mean(by_class)) for name, by_class in scores.items()},
+        **{
+            f"{name}_by_class": dict(zip(job.data.classes, map(float, by_class), strict=True))
+            for name, by_class in scores.items()
+        },
+        "val_loss": float(best["val_loss"]),
+        "val_cross_entropy": float(best["val_cross_entropy"]),
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.history),
+    }
+    text = "best epoch %d of %d, test AUROC %.4f"
+    log.info(text, trained.best_epoch, metrics["epochs"], metrics["auroc"])
+    return metrics
+
+
+def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
+    """Read the filters of each layer, and write filters.h5 unless it was taken over."""
+    file = job.folder / "filters.h5"
+    if not file.exists():
+        with _timed(job.seconds, "filters"):
+            test = job.data.part("test")[0]
+            write_filters(file, extract_layers(model, test, job.study.motifs))
+    return read_filters(file)
+
+
+def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
+    """Match the filters, unless that was taken over; add ``layers`` to the metrics, draw logos."""
+    if "layers" in metrics:
+        return
+    study, cell = job.study, job.cell
+    with _timed(job.seconds, "matches"):
+        metrics["layers"] = match_layers(
+            filters,
+            study.motifs,
+            study.matches.database,
+            study.matches.evalue,
+            study.datasets[cell.dataset].motif_ids,
+            job.folder,
+        )
+    with _timed(job.seconds, "logos"):
+        title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
+        draw_layers(filters, metrics["layers"], title, job.folder)
+
+
+def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics: Json) -> None:
+    """Write the tables of the analysis."""
+    if job.stop():
+        raise Interrupted("stopped before its analysis; training is saved")
+    with _timed(job.seconds, "analysis"):
+        labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
+        tables = analysis.run(job.study, job.cell.dataset, job.data, model, filters, labels)
+        for name, table in tables.items():
+            table.to_csv(job.folder / f"{name}.csv", index=False)
+
+
+def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
+    """Complete and write metrics.json and provenance.json."""
+    import keras
+
+    provenance["stages"] |= job.seconds
+    metrics["seconds"] = sum(provenance["stages"].values())
+    provenance |= {
+        "format": FORMAT,
+        "study": job.study.resolved(),
+        "cell": job.cell.id,
+        "keys": job.keys,
+        "code_version": code_version(),
+        "libraries": library_versions(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "backend": keras.config.backend(),
+        "data_hash": job.data.data_hash,
+        "peak_memory_bytes": max(peak_memory(), provenance.get("peak_memory_bytes") or 0),
+    }
+    for name, content in (("metrics", metrics), ("provenance", provenance)):
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        (job.folder / f"{name}.json").write_text(text, encoding="utf-8")
+    log.info("done in %.0f s", metrics["seconds"])
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a temporary folder for a run's files, among them log.txt; its errors are `Problem`s."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
+            folder = Path(temporary)
+            with logging_to(logging.FileHandler(folder / "log.txt", encoding="utf-8")):
+                yield folder
+    except OSError as error:
+        raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Write down how many seconds a stage takes."""
+    start = time.monotonic()
+    yield
+    seconds[stage] = time.monotonic() - start

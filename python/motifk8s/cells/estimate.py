@@ -13,7 +13,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 from statistics import fmean, median
@@ -163,8 +162,7 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
         epochs, at_most = (0.0, False) if trained else (cost.epochs, cost.at_most)
         return cost._replace(cell=state.cell, epochs=epochs, at_most=at_most)
 
-    with ThreadPoolExecutor(8) as pool:  # a store may be far away
-        costs = list(pool.map(left, todo))
+    costs = store.map(left, todo)
     absent = [name for name in names if sizes[name] is None]
     return Estimate(study.name, costs, machine, absent, _command(study, store, costs, hashes))
 
@@ -313,8 +311,7 @@ def _read_finished(study: Study, store: Store, sizes: SizesByPlace) -> list[Fini
             trials.setdefault(match[1], []).append(path.removesuffix("/done.json"))
     pairs = sorted(trials, key=lambda pair: not pair.startswith(f"{study.name}/"))
     places = [place for pair in pairs for place in trials[pair][:TRIALS_READ]][:CELLS_READ]
-    with ThreadPoolExecutor(8) as pool:  # a store may be far away
-        cells = list(pool.map(lambda place: read_cell(store, place, sizes), places))
+    cells = store.map(lambda place: read_cell(store, place, sizes), places)
     return [cell for cell in cells if cell is not None]
 
 

@@ -10,48 +10,13 @@ import pandas as pd
 
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder
-from motifk8s.cells.marker import DamagedError
 from motifk8s.cells.plan import State, plan
+from motifk8s.errors import last_line
 from motifk8s.filters import analysis
 from motifk8s.filters.extract import Filters
 from motifk8s.filters.layer_motifs import read_filters
-from motifk8s.store.base import Store
+from motifk8s.store.base import DamagedError, Store
 from motifk8s.study.study import Cell, Study
-
-
-def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
-    """Read all finished cells, by their ids; say of every other one why it is not among them."""
-    found: dict[str, CellFiles] = {}
-    missing: dict[str, str] = {}
-    for state in plan(study, store):
-        if state.state == "done":
-            try:
-                found[state.cell.id] = _read_cell(study, store, state.cell)
-            except DamagedError as error:
-                state = State(state.cell, "damaged", str(error))
-        if state.state != "done":
-            reason = " ".join(state.reason.strip().splitlines()[-1:])
-            missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
-    return found, missing
-
-
-def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
-
-    place = cell_folder(study, cell)
-    done = marker.read_done(store, place)
-    assert done is not None  # plan has just read it
-    files = {
-        name: marker.fetch(store, place, done, name)
-        for name in ("metrics.json", "history.csv", "filters.h5", "provenance.json")
-    }
-    tables = {n: marker.fetch(store, place, done, f"{n}.csv") for n in analysis.TABLES}
-    return CellFiles(
-        metrics=json.loads(files["metrics.json"]),
-        history=pd.read_csv(BytesIO(files["history.csv"])),
-        filters=read_filters(BytesIO(files["filters.h5"])),
-        provenance=json.loads(files["provenance.json"]),
-        analysis={name: analysis.read(content) for name, content in tables.items()},
-    )
 
 
 class CellFiles(NamedTuple):
@@ -76,3 +41,36 @@ class CellFiles(NamedTuple):
     filters: dict[str, Filters]
     provenance: dict[str, Any]
     analysis: dict[str, pd.DataFrame]
+
+
+def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
+    """Read all finished cells; return them, and why every other cell is missing, by cell id."""
+    finished: dict[str, CellFiles] = {}
+    missing: dict[str, str] = {}
+    for state in plan(study, store):
+        if state.state == "done":
+            try:
+                finished[state.cell.id] = _read_cell(study, store, state.cell)
+                continue
+            except DamagedError as error:
+                state = State(state.cell, "damaged", str(error))
+        reason = last_line(state.reason)
+        missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+    return finished, missing
+
+
+def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
+    place = cell_folder(study, cell)
+    done = marker.read_done(store, place)
+    assert done is not None  # plan has just read it
+
+    def fetch(name: str) -> bytes:
+        return marker.fetch(store, place, done, name)
+
+    return CellFiles(
+        metrics=json.loads(fetch("metrics.json")),
+        history=pd.read_csv(BytesIO(fetch("history.csv"))),
+        filters=read_filters(BytesIO(fetch("filters.h5"))),
+        provenance=json.loads(fetch("provenance.json")),
+        analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
+    )

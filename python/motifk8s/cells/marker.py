@@ -1,27 +1,20 @@
-"""The marker of a finished cell: which run counts, what it was made from, what its files hash to.
+"""The marker of a finished cell: which run counts, what it was made from, the hashes of its files.
 
 A run's files go to ``runs/<id>/``; ``done.json`` beside that folder is written last and names the
-run. Two pods with the same cell cannot damage each other, and nothing half-written is ever taken
-for finished.
+run. Two pods with the same cell cannot damage each other, and a half-written run never counts as
+finished.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from motifk8s.errors import Problem
-from motifk8s.store.base import MissingError, Store
-from motifk8s.store.folder import FolderStore
+from motifk8s.store.base import DamagedError, MissingError, Store
 
 FORMAT = 1
-
-
-class DamagedError(Problem):
-    """A marker, or a file that it names, is gone or was changed: the cell is to be run again."""
 
 
 class Done(NamedTuple):
@@ -48,28 +41,18 @@ def read_done(store: Store, place: str) -> Done | None:
     Raises
     ------
     DamagedError
-        If it is no marker.
-    Problem
-        If it is of another format.
+        If it is not a marker.
+    FormatError
+        If it has another format.
     """
-    path = f"{place}/done.json"
-    try:
-        data = store.read(path)
-    except MissingError:
-        return None
-    try:
-        marker = json.loads(data)
-        if marker["format"] != FORMAT:
-            raise Problem(
-                f"{path} has format {marker['format']!r}, this version reads {FORMAT}: use the "
-                "version that wrote it, or another store"
-            )
-        done = Done(dict(marker["keys"]), marker["run"], dict(marker["files"]))
-        if all(isinstance(text, str) for text in (done.run, *done.keys.values(), *done.files)):
-            return done
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise DamagedError(f"{path} is damaged")
+    return store.read_json(f"{place}/done.json", FORMAT, _parse)
+
+
+def _parse(content: dict[str, Any]) -> Done:
+    done = Done(dict(content["keys"]), content["run"], dict(content["files"]))
+    if not all(isinstance(text, str) for text in (done.run, *done.keys.values(), *done.files)):
+        raise TypeError
+    return done
 
 
 def fetch(store: Store, place: str, done: Done, name: str) -> bytes:
@@ -84,26 +67,35 @@ def fetch(store: Store, place: str, done: Done, name: str) -> bytes:
     try:
         data = store.read(path)
     except MissingError:
-        raise DamagedError(f"{path} is gone, though {place}/done.json names it") from None
+        raise _gone(path, place) from None
     if hashlib.sha256(data).hexdigest() != done.files.get(name):
         raise DamagedError(f"{path} was changed after it was written")
     return data
 
 
 def check(store: Store, place: str, done: Done) -> None:
-    """Raise `DamagedError` unless every file of a finished run is what the marker says.
+    """Raise `DamagedError` unless the files of a finished run are as the marker says.
 
-    In a folder their content is compared. An object store keeps content whole, and every reader
-    checks it, so there they need only exist: one request a cell.
+    Their content is compared, except in a store that verifies what is read: there they need only
+    exist, which takes one request.
     """
-    if isinstance(store, FolderStore):
+    if store.verifies:
+        check_present(store, place, done)
+    else:
         for name in done.files:
             fetch(store, place, done, name)
-        return
-    here = set(store.list(f"{place}/{done.run}"))
+
+
+def check_present(store: Store, place: str, done: Done) -> None:
+    """Raise `DamagedError` unless every file of a finished run exists."""
+    present = set(store.list(f"{place}/{done.run}"))
     for name in done.files:
-        if (path := f"{place}/{done.run}/{name}") not in here:
-            raise DamagedError(f"{path} is gone, though {place}/done.json names it")
+        if (path := f"{place}/{done.run}/{name}") not in present:
+            raise _gone(path, place)
+
+
+def _gone(path: str, place: str) -> DamagedError:
+    return DamagedError(f"{path} is gone, though {place}/done.json names it")
 
 
 def publish(store: Store, place: str, keys: dict[str, str], folder: Path) -> None:
@@ -114,4 +106,4 @@ def publish(store: Store, place: str, keys: dict[str, str], folder: Path) -> Non
         hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         store.upload(path, f"{place}/{run}/{path.name}")
     marker = {"format": FORMAT, "keys": keys, "run": run, "files": hashes}
-    store.write(f"{place}/done.json", (json.dumps(marker, indent=1) + "\n").encode())
+    store.write_json(f"{place}/done.json", marker)

@@ -1,21 +1,18 @@
-"""All cells of a study: what is done and what is missing; run it on one machine; aggregate it."""
+"""Which cells of a study are done, which are missing, and why; what a workflow reads of a study."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Collection
 from typing import NamedTuple
 
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder, stage_keys
-from motifk8s.cells.marker import DamagedError
+from motifk8s.cells.progress import read_failure
 from motifk8s.data import stored
 from motifk8s.filters import analysis
 from motifk8s.motifs.database import database_version
-from motifk8s.store.base import MissingError, Store
-from motifk8s.store.files import local_problem
+from motifk8s.store.base import DamagedError, Store
 from motifk8s.study.study import Cell, Study, content_hash
 
 
@@ -29,7 +26,7 @@ class State(NamedTuple):
         "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished with
         other settings or data); "damaged" (files of the finished run are gone or were changed).
     reason : str
-        Of the last three; of "missing" too, if running it would not help.
+        Of the last three; of the others too, if the data set has to be imported first.
     """
 
     cell: Cell
@@ -37,12 +34,17 @@ class State(NamedTuple):
     reason: str = ""
 
 
-def plan(study: Study, store: Store, files: Iterable[str] | None = None) -> list[State]:
+def plan(study: Study, store: Store, files: Collection[str] | None = None) -> list[State]:
     """Tell where every cell of a study stands; computes nothing.
 
-    Reads markers, and looks whether the files of a finished cell are what the marker says; see
-    `marker.check` for what that costs. `files` are the paths in the folder of the cells, if the
-    caller has listed them.
+    Reads markers, and checks the files of each finished cell as `marker.check` describes.
+
+    Parameters
+    ----------
+    study : Study
+    store : Store
+    files : collection of str, optional
+        All paths in the folder of its cells, if the caller has listed them.
 
     Raises
     ------
@@ -54,67 +56,65 @@ def plan(study: Study, store: Store, files: Iterable[str] | None = None) -> list
     database_version(study.matches.database)
     analysis.check(study)
     cells = study.cells()
-    hashes = {
-        name: stored.data_hash(study, name, store)
-        for name in dict.fromkeys(c.dataset for c in cells)
-    }
-    files = set(store.list(f"{study.name}/cells") if files is None else files)
-    with ThreadPoolExecutor(8) as pool:  # a store may be far away
-        return list(pool.map(lambda c: _state(study, store, c, hashes[c.dataset], files), cells))
+    names = dict.fromkeys(cell.dataset for cell in cells)
+    hashes = {name: stored.data_hash(study, name, store) for name in names}
+    paths = set(store.list(f"{study.name}/cells") if files is None else files)
+    return store.map(lambda cell: _state(study, store, cell, hashes[cell.dataset], paths), cells)
 
 
 def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files: set[str]) -> State:
-
+    """Tell where a cell stands; `data_hash` is its data set's, `files` are all of the study."""
     place = cell_folder(study, cell)
-    state = State(cell, "started" if f"{place}/checkpoint" in files else "missing")
-    if data_hash is None and not stored.can_be_made(study, cell.dataset):
-        state = state._replace(reason=stored.absent(study, cell.dataset))
+    state = None
     if f"{place}/done.json" in files:
-        try:
-            done = marker.read_done(store, place)
-            if data_hash is None:
-                state = State(cell, "outdated", f"data set {cell.dataset} is not in the store")
-            elif done is not None:
-                keys = stage_keys(study, cell, data_hash)
-                if done.keys == keys:
-                    marker.check(store, place, done)
-                    return State(cell, "done")
-                changed = next((s for s in keys if done.keys.get(s) != keys[s]), "present")
-                absent = changed in keys and changed not in done.keys
-                why = "is not made yet" if absent else "settings or data have changed"
-                state = State(cell, "outdated", f"its {changed} {why}")
-        except DamagedError as error:
-            state = State(cell, "damaged", str(error))
+        state = _state_of_finished(study, store, cell, data_hash)
+        if state and state.state == "done":
+            return state
     if f"{place}/failed.json" in files:
-        state = State(cell, "failed", _read_failure(store, place))
-    return state
+        return State(cell, "failed", read_failure(store, place).reason)
+    if state:
+        return state
+    can_run = data_hash is not None or stored.can_be_made(study, cell.dataset)
+    reason = "" if can_run else stored.absent(study, cell.dataset)
+    return State(cell, "started" if f"{place}/checkpoint" in files else "missing", reason)
 
 
-def _read_failure(store: Store, place: str) -> str:
+def _state_of_finished(
+    study: Study, store: Store, cell: Cell, data_hash: str | None
+) -> State | None:
+    """Tell where a cell stands that has a marker; None if that has just been deleted."""
+    place = cell_folder(study, cell)
     try:
-        return str(json.loads(store.read(f"{place}/failed.json"))["reason"])
-    except (MissingError, ValueError, KeyError, TypeError):
-        return "unknown reason"
+        done = marker.read_done(store, place)
+        if data_hash is None:
+            return State(cell, "outdated", f"data set {cell.dataset} is not in the store")
+        if done is None:
+            return None
+        keys = stage_keys(study, cell, data_hash)
+        if done.keys != keys:
+            return State(cell, "outdated", _what_changed(done.keys, keys))
+        marker.check(store, place, done)
+        return State(cell, "done")
+    except DamagedError as error:
+        return State(cell, "damaged", str(error))
+
+
+def _what_changed(old: dict[str, str], new: dict[str, str]) -> str:
+    """Name the first stage whose key is another."""
+    stage = next((stage for stage in new if old.get(stage) != new[stage]), "present")
+    if stage in new and stage not in old:
+        return f"its {stage} is not made yet"
+    return f"its {stage} settings or data have changed"
 
 
 def keep_study(study: Study, store: Store) -> str:
-    """Keep a study in the store as it is now, every default spelt out; return its address.
+    """Write a study to the store, with all its defaults, unless it is there; return its URL.
 
-    All steps of a workflow read it there: whatever becomes of the file or the image that it came
-    from, they do the same study, and it is on record.
+    All steps of a workflow read it there, so that they run the same study even if the file or the
+    image that it came from changes.
     """
     resolved = study.resolved()
     path = f"{study.name}/studies/{content_hash(resolved)[:12]}.json"
     if not store.exists(path):
         store.write(path, (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode())
     return f"{store.url.rstrip('/')}/{path}"
-
-
-def write_outputs(folder: Path, **outputs: str) -> None:
-    """Write what a step of a workflow hands to the next ones: a file each, named by its key."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in outputs.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise local_problem(error, "write to", folder) from error

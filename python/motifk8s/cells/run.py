@@ -5,8 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
+from motifk8s.cells.events import Begun, Failed, Watch
 from motifk8s.cells.plan import plan
-from motifk8s.cells.workers import Watcher, run_side_by_side
+from motifk8s.cells.workers import run_side_by_side
 from motifk8s.data import stored
 from motifk8s.errors import InputError, Problem
 from motifk8s.motifs.database import read_database
@@ -16,18 +17,20 @@ from motifk8s.study.study import Study
 
 
 def run_study(
-    study: Study, store: Store, watcher: Watcher, *, jobs: int | None = None, only: str = "*"
+    study: Study, store: Store, watch: Watch, *, jobs: int | None = None, only: str = "*"
 ) -> None:
     """Run what is missing of a study, several cells side by side; make its data sets before.
 
-    The watcher is told of failures. On a CPU, one thread a cell and a cell a core is the fastest
-    way through a grid, because one small network does not keep two cores busy.
+    Failures of data sets and cells are events; they stop nothing else. On a CPU, one thread a cell
+    and a cell a core is the fastest way through a grid, because one small network does not keep two
+    cores busy.
 
     Parameters
     ----------
     study : Study
     store : Store
-    watcher : Watcher
+    watch : callable
+        Called with each event.
     jobs : int, optional
         Cells at a time; by default one a core, or one where there is a GPU.
     only : str
@@ -36,7 +39,7 @@ def run_study(
     Raises
     ------
     InputError
-        If the pattern is like no cell, or the database of motifs cannot be read.
+        If no cell matches the pattern, or the database of motifs cannot be read.
     Interrupted
         After a signal, once every running cell has saved its checkpoint.
     """
@@ -46,16 +49,17 @@ def run_study(
             f"no cell of study {study.name} is like {only!r}; one of them is {study.cells()[0].id}"
         )
     read_database(study.matches.database)  # refused now rather than after training
-    todo = [s.cell for s in plan(study, store) if s.state != "done" and s.cell in wanted]
+    states = plan(study, store)
+    todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
     for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
             stored.prepare(study, name, store)
         except Problem as error:
-            watcher.failed(name, str(error))
+            watch(Failed(name, str(error)))
             todo = [cell for cell in todo if cell.dataset != name]
     todo.sort(key=lambda cell: cell.trial)  # a first trial of every model says most, soonest
-    watcher.begin(len(todo))
+    watch(Begun(len(todo)))
     jobs = jobs or (1 if Path("/dev/nvidia0").exists() else cores())
     # Not by what is left to do: the number of threads can change the last digits of a result.
     threads = max(1, cores() // jobs)
-    run_side_by_side(study, todo, store.url, watcher, jobs, threads)
+    run_side_by_side(study, todo, store.url, watch, jobs, threads)

@@ -54,8 +54,8 @@ def _run(args: argparse.Namespace) -> int:
     from motifk8s.report.aggregate import aggregate
 
     study, store = open_study(args)
-    with terminal.Progress() as watcher:
-        run_study(study, store, watcher, jobs=args.jobs, only=args.cells)
+    with terminal.Progress() as watch:
+        run_study(study, store, watch, jobs=args.jobs, only=args.cells)
     made = aggregate(study, store)
     terminal.print_results(study, made)
     _check_complete(made)
@@ -172,14 +172,14 @@ def add_cell(commands: Commands) -> None:
 
 def _cell(args: argparse.Namespace) -> int:
     from motifk8s.cells import workers
+    from motifk8s.cells.events import Started
     from motifk8s.cli import terminal
 
     study, store = open_study(args)
     cell = study.cell(args.cell)
-    with terminal.Progress() as watcher:
-        watcher.started(cell.id)
-        metrics = workers.run_cell(study, cell, store, watcher, threads=args.threads)
-        watcher.finished(cell.id, metrics)
+    with terminal.Progress() as watch:
+        watch(Started(cell.id))
+        workers.run_cell(study, cell, store, watch, threads=args.threads)
     return 0
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from motifk8s.cells import events
 from motifk8s.errors import last_line
 
 if TYPE_CHECKING:
@@ -73,43 +74,30 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
-    def begin(self, cells: int) -> None:
-        """Show a bar for all cells of the run."""
-        if cells:
-            self.all = self.bars.add_task("cells", total=cells, info="")
+    def __call__(self, event: events.Event) -> None:
+        """Show an event of a run."""
+        match event:
+            case events.Begun(cells) if cells:
+                self.all = self.bars.add_task("cells", total=cells, info="")
+            case events.Started(cell):
+                self.tasks[cell] = self.bars.add_task(cell, total=None, info="starting")
+                self.said[cell] = time.monotonic()
+            case events.Epoch(cell, number, most, row):
+                self._epoch(cell, number, most, row)
+            case events.Note(cell, text):
+                self._say(cell, text, style="yellow")
+            case events.Finished(cell, metrics):
+                self._end(cell, _summary(metrics))
+            case events.Failed(name, reason):
+                self._end(name, f"failed: {last_line(reason)}", style="red")
 
-    def started(self, cell: str) -> None:
-        """Show a bar for a cell."""
-        self.tasks[cell] = self.bars.add_task(cell, total=None, info="starting")
-        self.said[cell] = time.monotonic()
-
-    def epoch(self, cell: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
-        """Move a cell's bar."""
+    def _epoch(self, cell: str, epoch: int, epochs: int, row: dict[str, float]) -> None:
         info = f"loss {row['val_loss']:.4f} AUROC {row['val_auroc']:.3f}"
         self.bars.update(self.tasks[cell], completed=epoch, total=epochs, info=info)
         now = time.monotonic()
         if self.bars.disable and now - self.said[cell] >= SECONDS_BETWEEN_LINES:
             self.said[cell] = now
             self._say(cell, f"epoch {epoch} of at most {epochs}, validation {info}")
-
-    def note(self, cell: str, text: str) -> None:
-        """Say something about a cell, or a data set."""
-        self._say(cell, text, style="yellow")
-
-    def finished(self, cell: str, metrics: dict[str, Any]) -> None:
-        """Say in one line what a cell came to."""
-        layers = ", ".join(
-            f"{name} {layer['match_truth']:.3f}" for name, layer in metrics["layers"].items()
-        )
-        text = (
-            f"AUROC {metrics['auroc']:.3f}, truth match {layers}, best epoch "
-            f"{metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.0f} s"
-        )
-        self._end(cell, text)
-
-    def failed(self, cell: str, reason: str) -> None:
-        """Say in one line why a cell, or a data set, failed."""
-        self._end(cell, f"failed: {last_line(reason)}", style="red")
 
     def _end(self, cell: str, text: str, style: str = "") -> None:
         self._say(cell, text, style)
@@ -120,6 +108,17 @@ class Progress:
 
     def _say(self, cell: str, text: str, style: str = "") -> None:
         self.console.print(f"{cell}  {text}", style=style, soft_wrap=True)
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    """Summarize a finished cell in a line."""
+    layers = ", ".join(
+        f"{name} {layer['match_truth']:.3f}" for name, layer in metrics["layers"].items()
+    )
+    return (
+        f"AUROC {metrics['auroc']:.3f}, truth match {layers}, best epoch "
+        f"{metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.0f} s"
+    )
 
 
 def print_plan(study: Study, store: Store, states: Sequence[State]) -> None:

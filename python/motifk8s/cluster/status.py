@@ -6,9 +6,7 @@ why. `gather` reads the store, `merge` combines both for one cell, and reads nei
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from motifk8s.cells import progress
 from motifk8s.cells.plan import State, plan
 from motifk8s.cluster.workflows import CellNode, Workflow
 from motifk8s.errors import last_line
-from motifk8s.store.base import MissingError, Store
+from motifk8s.store.base import Store
 from motifk8s.study.study import Study
 
 Json = dict[str, Any]
@@ -29,7 +27,6 @@ STATES = (
 FURTHEST_FIRST = ("running", "done", "waiting", "failed", "missing", "stopped")
 # Progress that is older, and older than three epochs, is of a training that has stopped.
 SECONDS_STALE = 300.0
-THREADS = 8
 
 
 class CellStatus(NamedTuple):
@@ -125,11 +122,10 @@ def gather(
         place = f"{folder}/{state.cell.id}"
         training = state.state != "done" and f"{place}/progress.json" in files
         saved = progress.read(store, place) if training else None
-        log = _read_log(store, place) if state.state == "failed" else ()
+        log = progress.read_failure(store, place).log if state.state == "failed" else ()
         return merge(state, saved, log, nodes.get(state.cell.id), now)
 
-    with ThreadPoolExecutor(THREADS) as pool:  # a store may be far away
-        cells = list(pool.map(look, states))
+    cells = store.map(look, states)
     remarks = [
         f"Argo keeps the steps of workflow {workflow.name} in its database: set ARGO_SERVER and "
         "ARGO_TOKEN to see what waits, and why"
@@ -158,13 +154,6 @@ def _furthest_nodes(study: Study, workflows: list[Workflow]) -> dict[str, CellNo
             if cell not in nodes or rank < FURTHEST_FIRST.index(nodes[cell].state):
                 nodes[cell] = node._replace(workflow=workflow.name)
     return nodes
-
-
-def _read_log(store: Store, place: str) -> tuple[str, ...]:
-    try:
-        return tuple(map(str, json.loads(store.read(f"{place}/failed.json")).get("log", ())))
-    except (MissingError, ValueError, AttributeError, TypeError):
-        return ()
 
 
 def merge(

@@ -16,8 +16,8 @@ from typing import IO, Any
 
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.download import PAUSES, Progress, download
-from motifk8s.data.files import GZIP, one_line
-from motifk8s.errors import InputError, Problem
+from motifk8s.data.files import GZIP
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
 from motifk8s.store.folder import FolderStore

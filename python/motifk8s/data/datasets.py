@@ -19,10 +19,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from motifk8s.data.files import one_line
 from motifk8s.data.sequences import UNKNOWN, from_one_hot
 from motifk8s.data.synthetic import sample
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.store.files import replacing
 from motifk8s.study.specs import Synthetic

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from motifk8s.data.files import one_line
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.files import local_problem
 
 #: Called with the name of a step, the bytes done, and all bytes of the step (None: not known).

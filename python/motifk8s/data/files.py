@@ -14,11 +14,6 @@ GZIP = b"\x1f\x8b"
 """The first bytes of every gzip file."""
 
 
-def one_line(error: object) -> str:
-    """Return the message of an error in one line, or the name of its type if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn the system's refusals to open or read a file into InputError."""

@@ -14,9 +14,9 @@ import pyfaidx
 from numpy.lib.stride_tricks import sliding_window_view
 
 from motifk8s.data.fasta import LETTERS
-from motifk8s.data.files import GZIP, one_line, readable
+from motifk8s.data.files import GZIP, readable
 from motifk8s.data.sequences import encode
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 
 STRETCH = 2**24  # bp read at a time
 ONLY_GZIP = (

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import scipy.io
 
-from motifk8s.data.files import one_line, readable
-from motifk8s.errors import InputError, Problem
+from motifk8s.data.files import readable
+from motifk8s.errors import InputError, Problem, one_line
 
 T = TypeVar("T")
 #: Positions and rows (as slices), and the content (positions, 4, rows).

@@ -13,8 +13,7 @@ from typing import Any
 
 from motifk8s.data import datasets
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import MissingError, Store
-from motifk8s.store.folder import FolderStore
+from motifk8s.store.base import DamagedError, MissingError, Store
 from motifk8s.store.open import open_store
 from motifk8s.study.file import builtin_names
 from motifk8s.study.study import Study, content_hash
@@ -47,17 +46,9 @@ def data_hash(study: Study, name: str, store: Store) -> str | None:
     """Hash of a data set's content as its marker gives it; None if the store lacks it."""
     path = f"{place(study, name)}/done.json"
     try:
-        marker = json.loads(store.read(path))
-        if marker["format"] != FORMAT:
-            raise Problem(
-                f"{path} has format {marker['format']!r}, this version reads {FORMAT}: use the "
-                "version that wrote it, or another store"
-            )
-        return str(marker["data_hash"])
-    except MissingError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise Problem(f"{path} is damaged; {_again(study, name)}") from None
+        return store.read_json(path, FORMAT, lambda marker: str(marker["data_hash"]))
+    except DamagedError as error:
+        raise Problem(f"{error}; {_again(study, name)}") from None
 
 
 def can_be_made(study: Study, name: str) -> bool:
@@ -151,13 +142,11 @@ def _read(path: str, classes: list[str]) -> datasets.Dataset:
     if not path.startswith("s3://"):
         return datasets.read(path, classes)
     parent, _, name = path.rpartition("/")
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        file = Path(folder) / name
-        try:
-            open_store(parent).download(name, file)
-        except MissingError as error:
-            raise InputError(str(error)) from None
-        return datasets.read(file, classes)
+    try:
+        with open_store(parent).local(name) as file:
+            return datasets.read(file, classes)
+    except MissingError as error:
+        raise InputError(str(error)) from None
 
 
 def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
@@ -180,12 +169,8 @@ def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
         raise InputError(absent(study, name))
     path = f"{place(study, name)}/data.h5"
     try:
-        if isinstance(store, FolderStore):
-            dataset = datasets.read(store.folder / path)
-        else:
-            with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-                store.download(path, Path(folder) / "data.h5")
-                dataset = datasets.read(Path(folder) / "data.h5")
+        with store.local(path) as file:
+            dataset = datasets.read(file)
     except (MissingError, InputError) as error:
         raise Problem(f"{error}; {_again(study, name)}") from None
     if dataset.data_hash != expected:

@@ -222,8 +222,7 @@ def _compare(
         distinct.setdefault(_key(motif), motif._replace(name=f"query{len(distinct)}"))
     hits = tomtom(list(distinct.values()), targets, evalue, q_values=False)
     rows = hits.groupby("Query_ID").indices
-    none = np.array([], int)
-    return hits, {key: rows.get(motif.name, none) for key, motif in distinct.items()}
+    return hits, {key: np.asarray(rows.get(m.name, []), int) for key, m in distinct.items()}
 
 
 def _key(motif: Motif) -> tuple[bytes, float]:

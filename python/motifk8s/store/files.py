@@ -1,4 +1,4 @@
-"""Local files: written whole or not at all, hashed, and what is wrong with them in one line."""
+"""Local files: written whole or not at all, hashed, and errors about them that name a way out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from motifk8s.errors import InputError, Problem
 
 
 def checked(path: str) -> str:
-    """Return `path` unless it could lead out of a store or be mistaken for a temporary file."""
+    """Return `path`, a path in a store.
+
+    Raises
+    ------
+    InputError
+        If it could lead out of the store or be mistaken for a temporary file.
+    """
     parts = path.split("/")
     if "\\" in path or any(p in ("", ".", "..") or not p.isprintable() for p in parts):
         raise InputError(f"{path!r} cannot name a file in a store; want names joined by single '/'")
@@ -26,22 +32,21 @@ def checked(path: str) -> str:
 
 def is_temporary(name: str) -> bool:
     """Tell whether a file of this name is one that `replacing` has not finished."""
-    """Tell whether a file of this name is one that `replacing` has not finished."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `target` when the block ends well, and else is removed.
+    """Open a temporary file that replaces `target` at the end of the block, unless that raises.
 
     Folders are created as needed. Power loss leaves the old content or the new.
 
     Raises
     ------
     InputError
-        `target` cannot be written by this user or its folder cannot be one.
+        If this user may not write `target`, or a part of its path is not a folder.
     Problem
-        The disk is full or fails.
+        If the disk is full or fails.
     """
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -70,7 +75,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def local_problem(err: OSError, doing: str, path: Path) -> Problem:
-    """Say in one line why the local `path` cannot be read, written, ..., and what to do."""
+    """Describe an error of the local `path`, and how to fix it; `doing` is "read", "write", ..."""
     what = f"cannot {doing} {path}"
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from motifk8s.errors import InputError, Problem
@@ -58,6 +59,10 @@ class FolderStore(Store):
         with source, replacing(file) as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
 
+    @contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        yield self._file(path)  # itself; whoever opens it sees whether it is there
+
     def exists(self, path: str) -> bool:
         try:
             return self._file(path).is_file()
@@ -73,34 +78,32 @@ class FolderStore(Store):
                 if MARKER in names:  # first: what is half deleted must never look finished
                     Path(folder, MARKER).unlink(missing_ok=True)
             shutil.rmtree(target)
-        except FileNotFoundError:
-            pass  # someone else deletes it too
-        except NotADirectoryError:
-            pass  # `path` lies beneath a file, so it does not exist
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # somebody else deletes it too, or `path` lies beneath a file
         except OSError as err:
             raise local_problem(err, "delete", target) from err
 
     def list(self, path: str = "") -> Paths:
         top = self._file(path) if path else self.folder
 
-        def told(err: OSError) -> None:
+        def fail(err: OSError) -> None:
             if not isinstance(err, (FileNotFoundError, NotADirectoryError)):
                 raise local_problem(err, "list", top) from err
 
         return sorted(
             Path(folder, name).relative_to(self.folder).as_posix()
-            for folder, _, names in os.walk(top, onerror=told, followlinks=True)
+            for folder, _, names in os.walk(top, onerror=fail, followlinks=True)
             for name in names
             if not is_temporary(name)
         )
 
     def infos(self, path: str = "") -> dict[str, Info]:
-        found = {}
+        infos = {}
         for name in self.list(path):
-            with contextlib.suppress(FileNotFoundError):  # someone else deletes it
+            with suppress(FileNotFoundError):  # someone else deletes it
                 stat = self._file(name).stat()
-                found[name] = Info(stat.st_size, stat.st_mtime)
-        return found
+                infos[name] = Info(stat.st_size, stat.st_mtime)
+        return infos
 
     def _file(self, path: str) -> Path:
         return self.folder / checked(path)

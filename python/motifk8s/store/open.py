@@ -1,4 +1,4 @@
-"""From a URL to the store that it names."""
+"""Open the store at a URL, read one object, try a store out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ def open_store(url: str | Path) -> Store:
         return FolderStore(text)
     if scheme != "s3":
         raise InputError(f"store {text!r}: give a folder or s3://bucket/prefix, not {scheme}://")
-
     bucket, _, prefix = rest.partition("/")
     return S3Store(bucket, prefix)
 
@@ -53,7 +52,7 @@ def read_url(url: str) -> bytes:
 
 
 def try_out(store: Store) -> None:
-    """Write, find, read and delete a small file, as a cell does; `Problem` says what fails."""
+    """Write, list, read and delete a small file, as a cell does; raise `Problem` if that fails."""
     path = f"checks/{secrets.token_hex(8)}"
     data = secrets.token_bytes(64)
     store.list("checks")

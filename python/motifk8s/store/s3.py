@@ -1,8 +1,8 @@
 """A store in an S3 bucket. This is the only module that touches boto3.
 
-S3 is any server that speaks it. Endpoint, region, credentials, proxy and CA bundle come from the
-usual AWS variables and files. What we upload carries its SHA-256 as metadata, which is checked
-when it is read, so damage shows on every server, whatever checksums that server knows.
+Any server with the S3 protocol will do. Endpoint, region, credentials, proxy and CA bundle come
+from the usual AWS variables and files. Each object has its SHA-256 as metadata, which is checked
+when it is read, so damage is found on every server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store
 from motifk8s.store.files import checked, local_problem, replacing, sha256_of
 
@@ -62,8 +62,8 @@ class S3Store(Store):
     """A store under a prefix of a bucket.
 
     Failures that may pass (no answer, 5xx, slow-down) are retried with growing pauses for
-    `patience` seconds, six times as long once the server has answered: a wrong address is told
-    within a minute, and a server in use may be gone for minutes. All others are told at once.
+    `patience` seconds, six times as long once the server has answered: a wrong address fails
+    within a minute, and a server in use may be gone for minutes. All others fail at once.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ class S3Store(Store):
     connect_timeout, read_timeout : float
         Seconds to wait for a connection, and for an answer or the next bytes of one.
     """
+
+    verifies = True
 
     def __init__(
         self,
@@ -147,12 +149,12 @@ class S3Store(Store):
         def get() -> None:
             # One stream, not ranges in parallel: all of it is the same version of the object.
             answer = self._client.get_object(Bucket=self.bucket, Key=key)
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             with replacing(file) as copy:
                 for chunk in answer["Body"].iter_chunks(MEGABYTE):
                     copy.write(chunk)
-                    found.update(chunk)
-                self._verify(path, answer, found.hexdigest())
+                    digest.update(chunk)
+                self._verify(path, answer, digest.hexdigest())
 
         self._call("read", path, get)
 
@@ -165,18 +167,15 @@ class S3Store(Store):
             path,
             lambda: self._client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1),
         )
-        return any(found["Key"] == key for found in answer.get("Contents", ()))
+        return any(entry["Key"] == key for entry in answer.get("Contents", ()))
 
     def delete(self, path: str) -> None:
-        # One by one: not every server knows DeleteObjects.
-        def remove(name: str) -> None:
-            self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
-
         # Markers first: what is half deleted must never look finished.
         names = sorted(self.list(path), key=lambda name: not name.endswith(MARKER))
-        for name in [*names, path]:
+        for name in [*names, path]:  # one by one: not every server knows DeleteObjects
+            remove = partial(self._client.delete_object, Bucket=self.bucket, Key=self._key(name))
             with contextlib.suppress(MissingError):
-                self._call("delete", name, partial(remove, name))
+                self._call("delete", name, remove)
 
     def list(self, path: str = "") -> Paths:
         return sorted(self.infos(path))
@@ -187,19 +186,19 @@ class S3Store(Store):
         def pages() -> dict[str, Info]:
             paginator = self._client.get_paginator("list_objects_v2")
             return {
-                found["Key"].removeprefix(self.prefix): Info(
-                    found["Size"], found["LastModified"].timestamp()
+                entry["Key"].removeprefix(self.prefix): Info(
+                    entry["Size"], entry["LastModified"].timestamp()
                 )
                 for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix)
-                for found in page.get("Contents", ())
+                for entry in page.get("Contents", ())
             }
 
-        found = self._call("list", path, pages)
+        infos = self._call("list", path, pages)
         # Some consoles mark a folder by an empty object whose key ends in '/'.
-        return {name: info for name, info in found.items() if name and not name.endswith("/")}
+        return {name: info for name, info in infos.items() if name and not name.endswith("/")}
 
     def _with(self, sha256: str) -> dict[str, Any]:
-        """What goes with every object: its hash, and how the server is to encrypt it."""
+        """Return what is sent with every object: its hash, and how the server must encrypt it."""
         extra: dict[str, Any] = {"Metadata": {"sha256": sha256}}
         if kind := os.environ.get("MOTIFK8S_SSE"):
             if kind not in ENCRYPTIONS:
@@ -231,7 +230,7 @@ class S3Store(Store):
         try:
             client = session.client("s3", region_name=region, config=Config(**settings))
         except ValueError as err:
-            raise InputError(f"{_line(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
+            raise InputError(f"{_reason(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
         host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
         if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
             return client
@@ -253,11 +252,11 @@ class S3Store(Store):
             preferred_transfer_client="classic",
         )
 
-    def _verify(self, path: str, answer: dict[str, Any], found: str) -> None:
-        wanted = answer.get("Metadata", {}).get("sha256", found)  # none on what others uploaded
-        if found != wanted:
+    def _verify(self, path: str, answer: dict[str, Any], sha256: str) -> None:
+        wanted = answer.get("Metadata", {}).get("sha256", sha256)  # none on what others uploaded
+        if sha256 != wanted:
             raise Problem(
-                f"{self._where(path)} is damaged: its SHA-256 is {found[:12]}..., but"
+                f"{self._where(path)} is damaged: its SHA-256 is {sha256[:12]}..., but"
                 f" {wanted[:12]}... was uploaded; delete it and run the same command again"
             )
 
@@ -285,7 +284,7 @@ class S3Store(Store):
             pause = min(2 * pause, 5)
 
     def _diagnose(self, err: Exception, doing: str, path: str) -> tuple[Problem, bool]:
-        """Say in one line what `err` means and what to do, and whether it may pass."""
+        """Describe `err` and how to fix it; return whether it may pass too."""
         from botocore import exceptions as boto
 
         what = f"cannot {doing} {self._where(path)}"
@@ -306,20 +305,20 @@ class S3Store(Store):
         ):
             server = self._client.meta.endpoint_url
             hint = "check the network and AWS_ENDPOINT_URL"
-            return Problem(f"{what}: {server} does not answer ({_line(err)}); {hint}"), True
+            return Problem(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
         if isinstance(err, (boto.ParamValidationError, boto.ValidationError)):
-            return InputError(f"{what}: {_line(err)}"), False
+            return InputError(f"{what}: {_reason(err)}"), False
         if "redential" in type(err).__name__ + str(err) or isinstance(
             err, (boto.ProfileNotFound, boto.SSOError, boto.LoginError, boto.TokenRetrievalError)
         ):
             hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or an identity"
-            return Problem(f"{what}: no credentials ({_line(err)}); {hint}"), False
-        return Problem(f"{what}: {_line(err)}"), False
+            return Problem(f"{what}: no credentials ({_reason(err)}); {hint}"), False
+        return Problem(f"{what}: {_reason(err)}"), False
 
     def _diagnose_answer(self, err: Any, what: str, needs: str) -> tuple[Problem, bool]:
         code = err.response.get("Error", {}).get("Code", "")
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        told = _line(err.response.get("Error", {}).get("Message") or code)
+        message = _reason(err.response.get("Error", {}).get("Message") or code)
         server = self._client.meta.endpoint_url
         if code == "NoSuchBucket":
             hint = "create it, or correct the store's URL"
@@ -329,22 +328,22 @@ class S3Store(Store):
         if code == "NoSuchKey":  # no other 404 is one: what is not S3 at all answers so too
             return MissingError(f"{what}: there is no such file"), False
         if code in CREDENTIALS or err.operation_name.startswith("AssumeRole"):
-            return Problem(f"{what}: {CREDENTIALS.get(code, told)} ({code})"), False
+            return Problem(f"{what}: {CREDENTIALS.get(code, message)} ({code})"), False
         if code in REDIRECTS:
             hint = "set AWS_REGION to the bucket's region"
-            return InputError(f"{what}: the bucket is elsewhere ({told}); {hint}"), False
+            return InputError(f"{what}: the bucket is elsewhere ({message}); {hint}"), False
         if code in DENIED:
             hint = f"these credentials need {needs} on it"
-            return Problem(f"{what}: permission denied; {hint} ({told})"), False
+            return Problem(f"{what}: permission denied; {hint} ({message})"), False
         if code in BUSY:
             hint = "run fewer cells at once, or later"
             return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
         hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
-        problem = Problem(f"{what}: {server} answered {code}: {told}{hint}")
+        problem = Problem(f"{what}: {server} answered {code}: {message}{hint}")
         # From a server that was S3 before, this is a proxy's that lost it, or its last words.
         gone = status == 404 and self._answered
         return problem, status >= 500 or code in AGAIN or gone
 
 
-def _line(err: object) -> str:
-    return " ".join(str(err).split()).rstrip(".")
+def _reason(err: object) -> str:
+    return one_line(err).rstrip(".")
