@@ -27,7 +27,7 @@ from motifk8s.study.study import load
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_the_pods_may_do_no_more_than_they_must(smoke):
+def test_the_pods_may_do_no_more_than_they_must(cluster):
     account = f"system:serviceaccount:{NAMESPACE}:motifk8s"
     may = kubectl("auth", "can-i", "--list", f"--as={account}")
     own = ("selfsubject", "/", "localsubject")  # what every account may ask of itself
