@@ -8,6 +8,7 @@ TORCH  ?= yes
 IMAGE  ?= motifk8s
 TAG    ?= $(VERSION)$(if $(COMMIT),-$(COMMIT))
 TEST_IMAGE ?= $(IMAGE):$(TAG)
+WORKERS ?= auto
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 2>/dev/null)
@@ -42,6 +43,7 @@ help: ## Show this
 	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if they have one"
 	@echo "  TAG=$(TAG)    their tag; -gpu is put after it for the one with CUDA"
 	@echo "  TEST_IMAGE=$(TEST_IMAGE)    one that the cluster of KUBECONFIG has (test-cluster)"
+	@echo "  WORKERS=$(WORKERS)    processes that test side by side; auto: one a core, at most 8 (test)"
 
 study: .venv/run.stamp ## Run STUDY into STORE; the same command goes on where it was
 	@$(BIN)/motifk8s run "$(STUDY)" --store "$(STORE)" $(ARGS)
@@ -65,21 +67,23 @@ docker:
 	  exit 1; }
 
 test: .venv/dev.stamp ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
+# Workflows mostly wait, so there are more processes than cores; a file has its own namespace.
 test-cluster: .venv/dev.stamp ## Run the tests of Docker and of a cluster that holds TEST_IMAGE
 	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
-	  $(BIN)/python -m pytest tests/system $(ARGS)
+	  $(BIN)/python -m pytest tests/system -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-image: docker ## Run the tests in the image, as any user and with a read-only root
 	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .
 	docker run --rm --init --read-only --tmpfs /tmp:exec --user 12345:6789 $(IMAGE):$(TAG)-test \
 	  -m "not slow" $(ARGS)
 
-lint: .venv/dev.stamp ## Check style and types
+lint: .venv/dev.stamp ## Check style, types, and which package imports which
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said" >&2; exit 1; }
 
 format: .venv/dev.stamp ## Put the code in the style that lint wants
 	@$(BIN)/ruff format

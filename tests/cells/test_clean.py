@@ -21,6 +21,7 @@ from motifk8s.data import stored
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
+pytestmark = pytest.mark.usefixtures("aws")
 LATER = 2 * cleaning.YOUNG  # seconds after which no run is young
 
 

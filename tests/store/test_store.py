@@ -25,6 +25,8 @@ from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 from motifk8s.store.s3 import SMALL, S3Store
 
+pytestmark = pytest.mark.usefixtures("aws")
+
 # Contract ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,93 @@
+"""A study from nothing to its tables, once and several times."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+import pytest
+from helpers.cluster import (
+    GPUS,
+    IMAGE,
+    cell_of,
+    finished,
+    first_step,
+    locally,
+    motifk8s,
+    nodes,
+    pods,
+    provenance,
+    submit,
+    table,
+    workflow,
+)
+from helpers.tiny import study_file
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def smoke(cluster: None) -> dict[str, Any]:
+    """The smoke study, run to its end, watched for how many cells run at a time."""
+    name = submit("smoke-study.yaml")
+    most = 0
+    while not (found := workflow(name)).get("status", {}).get("finishedAt"):
+        running = pods(name, "cell")
+        for pod in running:
+            [main] = [c for c in pod["spec"]["containers"] if c["name"] == "main"]
+            assert main["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        most = max(most, len(running))
+        time.sleep(0.5)
+    return {**found, "most": most}
+
+
+def test_the_smoke_study_gives_the_tables_of_a_local_run(smoke, store, tmp_path):
+    assert smoke["status"]["phase"] == "Succeeded", smoke["status"]
+    done, _, of = smoke["status"]["progress"].partition("/")
+    assert done == of and int(of) >= 6  # pods, or epochs where Argo read them
+    ours, theirs = table(store, "smoke"), table(locally("smoke", tmp_path / "store"), "smoke")
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert len(ours) == 4 and (ours["match_truth"] > 0).any() and (ours["match_any"] > 0).any()
+    assert store.read("smoke/report.html").startswith(b"<!doctype html>")
+
+
+def test_cells_are_scheduled_by_gpu(smoke):
+    assert 1 <= smoke["most"] <= GPUS
+    assert len(nodes(smoke, "cell")) == 3
+
+
+def test_each_cell_knows_where_it_ran_and_what_it_cost(smoke, store):
+    for node in nodes(smoke, "cell"):
+        told = provenance(store, "smoke", cell_of(node))
+        where = told["deployment"]
+        assert where["image"] == IMAGE and where["workflow"] == smoke["metadata"]["name"]
+        assert where["node"] == node["hostNodeName"] and where["spot"] is True
+        assert where["attempt"] == 1 and where["pod"].startswith(smoke["metadata"]["name"])
+        assert told["device"] == "cpu" and told["gpu"] is None and told["threads"] == 1
+        assert all(seconds > 0 for seconds in told["stages"].values())
+        stages = {name: round(seconds, 1) for name, seconds in told["stages"].items()}
+        outside = sum(stages.values()) - stages["training"]
+        begun = first_step(store, "smoke", cell_of(node)) - pd.Timestamp(node["startedAt"])
+        print(f"{cell_of(node)}: {outside:.1f} s outside training: {stages}")
+        print(f"  {begun.total_seconds():.0f} s from the pod to the first training step")
+
+
+def test_a_finished_study_starts_no_training_pod(smoke, store):
+    before = time.monotonic()
+    found = finished(submit("smoke-study.yaml"))
+    assert found["status"]["phase"] == "Succeeded"
+    assert nodes(found, "cell") == nodes(found, "prepare") == []
+    assert time.monotonic() - before < 60
+    print(f"a finished study, submitted again: {time.monotonic() - before:.0f} s")
+
+
+def test_two_workflows_of_one_study_at_the_same_time(store, smoke, tmp_path):
+    text = study_file(
+        tmp_path / "two.yaml", {"name": "twins"}, base={"extends": "smoke"}
+    ).read_text()
+    names = [submit("smoke-study.yaml", "-p", f"study={text}") for _ in range(2)]
+    assert {finished(name)["status"]["phase"] for name in names} == {"Succeeded"}
+    pd.testing.assert_frame_equal(table(store, "twins"), table(store, "smoke"), check_exact=True)
+    plan = motifk8s("plan", f" {text}", "--json", "--store", store.url)
+    assert plan.stdout == "[]\n"
