@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from motifk8s.cli.main import parser
+from motifk8s.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
 CLI = ROOT / "docs" / "cli.md"
@@ -33,7 +33,7 @@ CLI_HEAD = """\
 
 def cli_page() -> str:
     """The page of all commands, from the parser."""
-    top = parser()
+    top = build_parser()
     [subparsers] = [a for a in top._actions if isinstance(a, argparse._SubParsersAction)]
     summaries = {action.dest: action.help or "" for action in subparsers._choices_actions}
     table = ["| command | what it does |", "| --- | --- |"]

@@ -60,7 +60,7 @@ def shell_lines(page: str) -> list[str]:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    actions = main._parser()._subparsers._group_actions  # type: ignore[union-attr]
+    actions = main.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     return dict(actions[0].choices)  # type: ignore[arg-type]
 
 

@@ -50,7 +50,7 @@ def parsers(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argpar
 
 
 def test_every_command_and_option_has_help(capsys):
-    found = parsers(main._parser())
+    found = parsers(main.build_parser())
     assert found.keys() >= COMMANDS
     for name, parser in found.items():
         assert parser.description.endswith(".") and parser.description[0].isupper(), name

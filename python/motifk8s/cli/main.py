@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.version:
         from motifk8s.provenance import code_version
@@ -66,7 +66,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return int(args.run(args))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="motifk8s",
         description="Which architectures make the filters of a CNN learn whole motifs?",

@@ -132,12 +132,12 @@ class Study(Strict):
                 study = handler(_with_stand_ins(data, mistakes))
             except ValidationError:  # too little is left to check it further
                 raise mistakes_error(mistakes) from None
-        mistakes += study._mismatches()
+        mistakes += study.mismatches()
         if mistakes:
             raise mistakes_error(mistakes)
         return study
 
-    def _mismatches(self) -> Iterator[Mistake]:
+    def mismatches(self) -> Iterator[Mistake]:
         """Yield the mistakes that concern several parts, each of which is valid by itself."""
         if (n := self.trials * len(self._pairs())) > MOST_CELLS:
             yield ("trials",), f"{n:,} cells, and {MOST_CELLS:,} are the most"
