@@ -67,6 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="motifk8s",
         description="Which architectures make the filters of a CNN learn whole motifs?",
