@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 
 .DEFAULT_GOAL := help
 .PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
-.PHONY: bench requirements clean
+.PHONY: bench pages requirements clean
 # One after the other: two installations into one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -92,6 +92,9 @@ format: .venv/dev.stamp ## Put the code in the style that lint wants
 bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Measure training beside stock Keras and PyTorch, and all around it (hours)
 	@$(BIN)/python bench/training.py $(ARGS)
 	@$(BIN)/python bench/stages.py
+
+pages: .venv/dev.stamp ## Write the pages that are made from the code: commands, values of the chart
+	@$(BIN)/python docs/generate.py
 
 requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt

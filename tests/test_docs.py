@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
 DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
 PAGES = [
-    "README.md", "CHANGELOG.md", "docs/studies.md", "docs/store.md", *DATA_PAGES, *CLUSTER_PAGES
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/cli.md", "docs/design.md",
+    "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
+    "docs/results/README.md", "argo/README.md", "helm/motifk8s/README.md", *DATA_PAGES,
+    *CLUSTER_PAGES,
 ]  # fmt: skip
 FOLDERS = r"bench|docs|examples|python|tests|requirements|helm|argo|images|\.ci"
 PACKAGE = ROOT / "python" / "motifk8s"
@@ -107,7 +111,7 @@ def test_commands_and_flags_exist(page: str) -> None:
     known = commands()
     for line in [*shell_lines(page), *inline(page)]:
         program, *rest = line.split()
-        if program.rpartition("/")[2] != "motifk8s" or not rest:
+        if program.rpartition("/")[2] != "motifk8s" or rest in ([], ["--help"]):
             continue
         assert rest[0] in known, line
         for flag in re.findall(r"(?<!\S)--[a-z-]+", line):
@@ -116,14 +120,13 @@ def test_commands_and_flags_exist(page: str) -> None:
     assert {w.split()[0] for w in inline(page) if w.startswith("--")} <= everywhere
 
 
-def test_readme_tells_of_every_command_with_its_flags() -> None:
-    [table] = rows("README.md", "command")
-    told = {words(row[0])[0].split()[1]: row for row in table[1:]}
-    assert list(told) == list(commands())
-    for row in told.values():
-        name = words(row[0])[0].split()[1]
-        for flag in re.findall(r"--[a-z-]+", row[1]):
-            assert flag in flags(commands()[name]), (name, flag)
+def test_generated_pages_are_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec and spec.loader
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert text("docs/cli.md") == generate.cli_page(), "run make pages"
+    assert text("helm/motifk8s/README.md") == generate.chart_page(), "run make pages"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -241,52 +244,19 @@ def test_messages_are_those_of_the_code() -> None:
     assert not is_known("no such message ... as this")
 
 
-# --- the tree
+# --- the code
 
 
-def tree() -> dict[str, str]:
-    """Paths of the README's tree with their remarks; folders end in a slash."""
-    block = text("README.md").partition("## The tree")[2].split("```")[1]
-    found: dict[str, str] = {}
-    folder = ""
-    for line in block.strip("\n").splitlines():
-        match = re.fullmatch(r"( {2})?(\S+)(?: +(\S.*))?", line)
-        assert match, line
-        inside, name, remark = match.groups()
-        if not inside:
-            folder = name if name.endswith("/") else ""
-        path = folder + name if inside else name
-        assert path not in found, f"{path} is there twice"
-        found[path] = remark or ""
-    return found
-
-
-def test_tree_names_what_is_there_with_a_remark() -> None:
-    for path, remark in tree().items():
-        assert (ROOT / path).exists(), f"README.md: {path} does not exist"
-        assert (ROOT / path).is_dir() == path.endswith("/"), path
-        if not path.endswith("/"):
-            assert remark, f"README.md: {path} lacks a remark"
-
-
-def test_tree_names_every_file() -> None:
-    if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip("needs git and a checkout")
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
-    )
-    tracked = [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
-    named = tree()
-    # A folder without files of its own in the tree, but with a remark, stands for all it holds.
-    whole = [
-        folder
-        for folder, remark in named.items()
-        if folder.endswith("/")
-        and remark
-        and not any(p.startswith(folder) for p in named if p != folder)
-    ]
-    lacking = [n for n in tracked if n not in named and not n.startswith(tuple(whole))]
-    assert not lacking, f"README.md, The tree, lacks {', '.join(lacking)}"
+def test_readme_names_every_package_in_the_order_of_imports() -> None:
+    block = text("README.md").partition("## Code")[2].split("```")[1]
+    named = re.findall(r"^  ([a-z]+)(?:/|\.py) ", block, re.MULTILINE)
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = [re.split(r" \| ", layer) for layer in contracts[0]["layers"]]
+    floors = [{name for name in layer} for layer in reversed(layers)]
+    for floor in floors:
+        assert set(named[: len(floor)]) == floor
+        named = named[len(floor) :]
+    assert named == []
 
 
 # --- the study file
