@@ -42,7 +42,9 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture
-def here(capsys, one_thread):
+def here(capsys, one_thread, monkeypatch):
+    # What is printed must not depend on how busy the machine is.
+    monkeypatch.setattr("motifk8s.cli.terminal.SECONDS_BETWEEN_LINES", float("inf"))
     return Here(capsys)
 
 
