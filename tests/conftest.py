@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from helpers.tiny import study_file
-
-from motifk8s.store.open import open_store
 
 
 @pytest.fixture(autouse=True)
@@ -21,66 +17,6 @@ def surroundings(monkeypatch):
     for name in os.environ:
         if name.startswith("MOTIFK8S_") and not name.startswith("MOTIFK8S_REQUIRE_"):
             monkeypatch.delenv(name)
-
-
-# Stores ---------------------------------------------------------------------------------------
-
-
-@cache
-def botocore_loader() -> Any:
-    """Read the description of S3 once, not for every client."""
-    import botocore.loaders
-
-    return botocore.loaders.Loader()
-
-
-@pytest.fixture
-def aws(monkeypatch, tmp_path):
-    """Keep the developer's own settings and any instance's identity out."""
-    for name in os.environ:
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    loader = botocore_loader()
-    monkeypatch.setattr("botocore.loaders.create_loader", lambda *_: loader)
-
-
-@pytest.fixture(scope="session")
-def moto_url():
-    """Where an S3 server in this process listens."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(aws, moto_url, monkeypatch, tmp_path):
-    """A store in an empty bucket."""
-    import boto3
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
-    bucket = "b" + tmp_path.name.replace("_", "-").lower()[:40].strip("-")
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    return open_store(f"s3://{bucket}/pre/fix/")
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request, tmp_path):
-    """An empty store of either kind."""
-    if request.param == "s3":
-        return request.getfixturevalue("s3")
-    return open_store(str(tmp_path / "store"))
-
-
-# The command, and what it makes ---------------------------------------------------------------
 
 
 class Here:
@@ -106,7 +42,9 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture
-def here(capsys, one_thread):
+def here(capsys, one_thread, monkeypatch):
+    # What is printed must not depend on how busy the machine is.
+    monkeypatch.setattr("motifk8s.cli.terminal.SECONDS_BETWEEN_LINES", float("inf"))
     return Here(capsys)
 
 

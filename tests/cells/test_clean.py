@@ -13,6 +13,7 @@ from helpers.stores import aws, moto_url, s3, store  # noqa: F401
 from helpers.tiny import study_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_store import aws, moto_url, s3, store  # noqa: F401 (fixtures)
 
 from motifk8s.cells import clean as cleaning
 from motifk8s.cells.keys import cell_folder, stage_keys
@@ -21,7 +22,6 @@ from motifk8s.data import stored
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
-pytestmark = pytest.mark.usefixtures("aws")
 LATER = 2 * cleaning.YOUNG  # seconds after which no run is young
 
 
@@ -31,18 +31,18 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture
-def ready(store, study):
+def ready(store, study):  # noqa: F811
     """A store with the study's data set: its marker is all that is read."""
     return with_data(store, study)
 
 
-def with_data(store, study):
+def with_data(store, study):  # noqa: F811
     marker = {"format": 1, "data_hash": "0" * 64}
     store.write(f"{stored.place(study, 'small')}/done.json", json.dumps(marker).encode())
     return store
 
 
-def finish(store, study, n, run="runs/last", changes=None):
+def finish(store, study, n, run="runs/last", changes=None):  # noqa: F811
     """Write the marker of a cell and the run that it names."""
     cell = study.cells()[n]
     place = cell_folder(study, cell)
@@ -53,12 +53,12 @@ def finish(store, study, n, run="runs/last", changes=None):
     return place
 
 
-def leave(store, place, *names):
+def leave(store, place, *names):  # noqa: F811
     for name in names:
         store.write(f"{place}/{name}", b"12345")
 
 
-def clean(store, study, **options):
+def clean(store, study, **options):  # noqa: F811
     """Find and remove; the paths that are gone."""
     found = cleaning.find(study, store, now=time.time() + LATER, **options)
     assert all(cleaning.remove(store, leftover) for leftover in found.leftovers)
@@ -194,7 +194,7 @@ def test_a_marker_that_comes_between_listing_and_reading(ready, study, monkeypat
     assert [o.path for o in found.leftovers] == [f"{place}/checkpoint"]
 
 
-def test_infos(store):
+def test_infos(store):  # noqa: F811
     store.write("a/b", b"123")
     store.write("a/c/d", b"")
     found = store.infos("a")
@@ -212,7 +212,7 @@ CELL = st.tuples(RUNS, st.sampled_from(["a", "b", "x", None]), st.booleans(), st
 @given(cells=st.lists(CELL, min_size=4, max_size=4), all_checkpoints=st.booleans())
 def test_what_markers_name_survives(study, tmp_path_factory, cells, all_checkpoints):
     """Runs, which of them have a second file, the run that counts, a checkpoint, a present key."""
-    store = with_data(FolderStore(tmp_path_factory.mktemp("store")), study)
+    store = with_data(FolderStore(tmp_path_factory.mktemp("store")), study)  # noqa: F811
     for n, (runs, counts, checkpoint, present) in enumerate(cells):
         place = cell_folder(study, study.cells()[n])
         for run, more in runs.items():
@@ -243,7 +243,7 @@ def command(*args):
 
 def test_command(study, tmp_path, capsys, monkeypatch):
     path = study_file(tmp_path / "tiny.yaml", {"trials": 2})
-    store = with_data(FolderStore(tmp_path / "store"), study)
+    store = with_data(FolderStore(tmp_path / "store"), study)  # noqa: F811
     place = finish(store, study, 0)
     leave(store, place, "checkpoint", "runs/old/log.txt")
     broken = finish(store, study, 1, changes={"run": "runs"})
