@@ -94,9 +94,9 @@ TEXTS = {
     "empty in gzip": (gzip.compress(b""), "bad: is empty"),
     "carriage returns": (B.replace("\n", "\r"), "bad, line 1: a carriage return within the line"),
     "UTF-16": (B.encode("utf-16"), "bad, line 1: is not text"),
-    "gzip cut short": (ZIPPED[:-200], r"bad, after line \d+: the gzip data are cut short"),
-    "gzip cut in its end": (ZIPPED[:-4], "bad, after line 80: the gzip data are cut short"),
-    "gzip cut at once": (ZIPPED[:6], "bad, after line 0: the gzip data are cut short"),
+    "gzip cut short": (ZIPPED[:-200], r"bad, after line \d+: the gzip data are truncated"),
+    "gzip cut in its end": (ZIPPED[:-4], "bad, after line 80: the gzip data are truncated"),
+    "gzip cut at once": (ZIPPED[:6], "bad, after line 0: the gzip data are truncated"),
     "gzip damaged": (ZIPPED[:-8] + b"damaged!", "bad, after line 80: the gzip data are damaged"),
 }
 BAD_FASTA = TEXTS | {
@@ -104,7 +104,7 @@ BAD_FASTA = TEXTS | {
     "RNA": (B + ">p\nACGU\n", "bad, line 82, column 4: 'U' is not a base; this is RNA"),
     "aligned": (B + ">p\nAC-T\n", "bad, line 82, column 3: '-' is not a base; a gap"),
     "a letter, CRLF": ((B + ">p\nACXT\n").replace("\n", "\r\n"), "bad, line 82, column 3: 'X'"),
-    "a name twice": (B + ">s3 x\nACGT\n", "bad, line 81: the name s3 is given before, in line 7"),
+    "a name twice": (B + ">s3 x\nACGT\n", "bad, line 81: the name s3 is also in line 7"),
     "no sequence": (B + ">z\n", "bad, line 81: z has no sequence"),
     "another length": (B + ">z\nACGT\n", "bad, line 81: z has 4 bp, but s0, .* has 40"),
     "FASTQ": ("@r\nACGT\n+\nIIII\n", "bad, line 1: not FASTA.*FASTQ"),
@@ -136,23 +136,23 @@ def test_fasta_in_every_place(here, place, option):
 
 BAD_BED = {
     **{what: (c, m) for what, (c, m) in TEXTS.items() if not what.startswith("gzip")},
-    "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are cut short"),
-    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is off the end of chr1"),
+    "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are truncated"),
+    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is beyond the end of chr1"),
     "off the end, CRLF": (
-        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is off the end"
+        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is beyond the end"
     ),
     "no such chromosome": (
         f"{Q}chr77\t3\t9\n", "bad, line 11: chromosome chr77 is not in g.fa, which has chr1, chr2"
     ),
     "other names": (
-        Q.replace("chr", ""), "bad, line 1: chromosome 1 is not in g.fa.*there it is chr1"
+        Q.replace("chr", ""), "bad, line 1: chromosome 1 is not in g.fa.*it is chr1 in the genome"
     ),
-    "before the beginning": (f"{Q}chr1\t-1\t9\n", "bad, line 11: the start -1 lies before"),
+    "before the beginning": (f"{Q}chr1\t-1\t9\n", "bad, line 11: the start -1 is negative"),
     "backwards": (f"{Q}chr1\t9\t5\n", "bad, line 11: the end 5 is not above the start 9"),
     "no number": (f"{Q}chr1\tx\t5\n", "bad, line 11: the start 'x' is not a whole number"),
     "two columns": (f"{Q}chr1\t5\n", "bad, line 11: 2 columns"),
     "FASTA": (B, "bad, line 1: 1 column; BED has at least three"),
-    "only comments": ("# none\n", "bad: holds no intervals"),
+    "only comments": ("# none\n", "bad: has no intervals"),
 }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ BAD_GENOMES = {
         "empty": ("", "is empty"),
         "a name twice": (GENOME + ">chr1\nACGT\n", 'Duplicate key "chr1"'),
         "ragged lines": (GENOME.replace("\n>chr2", "\nAC\nACG\n>chr2"), "[Ll]ine length"),
-        "cut short": (GENOME[:-3000], r"a.bed, line \d+: the end \d+ is off the end of chr9"),
+        "cut short": (GENOME[:-3000], r"a.bed, line \d+: the end \d+ is beyond the end of chr9"),
         "a chromosome missing": (
             GENOME[: GENOME.index(">chr9")], "chromosome chr9 is not in bad.fa.*--test"
         ),
@@ -179,9 +179,9 @@ BAD_GENOMES = {
     },
     "bad.fa.gz": {
         "gzip": (gzip.compress(GENOME.encode()), "bad.fa.gz: is compressed by gzip.*bgzip"),
-        "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*damaged or cut short"),
-        "without its end": (BLOCKED[:-28], "bad.fa.gz: .*damaged or cut short"),
-        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*damaged or cut"),
+        "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*truncated or damaged"),
+        "without its end": (BLOCKED[:-28], "bad.fa.gz: .*truncated or damaged"),
+        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*truncated or damaged"),
     },
 }  # fmt: skip
 
@@ -310,7 +310,7 @@ def test_hdf5_that_is_none(here, place):
     refused(here, "x.h5: no such data set file", *HDF5)
     with h5py.File("x.h5", "w") as file:
         file["other"] = [1, 2]
-    refused(here, "x.h5: has no dataset X_train; a data set holds", *HDF5)
+    refused(here, "x.h5: has no dataset X_train; a data set has", *HDF5)
 
 
 @pytest.mark.parametrize(
@@ -373,11 +373,11 @@ def test_archives_of_deepsea(here, bundle):
         A.encode(),
     ):
         written("b.tar.gz", content)
-        refused(here, "b.tar.gz: not a .tar.*cut short or damaged", *deepsea("b.tar.gz"))
+        refused(here, "b.tar.gz: not a .tar.*truncated or damaged", *deepsea("b.tar.gz"))
     shutil.copytree(bundle, "other")
     for path in Path("other").iterdir():
         path.rename(path.with_suffix(".npz"))
     pack(Path("other"), Path("b.tar.gz"))
     refused(here, "b.tar.gz: has no train.mat and no valid.mat", *deepsea("b.tar.gz"))
-    refused(here, "none: is neither a local file or folder nor in", *deepsea("none"))
+    refused(here, "none: found neither on this machine nor in", *deepsea("none"))
     assert here("import", *deepsea("mats"))[0] == 0  # so it was the files

@@ -119,7 +119,7 @@ def test_bins_and_labels_are_those_of_brute_force(
     expected = brute_force(sequences, peaks, bin_size, length, rule)
     options: dict[str, Any] = {"bin_size": bin_size, "length": length, "rule": rule}
     if not expected:
-        with pytest.raises(InputError, match="no bin that can be used"):
+        with pytest.raises(InputError, match="peaks cover no usable bin"):
             import_bed(files, path, test=["8"], **options)
         return
     dataset, notes, bins = import_bed(files, path, test=["8"], **options)
@@ -182,7 +182,7 @@ def test_a_peak_of_exactly_half_a_bin_is_no_label(tmp_path: Path) -> None:
         import_bed({"a": file}, path, test=["chr1"], valid=0.5)
     # Bins 2 and 5 are covered by half, 3 by one base more, 4 by two adjacent peaks.
     bins, labels = bed._label([read_bed(file)], 200)
-    assert bins["cut"].tolist() == [2, 3, 4, 5]
+    assert bins["number"].tolist() == [2, 3, 4, 5]
     assert labels[:, 0].tolist() == [0, 1, 1, 0]
 
 
@@ -215,7 +215,7 @@ def test_chromosomes_and_parts(small: tuple[dict[str, Path], Path], tmp_path: Pa
     assert np.bincount(only.split).tolist() == [4, 4, 4]
     with pytest.raises(InputError, match="--test chr8: it is not among the --chromosomes"):
         import_bed(peaks, path, test=["chr8"], chromosomes=["chr1", "chr2"])
-    with pytest.raises(InputError, match="--valid chr8: it is held out before"):
+    with pytest.raises(InputError, match="--valid chr8: it is already held out"):
         import_bed(peaks, path, test=["chr8"], valid=["chr8"])
     with pytest.raises(InputError, match="chromosome chr9 is not in .*g.fa, which has chr1"):
         import_bed(peaks, path)
@@ -302,19 +302,19 @@ def test_columns_comments_and_compression(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("# only\ntrack x\n", "holds no intervals"),
+        ("# only\ntrack x\n", "has no intervals"),
         ("chr1\t5\n", "line 1: 2 columns"),
         ("chr1\t5\t6\nchr1\t9\t7\n", "line 2: the end 7 is not above the start 9"),
         ("chr1\t5\t5\n", "line 1: the end 5 is not above"),
-        ("chr1\t-1\t5\n", "line 1: the start -1 lies before"),
+        ("chr1\t-1\t5\n", "line 1: the start -1 is negative"),
         ("chrom\tstart\tend\n", "line 1: the start 'start' is not a whole number; begin header"),
         ("chr1\t1.5\t4\n", "'1.5' is not a whole number"),
         ("chr1\t1\t1e3\n", "'1e3' is not a whole number"),
         ("chr1\t1\t٣\n", "is not a whole number"),
-        ("chr1\t1\t4001\n", "line 1: the end 4001 is off the end of chr1, which has 4000"),
-        ("1\t1\t40\n", "line 1: chromosome 1 is not in .*; there it is chr1; make the names"),
+        ("chr1\t1\t4001\n", "line 1: the end 4001 is beyond the end of chr1 .4000 bp"),
+        ("1\t1\t40\n", "line 1: chromosome 1 is not in .*; it is chr1 in the genome; make the names"),
         ("chr1\t1\t40\nchrM\t1\t40\n", "line 2: chromosome chrM is not in .*; use the genome"),
-        ("chrX\t1\t40\n", "no peak is on the chromosomes used, chr1, chr2"),
+        ("chrX\t1\t40\n", "no peak is on the chromosomes used .chr1, chr2"),
         ("chr1\t1\t4\rchr1\t7\t8\r", "line 1: a carriage return within the line"),
         ("\0\0", "line 1: is not text"),
     ],
@@ -334,7 +334,7 @@ def test_bad_files_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path)
     peaks, path = small
     cut = tmp_path / "cut.bed.gz"
     cut.write_bytes(gzip.compress(b"chr1\t1\t2\n" + b"#" + os.urandom(2000).hex().encode())[:-500])
-    with pytest.raises(InputError, match="cut.bed.gz, after line .*: the gzip data are cut short"):
+    with pytest.raises(InputError, match="cut.bed.gz, after line .*: the gzip data are truncated"):
         read_bed(cut)
     for file, message in ((tmp_path / "none.bed", "no such file"), (tmp_path, "Is a directory")):
         with pytest.raises(InputError, match=message):
@@ -358,8 +358,8 @@ def test_bad_genomes_are_told(small: tuple[dict[str, Path], Path], tmp_path: Pat
     for name, data, message in (
         ("empty.fa", b"", "is empty"),
         ("zip.fa.gz", gzip.compress(text.encode()), "compressed by gzip, .* bgzip"),
-        ("zip.fa", gzip.compress(text.encode()), "is compressed, though its name"),
-        ("plain.fa.gz", text.encode(), "is not compressed, though its name"),
+        ("zip.fa", gzip.compress(text.encode()), "is compressed, contrary to its name"),
+        ("plain.fa.gz", text.encode(), "is not compressed, contrary to its name"),
         ("words.fa", b"hello\n", "not FASTA"),
         ("twice.fa", (text + text).encode(), "Duplicate key"),
         ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "[Ll]ine length"),
@@ -378,7 +378,7 @@ def test_bad_genomes_are_told(small: tuple[dict[str, Path], Path], tmp_path: Pat
     date = path.stat().st_mtime - 10
     path.write_text(text[:9000])
     os.utime(path, (date, date))
-    with pytest.raises(InputError, match="cut short, or its index is of another file"):
+    with pytest.raises(InputError, match="truncated, or its index is of another file"):
         import_bed(peaks, path, test=["8"], length=400)
     Path(f"{path}.fai").write_text("chr1\t4000\n")
     with pytest.raises(InputError, match="delete its index .*g.fa.fai"):

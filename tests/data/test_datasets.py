@@ -557,14 +557,14 @@ def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (change("codes"), "has no dataset codes; a data set holds codes, labels, split, classes"),
+        (change("codes"), "has no dataset codes; a data set has codes, labels, split, classes"),
         (change("labels"), "has no dataset labels"),
         (change("split"), "has no dataset split"),
         (change("classes"), "has no dataset classes"),
         (change("codes", np.zeros((200, 40))), "codes is float64 of shape"),
         (change("codes", np.zeros(200, np.uint8)), r"it must be uint8 of shape (N, L)"),
         (change("codes", np.zeros((9, 40), np.uint8)), "codes (9, 40), labels (200, 2), split"),
-        (change("codes", np.zeros((200, 0), np.uint8)), "holds no sequences or no classes"),
+        (change("codes", np.zeros((200, 0), np.uint8)), "has no sequences or no classes"),
         (change("classes", [1, 2]), "classes is int64"),
         (change("classes", [b"SRF", b"\xff"]), "damaged"),
         (change("classes", [b"SRF"]), "1 class names do not fit"),
@@ -582,7 +582,7 @@ def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
         (put("labels", (slice(160, 200), 0), 0), "class SRF has no positive sequence in the test"),
         (put("labels", (slice(160, 200), 0), 1), "class SRF has no negative sequence in the test"),
         (put("labels", (slice(0, 140), 0), -1), "class SRF has no positive sequence in the train"),
-        (put("codes", (3, 4), 4), "content does not match its data_hash"),
+        (put("codes", (3, 4), 4), "content does not match data_hash"),
         (lambda file: file.attrs.modify("version", 2), "version 2, but this program reads"),
         (lambda file: file.attrs.__delitem__("version"), "is of version None"),
         (lambda file: file.attrs.__delitem__("data_hash"), "content does not match"),
@@ -606,13 +606,13 @@ def test_labels_all_zero_in_the_valid_part_are_no_error(small: Dataset, tmp_path
 
 def test_class_names_that_do_not_fit(saved: Path) -> None:
     assert "has 2 classes (SRF, MAX), not 1 (SRF)" in told(saved, ["SRF"])
-    assert "its classes are SRF, MAX, in this order, not MAX, SRF" in told(saved, ["MAX", "SRF"])
+    assert "the classes are SRF, MAX, in this order, not MAX, SRF" in told(saved, ["MAX", "SRF"])
 
 
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (change("X_test"), "has no dataset X_test; a data set holds"),
+        (change("X_test"), "has no dataset X_test; a data set has"),
         (change("Y_valid"), "has no dataset Y_valid"),
         (change("X_train", np.zeros((140, 160))), "X_train is float64 of shape (140, 160)"),
         (change("X_train", ["ACGT"]), "X_train is object of shape (1,)"),

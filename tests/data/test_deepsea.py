@@ -283,7 +283,7 @@ def test_prepare(folder, arrays, tmp_path):
     }
     study = loads(json.dumps(text), "mine.yaml")
     spec, store = study.datasets["invivo"], FolderStore(tmp_path / "store")
-    with pytest.raises(InputError, match="kind deepsea; it has invivo"):
+    with pytest.raises(InputError, match="kind deepsea; its data sets of this kind: invivo"):
         deepsea.prepare(study, "synthetic", store, str(folder))
     with pytest.raises(InputError, match="mats2"):
         deepsea.prepare(study, "invivo", store, f"{folder}2")
@@ -365,7 +365,7 @@ def test_bundle_over_http(server, folder, arrays, tmp_path, monkeypatch):
     assert list((tmp_path / "cache" / "motifk8s").iterdir()) == []
     # What is damaged is not kept either.
     server.content = server.content[:-30]
-    assert "cut short" in refused(server.url, tmp_path)
+    assert "truncated" in refused(server.url, tmp_path)
     assert list((tmp_path / "cache" / "motifk8s").iterdir()) == []
 
 
@@ -393,9 +393,9 @@ def test_download(answers, requests, server, tmp_path):
     assert len(server.asked) == requests
 
 
-def test_download_goes_on_in_another_process(server, tmp_path):
+def test_download_resumes_in_another_process(server, tmp_path):
     server.content, server.answers = CONTENT, [Answer(cut=5000)]
-    with pytest.raises(Problem, match="cut, after 5,000 of 10,240 bytes; the same command goes on"):
+    with pytest.raises(Problem, match="cut, after 5,000 of 10,240 bytes; run the same command again"):
         download(server.url, tmp_path / "f", pauses=(), timeout=5)
     assert not (tmp_path / "f").exists()
     download(server.url, tmp_path / "f", pauses=())
@@ -412,7 +412,7 @@ def test_download_goes_on_in_another_process(server, tmp_path):
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([Answer(status=404)], "the server answered 404 Not Found; check the address"),
+        ([Answer(status=404)], "the server answered 404 Not Found; check the URL"),
         ([Answer(status=403)], "403 Forbidden"),
         ([Answer(status=501)], "501"),
         ([Answer(status=503)] * 9, "503 .* after 0 bytes"),
@@ -433,7 +433,7 @@ def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(Problem, match="refused, after 0 bytes"):
         download("http://127.0.0.1:1/x", tmp_path / "f", pauses=(0,))
-    with pytest.raises(InputError, match="is no address"):
+    with pytest.raises(InputError, match="not a valid URL"):
         download("http://127.0.0.1:x/", tmp_path / "f", pauses=(0,))
 
 
@@ -482,15 +482,15 @@ def test_archives_refused(folder, tmp_path):
     good = archive.read_bytes()
     for share in (0.2, 0.9, 0.9999):
         archive.write_bytes(good[: int(len(good) * share)])
-        assert "cut short or damaged" in refused(archive, tmp_path)
+        assert "truncated or damaged" in refused(archive, tmp_path)
     archive.write_bytes(good[:-8] + bytes(8))
     assert "CRC" in refused(archive, tmp_path)
     plain = pack(folder, tmp_path / "b.tar", "w")
     plain.write_bytes(plain.read_bytes()[:20_000])
-    assert "cut short or damaged" in refused(plain, tmp_path)
+    assert "truncated or damaged" in refused(plain, tmp_path)
     for other in (b"", b"PK\x03\x04" * 500, b"\x1f\x8b"):
         archive.write_bytes(other)
-        assert re.search("cut short or damaged|has no train.mat", refused(archive, tmp_path))
+        assert re.search("truncated or damaged|has no train.mat", refused(archive, tmp_path))
     (folder.parent / "none").mkdir(exist_ok=True)
     assert "has no train.mat and no" in refused(pack(folder.parent / "none", archive), tmp_path)
     with tarfile.open(archive, "w:gz") as tar:

@@ -87,8 +87,8 @@ def test_what_is_written_is_read(
     [
         (b"", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
-        (b"\n\n", "holds no sequences"),
-        (b"; comment\n", "holds no sequences"),
+        (b"\n\n", "has no sequences"),
+        (b"; comment\n", "has no sequences"),
         (b"ACGT\n", "line 1: not FASTA, which begins with >NAME"),
         (b"\n@read1\nACGT\n+\nIIII\n", "line 2: not FASTA.*it looks like FASTQ"),
         (b">a\nACGT\n>b\nAC GT\n", "line 4, column 3: ' ' is not a base"),
@@ -97,14 +97,14 @@ def test_what_is_written_is_read(
         (b">a\nAC-T\n", "line 2, column 3: '-' is not a base; a gap"),
         ("> a\nACé\n".encode(), "line 2, column 3: 'é' is not a base"),
         (b">a\n\xc3\n", "line 2, column 1: '.' is not a base"),
-        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is given before, in line 1"),
+        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is also in line 1"),
         (b">a\n>b\nACGT\n", "line 1: a has no sequence"),
         (b">a\nACGT\n>b\n", "line 3: b has no sequence"),
         (b">\nACGT\n", "line 1: a header without a name"),
         (b">a\rACGT\r>b\rACGT\r", "line 1: a carriage return within the line"),
         (">a\nACGT\n".encode("utf-16"), "line 1: is not text"),
         (b"\x89HDF\r\n\x1a\n\0\0\0", "is not text|not FASTA"),
-        (gzip.compress(b">a\n" + os.urandom(500).hex().encode())[:-9], "gzip data are cut short"),
+        (gzip.compress(b">a\n" + os.urandom(500).hex().encode())[:-9], "gzip data are truncated"),
         (gzip.compress(b">a\nACGT\n", mtime=0)[:-6] + b"abcdef", "the gzip data are damaged"),
         (gzip.compress(b">a\nACGT\n", mtime=0) + b"rubbish", "the gzip data are damaged"),
     ],
@@ -198,7 +198,7 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
         two, valid=0.2, test=0.5, negatives={"a": held["na"], "b": held["all"]}
     )
     assert [sum(0 in x for x in rows(dataset, p).values()) for p in datasets.PARTS] == [8, 2, 10]
-    with pytest.raises(InputError, match="vb.fa: its class c is none of the training set, a, b"):
+    with pytest.raises(InputError, match="vb.fa: class c is not in the training set, which has a, b"):
         import_fasta(two, valid={"c": held["vb"]})
 
 
@@ -268,10 +268,10 @@ def test_labels_in_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("s", "line 3: s has no labels=NAME,... in its header"),
+        ("s", "line 3: s has no labels=CLASS,... in its header"),
         ("s labels=a,", "line 3: labels=a,: an empty class name"),
         ("s labels=a,-", "an empty class name"),
-        ("s labels=a split=dev", "line 3: split=dev; it must be train, valid, test"),
+        ("s labels=a split=dev", "line 3: split=dev: expected one of train, valid, test"),
     ],
 )
 def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
@@ -285,7 +285,7 @@ def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
     path.write_text(">r labels=a\nACGT\n")
     test = tmp_path / "t.fa"
     test.write_text(">r labels=c\nACGT\n")
-    with pytest.raises(InputError, match="t.fa, line 1: class c is none of the training set, a"):
+    with pytest.raises(InputError, match="t.fa, line 1: class c is not in the training set, which has a"):
         import_fasta(path, test=test)
 
 

@@ -49,7 +49,7 @@ def test_decode_undoes_encode(sequences: list[str]) -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(InputError, match="sequence 2 has 3 bp, those before it 4"):
+    with pytest.raises(InputError, match="sequence 2 has 3 bp, the others before it 4"):
         encode(["ACGT", "ACGT", "ACG"])
 
 
