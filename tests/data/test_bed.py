@@ -312,7 +312,10 @@ def test_columns_comments_and_compression(tmp_path: Path) -> None:
         ("chr1\t1\t1e3\n", "'1e3' is not a whole number"),
         ("chr1\t1\t٣\n", "is not a whole number"),
         ("chr1\t1\t4001\n", "line 1: the end 4001 is beyond the end of chr1 .4000 bp"),
-        ("1\t1\t40\n", "line 1: chromosome 1 is not in .*; it is chr1 in the genome; make the names"),
+        (
+            "1\t1\t40\n",
+            "line 1: chromosome 1 is not in .*; it is chr1 in the genome; make the names",
+        ),
         ("chr1\t1\t40\nchrM\t1\t40\n", "line 2: chromosome chrM is not in .*; use the genome"),
         ("chrX\t1\t40\n", "no peak is on the chromosomes used .chr1, chr2"),
         ("chr1\t1\t4\rchr1\t7\t8\r", "line 1: a carriage return within the line"),

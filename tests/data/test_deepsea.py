@@ -395,7 +395,9 @@ def test_download(answers, requests, server, tmp_path):
 
 def test_download_resumes_in_another_process(server, tmp_path):
     server.content, server.answers = CONTENT, [Answer(cut=5000)]
-    with pytest.raises(Problem, match="cut, after 5,000 of 10,240 bytes; run the same command again"):
+    with pytest.raises(
+        Problem, match="cut, after 5,000 of 10,240 bytes; run the same command again"
+    ):
         download(server.url, tmp_path / "f", pauses=(), timeout=5)
     assert not (tmp_path / "f").exists()
     download(server.url, tmp_path / "f", pauses=())

@@ -198,7 +198,9 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
         two, valid=0.2, test=0.5, negatives={"a": held["na"], "b": held["all"]}
     )
     assert [sum(0 in x for x in rows(dataset, p).values()) for p in datasets.PARTS] == [8, 2, 10]
-    with pytest.raises(InputError, match="vb.fa: class c is not in the training set, which has a, b"):
+    with pytest.raises(
+        InputError, match="vb.fa: class c is not in the training set, which has a, b"
+    ):
         import_fasta(two, valid={"c": held["vb"]})
 
 
@@ -285,7 +287,9 @@ def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
     path.write_text(">r labels=a\nACGT\n")
     test = tmp_path / "t.fa"
     test.write_text(">r labels=c\nACGT\n")
-    with pytest.raises(InputError, match="t.fa, line 1: class c is not in the training set, which has a"):
+    with pytest.raises(
+        InputError, match="t.fa, line 1: class c is not in the training set, which has a"
+    ):
         import_fasta(path, test=test)
 
 

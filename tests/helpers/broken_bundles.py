@@ -121,7 +121,10 @@ BROKEN = {
     "cut 7.3": (cut("train.mat", 0.7), "train.mat: truncated or damaged"),
     "cut 7.3 early": (cut("train.mat", 0.01), "train.mat: truncated or damaged"),
     "cut 5": (cut("test.mat", 0.9), "test.mat: truncated or damaged"),
-    "cut 5 early": (cut("test.mat", 0.3), "test.mat: has no testxdata; .* truncated, download it again"),
+    "cut 5 early": (
+        cut("test.mat", 0.3),
+        "test.mat: has no testxdata; .* truncated, download it again",
+    ),
     "damaged 7.3": (spoil("train.mat"), r"train.mat: truncated or damaged \(traindata: "),
     "damaged 5": (spoil("valid.mat"), "valid.mat: truncated or damaged"),
     "empty": (content("valid.mat", b""), "valid.mat: is not a MATLAB file of version 5 or 7.3"),

@@ -188,8 +188,7 @@ def import_bed(
     if options.negatives == "bins":
         rows, bins = _drop_unknown_negatives(rows, bins, notes)
     if isinstance(options.valid, float):
-        part = _draw_valid(bins, rows.part, options, valid_seed)
-        rows = rows._replace(part=part)
+        rows = rows._replace(part=_draw_valid(bins, rows.part, options, valid_seed))
     bins["part"] = rows.part
     if options.negatives == "dinucleotide":
         n = len(bins)
@@ -233,11 +232,7 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
 
 
 def _load(
-    path: Path,
-    genome: Genome,
-    used: Mapping[str, int],
-    options: BedOptions,
-    notes: Notes,
+    path: Path, genome: Genome, used: Mapping[str, int], options: BedOptions, notes: Notes
 ) -> pd.DataFrame:
     """Read the peaks of one class and check them against the genome."""
     peaks = read_bed(path)

@@ -7,7 +7,7 @@ for the classes of that sequence only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -52,45 +52,37 @@ def read_fasta(path: Path) -> list[Record]:
         If the file is not FASTA or has a letter that is not DNA, a missing or repeated name, or a
         record without sequence; also raised by `read_lines`.
     """
-    records: list[Record] = []
-    seen: dict[str, int] = {}
-    header: tuple[str, str, int] | None = None
-    pieces: list[bytes] = []
-
-    def end_record() -> None:
-        if header is None:
-            return
-        if not pieces:
-            raise InputError(f"{path}, line {header[2]}: {header[0]} has no sequence")
-        records.append(Record(*header, b"".join(pieces)))
-        pieces.clear()
-
+    records: dict[str, tuple[str, int, list[bytes]]] = {}  # description, line, pieces
+    name = ""
     for number, raw in read_lines(path):
         line = raw.strip()
         if line.startswith(b">"):
-            end_record()
             words = line[1:].decode("utf-8", "replace").split(None, 1)
             if not words:
                 raise InputError(f"{path}, line {number}: a header without a name; write >NAME")
-            name, description = words[0], "".join(words[1:])
-            if name in seen:
+            name = words[0]
+            if name in records:
                 raise InputError(
-                    f"{path}, line {number}: the name {name} is also in line {seen[name]}; names "
-                    "must be unique within a file"
+                    f"{path}, line {number}: the name {name} is also in line {records[name][1]}; "
+                    "names must be unique within a file"
                 )
-            seen[name] = number
-            header = (name, description, number)
+            records[name] = ("".join(words[1:]), number, [])
         elif line and not line.startswith(b";"):
-            if header is None:
+            if not records:
                 hint = "; it looks like FASTQ" if line.startswith(b"@") else ""
                 raise InputError(f"{path}, line {number}: not FASTA, which begins with >NAME{hint}")
             if strange := line.translate(None, LETTERS):
                 raise _bad_letter(strange, line, f"{path}, line {number}")
-            pieces.append(line)
-    end_record()
+            records[name][2].append(line)
     if not records:
         raise InputError(f"{path}: has no sequences")
-    return records
+    for name, (_, number, pieces) in records.items():
+        if not pieces:
+            raise InputError(f"{path}, line {number}: {name} has no sequence")
+    return [
+        Record(name, description, number, b"".join(pieces))
+        for name, (description, number, pieces) in records.items()
+    ]
 
 
 def _bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
@@ -155,7 +147,7 @@ def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
         also raised by `read_fasta`.
     """
     draw_seed, shuffle_seed = options.seeds(2)
-    tables = _read(_sources(train, options))
+    tables = _read(train, options)
     classes = tuple(train) if isinstance(train, Mapping) else _labels_in(tables[0])
     notes = {"sequences read": sum(len(table.records) for table in tables)}
     codes = _encode(tables, options.length, notes)
@@ -168,27 +160,6 @@ def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
         rows.labels[rows.labels == -1] = 0
     dataset, _ = assemble.finish(rows, classes, "FASTA", HINT)
     return dataset, notes
-
-
-class _Source(NamedTuple):
-    """Files with their part and label, which the headers of a labelled file override."""
-
-    files: Files
-    part: int
-    label: int
-
-
-def _sources(train: Files, options: FastaOptions) -> list[_Source]:
-    given = [
-        (train, UNASSIGNED, 1),
-        (options.valid, VALID, 1),
-        (options.test, TEST, 1),
-        (options.negatives, UNASSIGNED, 0),
-        (options.valid_negatives, VALID, 0),
-        (options.test_negatives, TEST, 0),
-    ]
-    # The other values are a share, "dinucleotide" or None.
-    return [_Source(*source) for source in given if isinstance(source[0], Path | Mapping)]
 
 
 def _draw_parts(rows: Rows, options: FastaOptions, seed: int) -> np.ndarray:
@@ -223,12 +194,24 @@ class _Table(NamedTuple):
     label: int
 
 
-def _read(sources: Iterable[_Source]) -> list[_Table]:
+def _read(train: Files, options: FastaOptions) -> list[_Table]:
+    """Read all files of an import."""
+    sources = (
+        (train, UNASSIGNED, 1),
+        (options.valid, VALID, 1),
+        (options.test, TEST, 1),
+        (options.negatives, UNASSIGNED, 0),
+        (options.valid_negatives, VALID, 0),
+        (options.test_negatives, TEST, 0),
+    )
     tables = []
     for files, part, label in sources:
-        named = files if isinstance(files, Mapping) else {None: files}
-        for name, path in named.items():
-            tables.append(_Table(path, read_fasta(path), name, part, label))
+        # The other values are a share, "dinucleotide" or None.
+        if isinstance(files, Path):
+            tables.append(_Table(files, read_fasta(files), None, part, label))
+        elif isinstance(files, Mapping):
+            for name, path in files.items():
+                tables.append(_Table(path, read_fasta(path), name, part, label))
     if not tables:
         raise InputError("no FASTA files; give CLASS=FILE for each class")
     return tables
@@ -263,15 +246,11 @@ def _label(tables: list[_Table], classes: tuple[str, ...]) -> tuple[np.ndarray, 
     labels, parts = [], []
     for table in tables:
         n = len(table.records)
-        values = np.full((n, len(classes)), -1, np.int8)
+        values = np.full((n, len(classes)), 0 if table.name is None else -1, np.int8)
         part = np.full(n, table.part, np.int8)
         if table.name is not None:
-            if table.name not in classes:
-                raise InputError(_unknown_class(str(table.path), table.name, classes))
-            values[:, classes.index(table.name)] = table.label
-        elif table.label == 0:
-            values[:] = 0
-        else:
+            values[:, _column(table.name, classes, str(table.path))] = table.label
+        elif table.label:
             for i, record in enumerate(table.records):
                 values[i], part[i] = _header_labels(table, record, classes)
         labels.append(values)
@@ -286,14 +265,18 @@ def _header_labels(
     names, part = _tags(table, record)
     labels = np.full(len(classes), -1 if names else 0, np.int8)
     for name in names:
-        if (bare := name.removeprefix("-")) not in classes:
-            raise InputError(_unknown_class(f"{table.path}, line {record.line}", bare, classes))
-        labels[classes.index(bare)] = 0 if name.startswith("-") else 1
+        where = f"{table.path}, line {record.line}"
+        column = _column(name.removeprefix("-"), classes, where)
+        labels[column] = 0 if name.startswith("-") else 1
     return labels, part
 
 
-def _unknown_class(where: str, name: str, classes: tuple[str, ...]) -> str:
-    return f"{where}: class {name} is not in the training set, which has {', '.join(classes)}"
+def _column(name: str, classes: tuple[str, ...], where: str) -> int:
+    if name not in classes:
+        raise InputError(
+            f"{where}: class {name} is not in the training set, which has {', '.join(classes)}"
+        )
+    return classes.index(name)
 
 
 def _encode(tables: list[_Table], length: int | None, notes: Notes) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -31,22 +31,6 @@ ONE_BYTE = {"uint8": np.uint8, "int8": np.int8, "logical": np.uint8}
 """Types by MATLAB's class."""
 LARGER = ("double", "single", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 """Classes whose numbers MATLAB may store in a smaller type."""
-
-
-class Array(Protocol):
-    """One array of a file, with the axes in file order, slowest first."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def dtype(self) -> np.dtype | None:
-        """Type of the numbers; None if the array is not numeric."""
-
-    def rows(self, wanted: np.ndarray) -> np.ndarray:
-        """Read rows of an array with two axes; their numbers ascend."""
-
-    def blocks(self, kept: np.ndarray) -> Iterator[Block]:
-        """Read an array (positions, 4, rows) in blocks that cover the rows `kept`, sorted."""
 
 
 @contextmanager
@@ -86,8 +70,6 @@ def _damage_reported(path: Path, name: str = "") -> Iterator[None]:
     """Turn errors while reading a file, or its array `name`, into InputError or Problem."""
     try:
         yield
-    except Problem:
-        raise
     except MemoryError as error:
         raise Problem(
             f"{path}: {name}: not enough memory to read it ({one_line(error)})"
@@ -98,7 +80,7 @@ def _damage_reported(path: Path, name: str = "") -> Iterator[None]:
 
 
 class Hdf5Array:
-    """An array of a file of version 7.3."""
+    """An array of a file of version 7.3, with the axes in file order, slowest first."""
 
     def __init__(self, dataset: h5py.Dataset, path: Path, name: str):
         self.shape: tuple[int, ...] = dataset.shape or ()
@@ -106,10 +88,12 @@ class Hdf5Array:
 
     @property
     def dtype(self) -> np.dtype | None:
+        """Type of the numbers; None if the array is not numeric."""
         stored: np.dtype = self._dataset.dtype
         return stored if stored.kind in "uifb" else None
 
     def rows(self, wanted: np.ndarray) -> np.ndarray:
+        """Read rows of an array with two axes; their numbers ascend."""
         length = self.shape[1]
         step = self._dataset.chunks[1] if self._dataset.chunks else length
         step *= max(1, BLOCK // (step * len(wanted)))
@@ -121,6 +105,8 @@ class Hdf5Array:
         return result
 
     def blocks(self, kept: np.ndarray) -> Iterator[Block]:
+        """Read an array (positions, 4, rows) in blocks that cover the rows `kept`, sorted."""
+
         def read(place: tuple[slice, slice]) -> Block:
             with _damage_reported(self._path, self._name):
                 return *place, self._dataset[place[0], :, place[1]]
@@ -162,7 +148,7 @@ def _ahead(read: Callable[[T], Block], places: Iterable[T]) -> Iterator[Block]:
 
 
 class Mat5Array:
-    """An array of a file of version 5; every method reads it as a whole."""
+    """An array of a file of version 5, like `Hdf5Array`; each method reads the whole array."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], kind: str):
         self.shape = tuple(shape)[::-1]
@@ -197,3 +183,6 @@ class Mat5Array:
             if values.shape != self.shape:
                 raise ValueError(f"shape {values.shape}, but {self.shape} in the header")
             return values
+
+
+Array = Hdf5Array | Mat5Array

@@ -114,12 +114,8 @@ def _draw_tree(counts: np.ndarray, root: np.ndarray, source: np.random.PCG64) ->
 
 def _trees(root: int) -> list[tuple[int, ...]]:
     """Return the sixteen trees that lead to `root`, as the next letter after each letter."""
-
-    def leads_there(tree: tuple[int, ...]) -> bool:
-        return all(tree[tree[tree[letter]]] == root for letter in range(4))
-
     return [
         tree
         for tree in itertools.product(range(4), repeat=4)
-        if tree[root] == root and leads_there(tree)
+        if tree[root] == root and all(tree[tree[tree[letter]]] == root for letter in range(4))
     ]
