@@ -1,4 +1,4 @@
-"""What a DeepSEA bundle can have wrong: functions that break one, and what is said of it."""
+"""Break a DeepSEA bundle: functions that do so, with a pattern of the expected message."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ CLASSES = {"SRF": 361, "Arid3a": 592, "MAX": 636}
 
 def labels(part, change):
     def broken(folder, arrays):
-        y = arrays[part][f"{part}data"].copy()
-        name, path = f"{part}data", folder / f"{part}.mat"
-        mats = arrays[part] | {name: change(y)}
-        (write_73 if part == "train" else write_5)(path, mats)
+        name = f"{part}data"
+        mats = arrays[part] | {name: change(arrays[part][name].copy())}
+        (write_73 if part == "train" else write_5)(folder / f"{part}.mat", mats)
 
     return broken
 
@@ -63,7 +62,7 @@ def cut(name, share):
 
 
 def spoil(name):
-    """Change bytes in the middle of the largest compressed array."""
+    """Change bytes in the middle of the largest compressed array of a file."""
 
     def broken(folder, _):
         content = bytearray((folder / name).read_bytes())
@@ -90,7 +89,7 @@ def wrong_rows(folder, arrays):
     write_73(folder / "train.mat", arrays["train"] | {"traindata": y[:-1]})
 
 
-def link(folder, _):
+def directory(folder, _):
     (folder / "valid.mat").unlink()
     (folder / "valid.mat").mkdir()
 
@@ -130,7 +129,7 @@ BROKEN = {
     "empty": (content("valid.mat", b""), "valid.mat: is not a MATLAB file of version 5 or 7.3"),
     "a page": (content("train.mat", b"<html>" * 99), "train.mat: is not a MATLAB file"),
     "missing": (lambda folder, _: (folder / "valid.mat").unlink(), "has no valid.mat"),
-    "a folder": (link, "valid.mat: cannot read it: Is a directory"),
+    "a folder": (directory, "valid.mat: cannot read it: Is a directory"),
     "twice": (lambda folder, _: shutil.copytree(folder, folder / "b"), "more than one test.mat"),
     "no positives": (labels("test", lambda y: y & (np.arange(919) != 361)), "class SRF has no pos"),
     "nothing kept": (labels("valid", lambda y: y * 0), "the valid part has no sequences"),
