@@ -1,4 +1,4 @@
-"""``motifk8s import`` with files that are no good: code 2, one line, and nothing is written."""
+"""``motifk8s import`` rejects bad files: exit code 2, a message of one line, no output file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.tiny import one_line
 from motifk8s.data import datasets
 
 CHROMOSOMES = ["chr1", "chr2", "chr7", "chr8", "chr9"]
-SIZE = 4200  # of each of them, in bp
+SIZE = 4200  # bp of each chromosome
 
 
 def random_text(rng, n):
@@ -36,7 +36,7 @@ def fasta(seed):
 def genome():
     rng = np.random.default_rng(2)
     lines = {name: [random_text(rng, 60) for _ in range(SIZE // 60)] for name in CHROMOSOMES}
-    return "".join(f">{name}\n" + "\n".join(of) + "\n" for name, of in lines.items())
+    return "".join(f">{name}\n" + "\n".join(text) + "\n" for name, text in lines.items())
 
 
 def peaks(*starts):
@@ -48,7 +48,7 @@ P, Q = peaks(600, 1800), peaks(1200, 2600)
 
 
 def blocked(text):
-    """Compress as bgzip does, in blocks and with a mark at the end."""
+    """Compress like bgzip, in blocks and with a marker at the end."""
     with tempfile.TemporaryDirectory() as folder:
         with bgzf.open(f"{folder}/x.gz", "w") as file:
             file.write(text)
@@ -57,7 +57,7 @@ def blocked(text):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of good files, the working one; outputs go to its folder ``out``."""
+    """Make good files in the working directory, and the directory ``out`` for outputs."""
     for name, text in (("a.fa", A), ("b.fa", B), ("a.bed", P), ("b.bed", Q), ("g.fa", GENOME)):
         (tmp_path / name).write_text(text)
     (tmp_path / "out").mkdir()
@@ -72,16 +72,16 @@ HDF5 = ("hdf5", "x.h5", "--classes", "SRF,YY1", *OUT)
 
 
 def refused(here, message, *words):
-    """Import, which must fail as said above."""
+    """Run an import that must fail with this message and write nothing."""
     code, _, err = here("import", *words)
     assert code == 2, err
-    assert err == one_line(err) + "\n"  # and nothing else
+    assert err == one_line(err) + "\n"
     assert re.search(message, err), err
     assert not list(Path("out").iterdir())
     assert not Path("store").exists()
 
 
-def test_the_files_of_these_tests_are_good(here, place):
+def test_the_good_files_are_good(here, place):
     assert here("import", *FASTA)[0] == here("import", *BED, "--genome", "g.fa")[0] == 0
     assert sorted(p.name for p in Path("out").iterdir()) == ["bins.tsv", "x.h5", "x.yaml"]
 
@@ -187,7 +187,7 @@ BAD_GENOMES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [(name, what) for name, of in BAD_GENOMES.items() for what in of]
+    ("name", "what"), [(name, what) for name, cases in BAD_GENOMES.items() for what in cases]
 )
 def test_genomes(here, place, name, what):
     content, message = BAD_GENOMES[name][what]
@@ -201,18 +201,18 @@ def test_a_bad_genome_leaves_no_index(here, place, what):
     written(name, BAD_GENOMES[name][what[1]][0])
     refused(here, name, *BED, "--genome", name)
     assert not Path(f"{name}.fai").exists()
-    # A good one in its place, of an older date as copies have it, is read anew.
+    # A good genome replaces it, with an older date like a copy, and gets a new index.
     written(name, blocked(GENOME) if name.endswith("gz") else GENOME)
     os.utime(name, (1e9, 1e9))
     code, _, err = here("import", *BED, "--genome", name)
     assert code == 0, err
 
 
-# ------------------------------------------------------------------------- what is no bad input
+# ------------------------------------------------------------------------- valid variants of input
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_line_ends_of_windows_are_no_matter(here, place, zipped):
+def test_line_ends_of_windows_make_no_difference(here, place, zipped):
     hashes = []
     for end in ("\n", "\r\n"):
         for name, text in (("b.fa", B), ("b.bed", Q)):
@@ -243,12 +243,12 @@ def test_peaks_of_one_name_or_given_twice_count_once(here, place):
         (("--release", "J"), "unknown JASPAR release"),
     ],
 )
-def test_what_is_found_wrong_at_the_end_leaves_nothing_either(here, place, words, message):
+def test_errors_at_the_end_leave_no_output(here, place, words, message):
     refused(here, message, *FASTA, *words)
     refused(here, message, *BED, "--genome", "g.fa", *words)
 
 
-def test_outputs_of_before_stay(here, place):
+def test_a_failed_import_keeps_earlier_outputs(here, place):
     written("bad", "")
     for name in ("x.h5", "x.yaml", "bins.tsv"):
         written(f"out/{name}", name)
@@ -263,7 +263,7 @@ def test_outputs_of_before_stay(here, place):
 
 
 def reference(**changes):
-    """The reference layout; an array is replaced, or left out for None."""
+    """Write the reference layout; replace some arrays, or leave them out for None."""
     rng = np.random.default_rng(0)
     with h5py.File("x.h5", "w") as file:
         for part, n in (("train", 20), ("valid", 4), ("test", 10)):
@@ -283,7 +283,7 @@ def reference(**changes):
         ({"X_test": np.ones((10, 4, 30))}, "X_test: sequence 0, position 0 is not one-hot"),
         ({"X_train": np.full((20, 30), "A", "S1")}, r"X_train is \|S1 of shape \(20, 30\)"),
         ({"Y_test": np.full((10, 2), 2)}, "Y_test row 0, class 0 is 2; labels are 1, 0 or -1"),
-        ({"X_test": np.zeros((10, 2))}, r"X_test is float64 of shape \(10, 2\)"),  # as if Y_test
+        ({"X_test": np.zeros((10, 2))}, r"X_test is float64 of shape \(10, 2\)"),  # like Y_test
         ({"Y_test": np.zeros((8, 2))}, r"X_test \(10, 4, 30\) and Y_test \(8, 2\) do not fit"),
         (
             {"X_train": np.zeros((0, 4, 30)), "Y_train": np.zeros((0, 2))},
@@ -297,7 +297,7 @@ def test_hdf5(here, place, changes, message):
     refused(here, message, *HDF5)
 
 
-def test_hdf5_that_is_none(here, place):
+def test_not_hdf5(here, place):
     reference()
     assert here("import", *HDF5)[0] == 0
     for path in Path("out").iterdir():
@@ -332,7 +332,7 @@ def arrays():
 
 @pytest.fixture
 def bundle(place, arrays):
-    """A good bundle in the folder ``mats``, and a study that wants it."""
+    """Write a good bundle to the folder ``mats``, and a study with its data set."""
     classes = {name: {"column": n, "motifs": ["MA0083.3"]} for name, n in CLASSES.items()}
     study = {
         "name": "mine",
@@ -380,4 +380,4 @@ def test_archives_of_deepsea(here, bundle):
     pack(Path("other"), Path("b.tar.gz"))
     refused(here, "b.tar.gz: has no train.mat and no valid.mat", *deepsea("b.tar.gz"))
     refused(here, "none: found neither on this machine nor in", *deepsea("none"))
-    assert here("import", *deepsea("mats"))[0] == 0  # so it was the files
+    assert here("import", *deepsea("mats"))[0] == 0  # The study and the store are good.

@@ -1,4 +1,4 @@
-"""FASTA files become the data set that they say, and what is wrong with one is told."""
+"""FASTA files become the expected data set; errors name file, line and cause."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_what_is_written_is_read(
         (gzip.compress(b">a\nACGT\n", mtime=0) + b"rubbish", "the gzip data are damaged"),
     ],
 )  # fmt: skip
-def test_bad_files_are_told(tmp_path: Path, data: bytes, message: str) -> None:
+def test_bad_files_are_rejected(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "bad.fa"
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"bad.fa.*({message})") as error:
@@ -135,7 +135,7 @@ def test_other_classes_are_unknown_or_negative(two: dict[str, Path]) -> None:
     for name in datasets.PARTS:
         kinds, counts = np.unique(dataset.part(name)[1], axis=0, return_counts=True)
         assert kinds.tolist() == [[-1, 0], [-1, 1], [0, -1], [1, -1]]
-        assert len(set(counts)) == 1  # drawn within each class
+        assert len(set(counts)) == 1  # Parts are drawn within each class.
         part = rows(dataset, name)
         positive = {t: labels for t, labels in part.items() if 1 in labels}
         pairs = {
@@ -143,7 +143,7 @@ def test_other_classes_are_unknown_or_negative(two: dict[str, Path]) -> None:
             for t, labels in part.items()
             if t not in positive
         }
-        for text, labels in positive.items():  # its own shuffle is in the same part
+        for text, labels in positive.items():  # The shuffle is in the same part.
             assert pairs[tuple(sorted(itertools.pairwise(text)))] == [
                 -1 if x < 0 else 0 for x in labels
             ]
@@ -160,7 +160,7 @@ def test_the_seed_decides(two: dict[str, Path], tmp_path: Path) -> None:
         import_fasta(two, negatives="dinucleotide", seed=seed)[0] for seed in (1, 1, 2)
     )
     assert first.data_hash == second.data_hash != third.data_hash
-    assert (first.split == third.split).all()  # in blocks, of the same sizes
+    assert (first.split == third.split).all()  # Parts have the same sizes.
     datasets.write(first, tmp_path / "x.h5", None)
     assert datasets.read(tmp_path / "x.h5", ["a", "b"]).data_hash == first.data_hash
 
@@ -184,7 +184,7 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
         negatives="dinucleotide",
         test_negatives=held["all"],
     )
-    assert notes["dinucleotide shuffles made"] == 120  # of training and validation
+    assert notes["dinucleotide shuffles made"] == 120  # training and validation sequences
     test = rows(dataset, "test")
     assert test == (
         {t: [1, -1] for t in texts[20:30]}
@@ -339,7 +339,7 @@ def test_shares_are_drawn_within_each_kind(
         assert found == [n - n_test - n_valid, n_valid, n_test]
 
 
-def test_shares_that_are_none(two: dict[str, Path]) -> None:
+def test_invalid_shares(two: dict[str, Path]) -> None:
     for share in (0.0, 1.0, -0.5, 7.0):
         with pytest.raises(InputError, match="test share .*: must be between 0 and 1"):
             import_fasta(two, test=share)
