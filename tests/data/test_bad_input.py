@@ -151,7 +151,7 @@ BAD_BED = {
     "backwards": (f"{Q}chr1\t9\t5\n", "bad, line 11: the end 5 is not above the start 9"),
     "no number": (f"{Q}chr1\tx\t5\n", "bad, line 11: the start 'x' is not a whole number"),
     "two columns": (f"{Q}chr1\t5\n", "bad, line 11: 2 columns"),
-    "FASTA": (B, "bad, line 1: 1 column; BED has at least three"),
+    "FASTA": (B, "bad, line 1: 1 column; BED"),
     "only comments": ("# none\n", "bad: has no intervals"),
 }  # fmt: skip
 

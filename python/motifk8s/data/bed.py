@@ -39,16 +39,13 @@ def read_bed(path: Path) -> pd.DataFrame:
     Empty lines, comments (#) and the lines ``track`` and ``browser`` are skipped. Starts are
     0-based and ends exclusive; this function cannot detect a file that counts from 1.
 
+    Raise InputError if a line has too few columns or an invalid start or end, or the file has no
+    intervals. `files.read_lines` raises it too.
+
     Returns
     -------
     DataFrame
         chrom, start, end (bp) and the `line` of each interval.
-
-    Raises
-    ------
-    InputError
-        If a line has too few columns or an invalid start or end, the file has no intervals, or
-        `files.read_lines` raises it.
     """
     rows: list[tuple[str, int, int, int]] = []
     for number, line in read_lines(path):
@@ -147,6 +144,9 @@ def import_bed(
 ) -> tuple[Dataset, Notes, pd.DataFrame]:
     """Make a data set from peaks and a genome.
 
+    Raise InputError if a peak is outside the genome, or a class lacks positives or negatives.
+    `read_bed` and `genome.open_genome` raise it too.
+
     Parameters
     ----------
     peaks : mapping of class name to path
@@ -165,12 +165,6 @@ def import_bed(
     bins : DataFrame
         A row for each sequence: chrom, start and end of its bin (rule "merged": of the sequence),
         sequence_start (0-based), strand, part (0, 1, 2); with shuffles also "shuffled".
-
-    Raises
-    ------
-    InputError
-        If a peak is outside the genome, or a class lacks positives or negatives; also raised by
-        `read_bed` and `genome.open_genome`.
     """
     if not peaks:
         raise InputError("no peak files; give CLASS=FILE for each class")

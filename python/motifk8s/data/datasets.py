@@ -91,11 +91,8 @@ def synthesize(spec: Synthetic, seed: int) -> Dataset:
     the class on either strand. Rows are independent, so the first ones are for training, the next
     for validation, the rest for the test. The same seed gives the same content on every platform.
 
-    Raises
-    ------
-    InputError
-        If the motifs may not fit into the length, or a class lacks positives or negatives in the
-        training or test part.
+    Raise InputError if the motifs may not fit into the length, or a class lacks positives or
+    negatives in the training or test part.
     """
     n, names = spec.n_sequences, tuple(spec.classes)
     ppms = [jaspar_motif(ids[0], spec.release).ppm for ids in spec.classes.values()]
@@ -121,10 +118,7 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
     The same data and spec give the same bytes. `spec`, the data set's part of the study (plain
     JSON), becomes an attribute.
 
-    Raises
-    ------
-    Problem
-        If the file cannot be written (no permission, disk full).
+    Raise Problem if the file cannot be written (no permission, disk full).
     """
     # HDF5 handles a full disk badly, so the file is made in memory and written at once.
     image = io.BytesIO()
@@ -162,17 +156,15 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
     unknown bases, and `Y_train` (N, C); likewise `valid` and `test`. It is read in blocks, so
     memory never holds all one-hot data.
 
+    Raise InputError if the file is missing, damaged or of another layout, its arrays do not fit
+    each other or have invalid values, or a class lacks positives or negatives in the training or
+    test part.
+
     Parameters
     ----------
     classes : sequence of str, optional
         Class names in the order of the labels. If the file has names, they must be equal. Default
         in the reference layout: class_0, class_1, ...
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another layout, its arrays do not fit each other or
-        have invalid values, or a class lacks positives or negatives in the training or test part.
     """
     path = Path(path)
     dataset, stored_hash = _read_either(path)

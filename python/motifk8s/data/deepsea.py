@@ -55,7 +55,8 @@ def import_bundle(
 
     Keep both strands of the sequences that are positive in at least one class, in the order and
     the parts of the bundle. Only train.mat is read in blocks; test.mat needs 1.9 GB of memory, so
-    allow 4 GiB.
+    allow 4 GiB. Raise InputError if an array has another type, shape or value than expected, and
+    the errors of `bundle.located`.
 
     Parameters
     ----------
@@ -71,13 +72,6 @@ def import_bundle(
     dict
         The counts of `datasets.describe`, and `source`, `read` (sequences of the bundle by part)
         and `paper`, the published counts (see `compare`).
-
-    Raises
-    ------
-    InputError
-        If the bundle is missing, truncated, damaged, or has other arrays than expected.
-    Problem
-        If it cannot be downloaded, or a disk is full.
     """
     with located(source, store, progress, cache) as files:
         dataset, read = _read(files, spec, progress)
@@ -98,13 +92,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Import the in vivo data set of a study into the store, and return its counts.
 
-    Skip the import if the store has it, unless a source is given or `again` is set. See
-    `import_bundle`.
-
-    Raises
-    ------
-    InputError
-        If the study has no such data set or it is of another kind; also see `import_bundle`.
+    Skip the import if the store has it, unless a source is given or `again` is set. Raise
+    InputError if the study has no such data set of this kind, and the errors of `import_bundle`.
     """
     spec = study.datasets.get(name)
     if spec is None or spec.kind != "deepsea":

@@ -46,11 +46,8 @@ def read_fasta(path: Path) -> list[Record]:
 
     Lower case counts as upper case. Empty lines and lines that begin with ; are skipped.
 
-    Raises
-    ------
-    InputError
-        If the file is not FASTA or has a letter that is not DNA, a missing or repeated name, or a
-        record without sequence; also raised by `read_lines`.
+    Raise InputError if the file is not FASTA or has a letter that is not DNA, a missing or repeated
+    name, or a record without sequence. `read_lines` raises it too.
     """
     records: dict[str, tuple[str, int, list[bytes]]] = {}  # description, line, pieces
     name = ""
@@ -126,6 +123,9 @@ def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
     Copies of a sequence become one row with all their labels, held out if any copy is. A sequence
     and its reverse complement are not copies.
 
+    Raise InputError if lengths differ, a class is unknown or lacks positives or negatives, or a
+    part is empty. `read_fasta` raises it too.
+
     Parameters
     ----------
     train : path or mapping of class name to path
@@ -139,12 +139,6 @@ def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
         Rows by part, then in the order of the files.
     notes : dict
         What was done to how many sequences.
-
-    Raises
-    ------
-    InputError
-        If lengths differ, a class is unknown or lacks positives or negatives, or a part is empty;
-        also raised by `read_fasta`.
     """
     draw_seed, shuffle_seed = options.seeds(2)
     tables = _read(train, options)

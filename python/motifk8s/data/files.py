@@ -27,10 +27,7 @@ def readable(path: Path) -> Iterator[None]:
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield number (from 1) and content, without LF or CR LF, of the lines of a text file.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is empty or not text, or its gzip data are damaged.
+    Raise InputError if the file cannot be read, is empty or not text, or its gzip data are damaged.
     """
     number = 0
     with readable(path), path.open("rb") as raw:

@@ -36,10 +36,8 @@ class Genome:
     def codes(self, name: str, start: int, end: int) -> np.ndarray:
         """Read the base codes (end - start,) of an interval, which must lie within the sequence.
 
-        Raises
-        ------
-        InputError
-            If the file is damaged, does not match its index, or has a letter that is not DNA.
+        Raise InputError if the file is damaged, does not match its index, or has a letter that is
+        not DNA.
         """
         where = f"{self.path}, {name}:{start}-{end}"
         try:
@@ -88,11 +86,8 @@ class Genome:
 def open_genome(path: Path) -> Iterator[Genome]:
     """Open a genome; write a missing index to the same folder, or to a temporary one.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, is not FASTA, is compressed by anything but bgzip, or has lines of
-        different lengths within a sequence, a repeated name or a damaged index.
+    Raise InputError if it cannot be read, is not FASTA, is compressed by anything but bgzip, or has
+    lines of different lengths in a sequence, a repeated name or a damaged index.
     """
     _check_beginning(path)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:

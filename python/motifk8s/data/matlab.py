@@ -37,11 +37,8 @@ LARGER = ("double", "single", "int16", "uint16", "int32", "uint32", "int64", "ui
 def open_arrays(path: Path) -> Iterator[Mapping[str, Array]]:
     """Open a MATLAB file and yield its arrays by name.
 
-    Raises
-    ------
-    InputError
-        If the file is missing, truncated or damaged, or not of version 5 or 7.3. The methods of
-        the arrays raise it too.
+    Raise InputError if the file is missing, truncated or damaged, or not of version 5 or 7.3. The
+    methods of the arrays raise it too.
     """
     with readable(path), open(path, "rb") as file:
         header = file.read(128)

@@ -42,17 +42,14 @@ def decode(codes: np.ndarray) -> list[str]:
 def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
     """Convert one-hot sequences to base codes (N, L) uint8; a position of zeros is 4 (unknown).
 
+    Raise InputError if no axis has four channels, or a position is not zeros with at most one 1.
+
     Parameters
     ----------
     x : (N, 4, L) or (N, L, 4)
         Zeros and ones of any numeric type, channels A C G T. (N, 4, 4) counts as (N, 4, L).
     first : int
         Number of the first row in error messages, if `x` is a block of a larger array.
-
-    Raises
-    ------
-    InputError
-        If no axis has four channels, or a position is not zeros with at most one 1.
     """
     x = np.asarray(x)
     if x.ndim != 3 or 4 not in x.shape[1:]:

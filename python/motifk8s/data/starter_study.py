@@ -43,10 +43,7 @@ def class_motifs(
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return the motif ids of each class, given or found by name, and remarks on the others.
 
-    Raises
-    ------
-    InputError
-        If the release, a class or an id is unknown.
+    Raise InputError if the release, a class or an id is unknown.
     """
     jaspar(release)
     for name, ids in given.items():

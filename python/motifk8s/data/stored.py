@@ -84,17 +84,14 @@ def prepare(
 ) -> dict[str, Any]:
     """Make or import a data set unless the store has it, and return its description.
 
+    Raise InputError if the study has no such data set, or its data need a file that is not given.
+
     Parameters
     ----------
     source : str, optional
         An HDF5 file (path or s3:// URL) to import, of our or the reference layout.
     again : bool
         Replace a data set that is in the store.
-
-    Raises
-    ------
-    InputError
-        If the study has no such data set, or its data need a file that is not given.
     """
     if name not in study.datasets:
         known = ", ".join(study.datasets)

@@ -21,6 +21,8 @@ def sample(
     For each sequence, models are drawn with replacement and embedded in this order, with at least
     1 bp between them and at the ends. All such arrangements are equally likely.
 
+    Raise InputError if the largest number of the longest models does not fit into the length.
+
     Parameters
     ----------
     models : sequence of (W, 4) float
@@ -36,11 +38,6 @@ def sample(
     sequence, model, start : (M,) int
         Row, index in `models` and first base (0-based) of each embedded model, sorted by sequence
         and start.
-
-    Raises
-    ------
-    InputError
-        If the largest number of the longest models does not fit into the length.
     """
     widths = np.array([len(model) for model in models])
     share = np.cumsum(np.trim_zeros(np.array(weights, float), "b"))
