@@ -2,9 +2,9 @@
 
     python bench/deepsea.py [--gigabytes 6.4] [--chunk 1000,4,1000] [--folder FOLDER] [--keep]
 
-Make a bundle with so many bytes of trainxdata before compression (the real one has 17.6 GB) and a
-test.mat as large as the real one. Import it in a process limited to 4 GiB, and check each base and
-label. For comparison, also read train.mat chunk by chunk.
+Make a bundle whose trainxdata has that size before compression (17.6 GB in the real one). Its
+test.mat is as large as the real one. Import it in a process limited to 4 GiB, and check each base
+and label. For comparison, also read train.mat chunk by chunk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Make a data set from peaks (BED, narrowPeak, ...) and a genome, with bins as in DeepSEA.
 
-Bins divide each chromosome on a fixed grid from its first base. A bin is positive for a class
-if more than half of it lies in the union of that class's peaks, so overlapping peaks count once.
-A sequence is such a bin with its flanks (Zhou & Troyanskaya 2015, Methods).
+Bins divide each chromosome on a fixed grid from its first base. A bin is positive for a class if
+the union of that class's peaks covers more than half of it. A sequence is such a bin with its
+flanks (Zhou & Troyanskaya 2015, Methods).
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def _cut_all(
         chosen.append(its_labels)
     bins = pd.concat(tables, ignore_index=True)
     if bins.empty:
-        raise InputError("peaks cover no usable bin by more than half; choose a smaller --bin")
+        raise InputError("peaks cover no usable bin by more than half; see --bin and --length")
     return bins, np.concatenate(chosen)
 
 

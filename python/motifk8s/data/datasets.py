@@ -156,9 +156,8 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
     unknown bases, and `Y_train` (N, C); likewise `valid` and `test`. It is read in blocks, so
     memory never holds all one-hot data.
 
-    Raise InputError if the file is missing, damaged or of another layout, its arrays do not fit
-    each other or have invalid values, or a class lacks positives or negatives in the training or
-    test part.
+    Raise InputError if the file is missing, damaged or of another layout, or its content fails
+    `check`.
 
     Parameters
     ----------
@@ -207,7 +206,10 @@ def _with_names(dataset: Dataset, classes: Sequence[str], path: Path, *, fixed: 
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return the counts of a data set: length (bp), sequences, positives, unknown labels, hash."""
+    """Return facts of a data set: its length (bp), its hash and counts.
+
+    `sequences` is by part, `positives` and `unknown_labels` by class and part.
+    """
     labels = {part: dataset.part(part)[1] for part in PARTS}
 
     def count(value: int) -> dict[str, dict[str, int]]:

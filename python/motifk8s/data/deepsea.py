@@ -1,4 +1,4 @@
-"""Import the paper's in vivo data: the sequences of DeepSEA's training bundle with its labels.
+"""Import the paper's in vivo data: the positives of 12 labels of DeepSEA's training bundle.
 
 Zhou & Troyanskaya 2015, doi:10.1038/nmeth.3547; Koo & Eddy 2019, Methods, "In vivo sequences".
 The bundle has ``train.mat`` (MATLAB 7.3), ``valid.mat`` and ``test.mat`` (MATLAB 5): labels

@@ -46,8 +46,8 @@ def read_fasta(path: Path) -> list[Record]:
 
     Lower case counts as upper case. Empty lines and lines that begin with ; are skipped.
 
-    Raise InputError if the file is not FASTA or has a letter that is not DNA, a missing or repeated
-    name, or a record without sequence. `read_lines` raises it too.
+    Raise InputError if the file is not FASTA or has a letter that is not DNA. Names must be unique,
+    and each record must have a sequence. `read_lines` raises it too.
     """
     records: dict[str, tuple[str, int, list[bytes]]] = {}  # description, line, pieces
     name = ""
@@ -161,7 +161,7 @@ def _draw_parts(rows: Rows, options: FastaOptions, seed: int) -> np.ndarray:
     part = rows.part.copy()
     free = np.flatnonzero(part == UNASSIGNED)
     labels = rows.labels[free]
-    # The positives of each class are a kind, and its negatives; a row has the first that fits.
+    # The positives of a class are one kind, its negatives another; a row has the first that fits.
     kind = np.hstack([labels == 1, labels == 0]).argmax(axis=1)
     valid_share, test_share = (
         given if isinstance(given, float) else 0.0 if number in part else default

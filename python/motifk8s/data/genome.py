@@ -72,7 +72,7 @@ class Genome:
         return result
 
     def named(self, name: str) -> str | None:
-        """Return the genome's name of a sequence, with or without chr; None if it has no such."""
+        """Return the genome's name of a sequence, with or without chr; None if it has neither."""
         other = name[3:] if name.startswith("chr") else f"chr{name}"
         return next((known for known in (name, other) if known in self.sizes), None)
 
@@ -86,8 +86,8 @@ class Genome:
 def open_genome(path: Path) -> Iterator[Genome]:
     """Open a genome; write a missing index to the same folder, or to a temporary one.
 
-    Raise InputError if it cannot be read, is not FASTA, is compressed by anything but bgzip, or has
-    lines of different lengths in a sequence, a repeated name or a damaged index.
+    Raise InputError if it cannot be read, is not FASTA, or is compressed by anything but bgzip.
+    The lines of a sequence must have equal lengths, names must be unique, and the index intact.
     """
     _check_beginning(path)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:

@@ -1,10 +1,10 @@
 """Shuffle DNA without changing the count of any dinucleotide.
 
 A sequence is a walk over letters, and its dinucleotides are the edges of the walk. A shuffle is
-another walk over the same edges, between the same ends. An order of the edges makes such a walk
-if the last edges that leave each letter form a tree to the last letter (Altschul & Erickson 1985,
-Mol Biol Evol 2:526). This module draws that tree first, from the sixteen trees of four letters.
-So it rejects no draw: the time does not depend on repeats, and all results are equally likely.
+another walk over the same edges, between the same ends (Altschul & Erickson 1985, Mol Biol Evol
+2:526). In such a walk, the last edges that leave each letter form a tree to the last letter. This
+module draws that tree first, from the sixteen trees of four letters. So it rejects no draw: the
+time does not depend on repeats, and all results are equally likely.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _shuffle(
 def _draw_tree(counts: np.ndarray, root: np.ndarray, source: np.random.PCG64) -> np.ndarray:
     """Draw a tree that leads to the root, as the next letter after each letter (M, 4).
 
-    Trees of edges are equally likely, so the weight of a tree of letters is the product of the
+    All trees of edges are equally likely. So the weight of a tree of letters is the product of the
     counts (M, 4, 4) of its steps. A letter that is absent steps to the root.
     """
     row = np.arange(len(root))

@@ -1,7 +1,7 @@
 """Sample random sequences with embedded motifs.
 
-A seed gives the same bytes on every platform and with every version of numpy, because this module
-uses only raw PCG64 output, integer arithmetic and single rounded operations.
+This module uses only raw PCG64 output, integer arithmetic and single rounded operations. So a seed
+gives the same bytes on every platform and with every version of numpy.
 """
 
 from __future__ import annotations
