@@ -1,10 +1,10 @@
-"""How fast, and in how much memory, is DeepSEA's bundle imported?
+"""Measure time and memory of the import of DeepSEA's bundle.
 
     python bench/deepsea.py [--gigabytes 6.4] [--chunk 1000,4,1000] [--folder FOLDER] [--keep]
 
-Makes a bundle whose train.mat has that many bytes of trainxdata before compression (the real one
-has 17.6 GB) and whose test.mat is as large as the real one. Imports it in a process limited to
-4 GiB, checks every base and label, and reads train.mat once more, chunk by chunk, for comparison.
+Make a bundle whose trainxdata has that size before compression (17.6 GB in the real one). Its
+test.mat is as large as the real one. Import it in a process limited to 4 GiB, and check each base
+and label. For comparison, also read train.mat chunk by chunk.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import h5py
 import numpy as np
 
 LENGTH, LABELS, LIMIT = 1000, 919, 4 * 2**30
-KINDS = 16  # columns of chunks that differ; the others repeat them, so that writing is quick
+KINDS = 16  # different columns of chunks; the others are copies, so that writing is fast
 SHARE = 0.06  # of sequences with one of the labels, as in the real bundle
 
 
-def labels_of(n: int) -> np.ndarray:
-    """Kept sequences (N,): in clusters, as peaks are."""
+def kept_sequences(n: int) -> np.ndarray:
+    """Draw which sequences (N,) have a label; they form clusters, like peaks."""
     rng = np.random.default_rng(1)
     kept = np.zeros(n, bool)
     starts = rng.integers(0, n, round(n * SHARE / 5))
@@ -38,7 +38,7 @@ def labels_of(n: int) -> np.ndarray:
 
 
 def bases_of(kind: int, wide: int) -> np.ndarray:
-    """Base codes (L, rows) of one kind of chunk, 4 for N."""
+    """Return base codes (L, rows) of one kind of chunk, 4 for N."""
     rng = np.random.default_rng(100 + kind)
     bases = rng.integers(0, 4, (LENGTH, wide), np.uint8)
     bases[:, rng.random(wide) < 0.001] = 4
@@ -46,19 +46,19 @@ def bases_of(kind: int, wide: int) -> np.ndarray:
 
 
 def columns() -> dict[str, int]:
-    """Column of each of the paper's labels."""
+    """Return the column of each of the paper's labels."""
     from motifk8s.study.study import load
 
     return {name: c.column for name, c in load("koo2019").datasets["invivo"].classes.items()}
 
 
 def make(folder: Path, n: int, chunk: tuple[int, int, int]) -> None:
-    """Write the three files; chunks of trainxdata are compressed once per kind."""
+    """Write the three files; compress chunks of trainxdata only once per kind."""
     import zlib
 
     import scipy.io
 
-    kept = labels_of(n)
+    kept = kept_sequences(n)
     with h5py.File(folder / "train.mat", "w", userblock_size=512) as file:
         y = file.create_dataset(
             "traindata", (LABELS, n), "u1", chunks=(LABELS, 1000), compression=3
@@ -69,7 +69,7 @@ def make(folder: Path, n: int, chunk: tuple[int, int, int]) -> None:
         high, deep, wide = chunk
         for kind in range(KINDS):
             bases = bases_of(kind, wide)
-            # On disk A G C T.
+            # The channels of the file are A G C T.
             one_hot = (bases[:, None, :] == np.array([0, 2, 1, 3])[None, :, None]).astype(np.uint8)
             for p in range(0, LENGTH, high):
                 for c in range(0, 4, deep):
@@ -91,19 +91,19 @@ def make(folder: Path, n: int, chunk: tuple[int, int, int]) -> None:
 
 
 def label_block(kept: np.ndarray, start: int) -> np.ndarray:
-    """Labels (919, up to 100,000) of the sequences from `start`."""
-    here = kept[start : start + 100_000]
+    """Return the labels (919, up to 100,000) of the sequences from `start`."""
+    kept = kept[start : start + 100_000]
     rng = np.random.default_rng(start)
-    block = (rng.random((LABELS, len(here)), np.float32) < 0.02).view(np.uint8)
+    block = (rng.random((LABELS, len(kept)), np.float32) < 0.02).view(np.uint8)
     wanted = list(columns().values())
     block[wanted] = 0
-    rows = np.flatnonzero(here)
+    rows = np.flatnonzero(kept)
     block[np.array(wanted)[(start + rows) % 12], rows] = 1
     return block
 
 
 def run_import(folder: Path, out: Path) -> None:
-    """Import under the limit; print seconds and peak memory as JSON."""
+    """Import with limited memory; print seconds and peak memory as JSON."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     from motifk8s.data.deepsea import import_bundle
     from motifk8s.study.study import load
@@ -128,19 +128,19 @@ def run_read(path: Path) -> None:
 
 
 def check(out: Path, n: int, wide: int) -> None:
-    """Compare every base and label of the training part with what was written."""
-    kept = np.flatnonzero(labels_of(n))
+    """Check each base and label of the training part."""
+    kept = np.flatnonzero(kept_sequences(n))
     with h5py.File(out) as file:
         codes, split = file["codes"], file["split"][...]
         assert (split[: len(kept)] == 0).all() and (split[len(kept) :] > 0).all()
         kinds = [bases_of(kind, wide).T for kind in range(KINDS)]
         for start in range(0, len(kept), 20_000):
             rows = kept[start : start + 20_000]
-            right = np.empty((len(rows), LENGTH), np.uint8)
+            expected = np.empty((len(rows), LENGTH), np.uint8)
             for kind in range(KINDS):
-                mine = rows // wide % KINDS == kind
-                right[mine] = kinds[kind][rows[mine] % wide]
-            assert (codes[start : start + len(rows)] == right).all(), "wrong bases"
+                of_kind = rows // wide % KINDS == kind
+                expected[of_kind] = kinds[kind][rows[of_kind] % wide]
+            assert (codes[start : start + len(rows)] == expected).all(), "wrong bases"
         labels = file["labels"][: len(kept)]
         block = kept // 100_000 * 100_000
         assert (labels.sum(axis=1) == 1).all()
@@ -148,14 +148,16 @@ def check(out: Path, n: int, wide: int) -> None:
 
 
 def main() -> None:
-    """Make, import, check, compare."""
+    """Make, import and check a bundle, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=6.4, help="(%(default)s)")
     parser.add_argument(
         "--chunk", default="1000,4,1000", help="positions, channels, sequences (%(default)s)"
     )
-    parser.add_argument("--folder", help="for the files (default: a temporary one)")
-    parser.add_argument("--keep", action="store_true", help="keep the bundle, or use it again")
+    parser.add_argument("--folder", help="folder of the files (default: a temporary one)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the files, and use an existing bundle"
+    )
     parser.add_argument("--step", choices=["make", "import", "read"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     n = round(args.gigabytes * 1e9 / LENGTH / 4 / 1000) * 1000
@@ -169,7 +171,7 @@ def main() -> None:
         return run_read(folder / "train.mat")
 
     def step(name: str) -> str:
-        # A process of its own each, so that its peak memory is its own.
+        # Each step is a process, so that its peak memory is measured separately.
         options = ["--gigabytes", str(args.gigabytes), "--chunk", args.chunk]
         command = [sys.executable, __file__, *options, "--folder", str(folder), "--step", name]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -181,15 +183,15 @@ def main() -> None:
             step("make")
         size = (folder / "train.mat").stat().st_size
         plain = json.loads(step("read"))["seconds"]
-        took = json.loads(step("import"))
+        facts = json.loads(step("import"))
         check(folder / "data.h5", n, chunk[2])
         whole = n * LENGTH * 4
         print(f"train.mat: {n:,} x {LENGTH} bp, {whole / 1e9:.1f} GB in {size / 1e9:.2f} GB")
         print(f"plain read of trainxdata: {plain:.1f} s, {whole / plain / 1e6:.0f} MB/s")
-        rate = whole / took["seconds"] / 1e6
-        print(f"import of the bundle: {took['seconds']:.1f} s, {rate:.0f} MB/s")
-        print(f"peak memory: {took['peak'] / 1e6:.0f} MB, data limited to {LIMIT / 1e6:.0f} MB")
-        print(f"kept, all bases and labels right: {took['sequences']}")
+        rate = whole / facts["seconds"] / 1e6
+        print(f"import of the bundle: {facts['seconds']:.1f} s, {rate:.0f} MB/s")
+        print(f"peak memory: {facts['peak'] / 1e6:.0f} MB, data limited to {LIMIT / 1e6:.0f} MB")
+        print(f"sequences, with all bases and labels correct: {facts['sequences']}")
     finally:
         if not args.keep:
             shutil.rmtree(folder)

@@ -1,13 +1,13 @@
-"""An in vivo study from end to end: make a bundle as DeepSEA's is, import it, run a study of it.
+"""Run an in vivo study from end to end: make a bundle like DeepSEA's, import it, train models.
 
     python bench/invivo.py [--train 20000] [--folder FOLDER] [--store URL] [--keep]
 
-The bundle is an archive of the three files in their true formats: 919 labels and 1,000 nt a
-sequence, forward strands first, then the complementary ones. Of its training sequences that many
-have one of the paper's 12 labels, about as often as in the real bundle; a quarter as many more
-have none and must be left out. Each positive label plants its motif, one to three times, in the
-middle of a background with the dinucleotides of the human genome, so that there is something to
-learn. The study is invivo.yaml.
+The bundle is an archive of three files in DeepSEA's formats: 919 labels and 1,000 bp for each
+sequence, forward strands first, then the reverse complements. So many training sequences have one
+or more of the paper's 12 labels, at about the frequencies of the real bundle. A quarter as many
+more have none, and the import must leave them out. For each positive label, the sequence contains
+one to three copies of its motif, in a background with human dinucleotide frequencies. The study
+is invivo.yaml.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from helpers import bundles
 
 STUDY = Path(__file__).with_name("invivo.yaml")
 LENGTH = 1000
-UNKEPT = 0.25  # sequences without one of the labels, for each with one
-OTHERS = 0.02  # how often any other label is positive
-SLOT, FIRST, SLOTS = 20, 400, 10  # bp, bp, number: in the bin of 200 bp that has the labels
-# From A, C, G, T to each of them, about as in the human genome: CG is rare.
+UNKEPT = 0.25  # sequences without one of the labels, for each sequence with one
+OTHERS = 0.02  # frequency of positives of each other label
+SLOT, FIRST, SLOTS = 20, 400, 10  # size (bp), start (bp) and number of slots for motifs
+# Probabilities of A C G T after each of A C G T, about as in the human genome: CG is rare.
 STEPS = [
     [0.33, 0.17, 0.24, 0.26],
     [0.355, 0.255, 0.048, 0.342],
@@ -49,7 +49,7 @@ def make(folder: Path, train: int) -> None:
     ):
         codes, labels = strand(kept // 2, seed)
         both = np.concatenate([codes, np.where(codes == 4, 4, 3 - codes)[:, ::-1]])
-        channels = np.array([0, 2, 1, 3, 4])[both]  # from A C G T to A G C T
+        channels = np.array([0, 2, 1, 3, 4])[both]  # A C G T to A G C T
         arrays[part] = {
             f"{part}data": np.concatenate([labels, labels]),
             f"{part}xdata": bundles.one_hot(channels),
@@ -60,7 +60,7 @@ def make(folder: Path, train: int) -> None:
 
 
 def strand(kept: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (N, L) of A C G T, 4 for unknown, and labels (N, 919) of the forward strands."""
+    """Make base codes (N, L) and labels (N, 919) of the forward strands."""
     from motifk8s.data.deepsea import KEPT, POSITIVES
     from motifk8s.motifs.jaspar import jaspar_motif
     from motifk8s.study.study import load
@@ -69,14 +69,14 @@ def strand(kept: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     [spec] = load(str(STUDY)).datasets.values()
     columns = [label.column for label in spec.classes.values()]
     share = np.array([POSITIVES[column] / KEPT["train"] for column in columns])
-    ours = np.zeros((kept, len(columns)), bool)
-    while (none := ~ours.any(axis=1)).any():
-        ours[none] = rng.random((none.sum(), len(columns))) < share
+    positive = np.zeros((kept, len(columns)), bool)
+    while (none := ~positive.any(axis=1)).any():
+        positive[none] = rng.random((none.sum(), len(columns))) < share
     n = round(kept * (1 + UNKEPT))
     rows = np.sort(rng.choice(n, kept, replace=False))
     labels = (rng.random((n, bundles.LABELS), np.float32) < OTHERS).astype(np.uint8)
     labels[:, columns] = 0
-    labels[rows[:, None], columns] = ours
+    labels[rows[:, None], columns] = positive
 
     codes = np.empty((n, LENGTH), np.uint8)
     codes[:, 0] = rng.integers(0, 4, n)
@@ -91,18 +91,18 @@ def strand(kept: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         for copy in range(3):
             into = np.flatnonzero((times > copy) & (used < SLOTS))
             bases = (rng.random((len(into), len(ppm), 1)) > np.cumsum(ppm, axis=1)[:, :3]).sum(2)
-            other = rng.random(len(into)) < 0.5
-            bases[other] = 3 - bases[other, ::-1]
+            reverse = rng.random(len(into)) < 0.5
+            bases[reverse] = 3 - bases[reverse, ::-1]
             start = FIRST + SLOT * order[into, used[into]]
             start += rng.integers(0, SLOT - len(ppm) + 1, len(into))
             codes[into[:, None], start[:, None] + np.arange(len(ppm))] = bases
             used[into] += 1
-    codes[rng.random(n) < 0.001, :100] = 4  # as beside a gap of the assembly
+    codes[rng.random(n) < 0.001, :100] = 4  # like sequences next to a gap of the assembly
     return codes, labels
 
 
 def step(*command: object) -> tuple[float, float, float]:
-    """Run a command; seconds, CPU seconds, and the peak memory in MB of a process of it."""
+    """Run a command; return seconds, CPU seconds and peak memory (MB) of one process."""
     began = time.perf_counter()
     running = subprocess.Popen([sys.executable, *map(str, command)])
     _, status, used = os.wait4(running.pid, 0)
@@ -114,13 +114,15 @@ def step(*command: object) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Make, import, run, and say what each took."""
+    """Make, import and run; print the time and memory of each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=int, default=20_000, help="sequences kept (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="of the bundle (default: a temporary one)")
-    parser.add_argument("--store", help="folder or s3:// URL (default: store in the folder)")
-    parser.add_argument("--keep", action="store_true", help="keep the folder, or use it again")
-    parser.add_argument("--make", action="store_true", help="make the bundle, and no more")
+    parser.add_argument("--folder", type=Path, help="folder of the bundle (default: temporary)")
+    parser.add_argument("--store", help="folder or s3:// URL (default: FOLDER/store)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the folder, and use an existing bundle"
+    )
+    parser.add_argument("--make", action="store_true", help="only make the bundle")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="motifk8s-bench-"))
     folder.mkdir(exist_ok=True)
@@ -128,15 +130,15 @@ def main() -> None:
     if args.make:
         return make(folder, args.train)
     store = args.store or folder / "store"
-    took = {}
+    costs = {}
     try:
         if not (args.keep and bundle.exists()):
-            took["make"] = step(__file__, "--make", "--folder", folder, "--train", args.train)
-        to = ("--study", STUDY, "--store", store)
-        took["import"] = step("-m", "motifk8s", "import", "deepsea", bundle, *to)
-        took["run"] = step("-m", "motifk8s", "run", STUDY, "--store", store, "--jobs", 1)
+            costs["make"] = step(__file__, "--make", "--folder", folder, "--train", args.train)
+        options = ("--study", STUDY, "--store", store)
+        costs["import"] = step("-m", "motifk8s", "import", "deepsea", bundle, *options)
+        costs["run"] = step("-m", "motifk8s", "run", STUDY, "--store", store, "--jobs", 1)
         print(f"\n{bundle}: {bundle.stat().st_size / 1e6:.0f} MB")
-        for name, (seconds, cpu, peak) in took.items():
+        for name, (seconds, cpu, peak) in costs.items():
             print(f"{name:8}{seconds:7.1f} s,{cpu:7.1f} s of CPU,{peak:7.0f} MB at most")
     finally:
         if not args.keep:

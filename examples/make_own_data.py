@@ -1,7 +1,7 @@
-"""Make own-data.h5, which own-study.yaml reads: ``python examples/make_own_data.py [FILE.h5]``.
+"""Make own-data.h5 for own-study.yaml: ``python examples/make_own_data.py [FILE.h5]``.
 
-The sequences here are made up, so that the example runs as it is: about half of them hold SRF's
-consensus, and about half YY1's. Put your own in place of `sequences`, `labels` and `split`.
+The sequences are random. About half of them contain SRF's consensus, and about half YY1's. Replace
+`sequences`, `labels` and `split` with your own data.
 """
 
 import random
@@ -25,7 +25,7 @@ for _ in range(N):
         if present:
             start = first + dice.randrange(25)
             sequence = sequence[:start] + motif + sequence[start + len(motif) :]
-    sequences.append(sequence)  # all of one length; anything but A C G T is an unknown base
+    sequences.append(sequence)  # equal lengths; any letter but A C G T is an unknown base
     labels.append(row)  # 1 bound, 0 not, -1 unknown
 
 split = np.repeat([0, 1, 2], [1_400, 200, 400])  # training, validation, test

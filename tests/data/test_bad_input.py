@@ -1,4 +1,4 @@
-"""``motifk8s import`` with files that are no good: code 2, one line, and nothing is written."""
+"""``motifk8s import`` rejects bad files: exit code 2, a message of one line, no output file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.tiny import one_line
 from motifk8s.data import datasets
 
 CHROMOSOMES = ["chr1", "chr2", "chr7", "chr8", "chr9"]
-SIZE = 4200  # of each of them, in bp
+SIZE = 4200  # bp of each chromosome
 
 
 def random_text(rng, n):
@@ -36,7 +36,7 @@ def fasta(seed):
 def genome():
     rng = np.random.default_rng(2)
     lines = {name: [random_text(rng, 60) for _ in range(SIZE // 60)] for name in CHROMOSOMES}
-    return "".join(f">{name}\n" + "\n".join(of) + "\n" for name, of in lines.items())
+    return "".join(f">{name}\n" + "\n".join(text) + "\n" for name, text in lines.items())
 
 
 def peaks(*starts):
@@ -48,7 +48,7 @@ P, Q = peaks(600, 1800), peaks(1200, 2600)
 
 
 def blocked(text):
-    """Compress as bgzip does, in blocks and with a mark at the end."""
+    """Compress like bgzip, in blocks and with a marker at the end."""
     with tempfile.TemporaryDirectory() as folder:
         with bgzf.open(f"{folder}/x.gz", "w") as file:
             file.write(text)
@@ -57,7 +57,7 @@ def blocked(text):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of good files, the working one; outputs go to its folder ``out``."""
+    """Make good files in the working directory, and the directory ``out`` for outputs."""
     for name, text in (("a.fa", A), ("b.fa", B), ("a.bed", P), ("b.bed", Q), ("g.fa", GENOME)):
         (tmp_path / name).write_text(text)
     (tmp_path / "out").mkdir()
@@ -72,16 +72,16 @@ HDF5 = ("hdf5", "x.h5", "--classes", "SRF,YY1", *OUT)
 
 
 def refused(here, message, *words):
-    """Import, which must fail as said above."""
+    """Run an import that must fail with this message and write nothing."""
     code, _, err = here("import", *words)
     assert code == 2, err
-    assert err == one_line(err) + "\n"  # and nothing else
+    assert err == one_line(err) + "\n"
     assert re.search(message, err), err
     assert not list(Path("out").iterdir())
     assert not Path("store").exists()
 
 
-def test_the_files_of_these_tests_are_good(here, place):
+def test_the_good_files_are_good(here, place):
     assert here("import", *FASTA)[0] == here("import", *BED, "--genome", "g.fa")[0] == 0
     assert sorted(p.name for p in Path("out").iterdir()) == ["bins.tsv", "x.h5", "x.yaml"]
 
@@ -94,9 +94,9 @@ TEXTS = {
     "empty in gzip": (gzip.compress(b""), "bad: is empty"),
     "carriage returns": (B.replace("\n", "\r"), "bad, line 1: a carriage return within the line"),
     "UTF-16": (B.encode("utf-16"), "bad, line 1: is not text"),
-    "gzip cut short": (ZIPPED[:-200], r"bad, after line \d+: the gzip data are cut short"),
-    "gzip cut in its end": (ZIPPED[:-4], "bad, after line 80: the gzip data are cut short"),
-    "gzip cut at once": (ZIPPED[:6], "bad, after line 0: the gzip data are cut short"),
+    "gzip cut short": (ZIPPED[:-200], r"bad, after line \d+: the gzip data are truncated"),
+    "gzip cut in its end": (ZIPPED[:-4], "bad, after line 80: the gzip data are truncated"),
+    "gzip cut at once": (ZIPPED[:6], "bad, after line 0: the gzip data are truncated"),
     "gzip damaged": (ZIPPED[:-8] + b"damaged!", "bad, after line 80: the gzip data are damaged"),
 }
 BAD_FASTA = TEXTS | {
@@ -104,7 +104,7 @@ BAD_FASTA = TEXTS | {
     "RNA": (B + ">p\nACGU\n", "bad, line 82, column 4: 'U' is not a base; this is RNA"),
     "aligned": (B + ">p\nAC-T\n", "bad, line 82, column 3: '-' is not a base; a gap"),
     "a letter, CRLF": ((B + ">p\nACXT\n").replace("\n", "\r\n"), "bad, line 82, column 3: 'X'"),
-    "a name twice": (B + ">s3 x\nACGT\n", "bad, line 81: the name s3 is given before, in line 7"),
+    "a name twice": (B + ">s3 x\nACGT\n", "bad, line 81: the name s3 is also in line 7"),
     "no sequence": (B + ">z\n", "bad, line 81: z has no sequence"),
     "another length": (B + ">z\nACGT\n", "bad, line 81: z has 4 bp, but s0, .* has 40"),
     "FASTQ": ("@r\nACGT\n+\nIIII\n", "bad, line 1: not FASTA.*FASTQ"),
@@ -136,23 +136,23 @@ def test_fasta_in_every_place(here, place, option):
 
 BAD_BED = {
     **{what: (c, m) for what, (c, m) in TEXTS.items() if not what.startswith("gzip")},
-    "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are cut short"),
-    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is off the end of chr1"),
+    "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are truncated"),
+    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is beyond"),
     "off the end, CRLF": (
-        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is off the end"
+        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is beyond"
     ),
     "no such chromosome": (
         f"{Q}chr77\t3\t9\n", "bad, line 11: chromosome chr77 is not in g.fa, which has chr1, chr2"
     ),
     "other names": (
-        Q.replace("chr", ""), "bad, line 1: chromosome 1 is not in g.fa.*there it is chr1"
+        Q.replace("chr", ""), "bad, line 1: chromosome 1 is not in g.fa.*it is chr1 in the genome"
     ),
-    "before the beginning": (f"{Q}chr1\t-1\t9\n", "bad, line 11: the start -1 lies before"),
+    "before the beginning": (f"{Q}chr1\t-1\t9\n", "bad, line 11: the start -1 is negative"),
     "backwards": (f"{Q}chr1\t9\t5\n", "bad, line 11: the end 5 is not above the start 9"),
     "no number": (f"{Q}chr1\tx\t5\n", "bad, line 11: the start 'x' is not a whole number"),
     "two columns": (f"{Q}chr1\t5\n", "bad, line 11: 2 columns"),
-    "FASTA": (B, "bad, line 1: 1 column; BED has at least three"),
-    "only comments": ("# none\n", "bad: holds no intervals"),
+    "FASTA": (B, "bad, line 1: 1 column; BED"),
+    "only comments": ("# none\n", "bad: has no intervals"),
 }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ BAD_GENOMES = {
         "empty": ("", "is empty"),
         "a name twice": (GENOME + ">chr1\nACGT\n", 'Duplicate key "chr1"'),
         "ragged lines": (GENOME.replace("\n>chr2", "\nAC\nACG\n>chr2"), "[Ll]ine length"),
-        "cut short": (GENOME[:-3000], r"a.bed, line \d+: the end \d+ is off the end of chr9"),
+        "cut short": (GENOME[:-3000], r"a.bed, line \d+: the end \d+ is beyond the end of chr9"),
         "a chromosome missing": (
             GENOME[: GENOME.index(">chr9")], "chromosome chr9 is not in bad.fa.*--test"
         ),
@@ -179,15 +179,15 @@ BAD_GENOMES = {
     },
     "bad.fa.gz": {
         "gzip": (gzip.compress(GENOME.encode()), "bad.fa.gz: is compressed by gzip.*bgzip"),
-        "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*damaged or cut short"),
-        "without its end": (BLOCKED[:-28], "bad.fa.gz: .*damaged or cut short"),
-        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*damaged or cut"),
+        "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*truncated or damaged"),
+        "without its end": (BLOCKED[:-28], "bad.fa.gz: .*truncated or damaged"),
+        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*truncated or"),
     },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [(name, what) for name, of in BAD_GENOMES.items() for what in of]
+    ("name", "what"), [(name, what) for name, cases in BAD_GENOMES.items() for what in cases]
 )
 def test_genomes(here, place, name, what):
     content, message = BAD_GENOMES[name][what]
@@ -201,18 +201,18 @@ def test_a_bad_genome_leaves_no_index(here, place, what):
     written(name, BAD_GENOMES[name][what[1]][0])
     refused(here, name, *BED, "--genome", name)
     assert not Path(f"{name}.fai").exists()
-    # A good one in its place, of an older date as copies have it, is read anew.
+    # A good genome replaces it, with an older date like a copy, and gets a new index.
     written(name, blocked(GENOME) if name.endswith("gz") else GENOME)
     os.utime(name, (1e9, 1e9))
     code, _, err = here("import", *BED, "--genome", name)
     assert code == 0, err
 
 
-# ------------------------------------------------------------------------- what is no bad input
+# ------------------------------------------------------------------------- valid variants of input
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_line_ends_of_windows_are_no_matter(here, place, zipped):
+def test_line_ends_of_windows_make_no_difference(here, place, zipped):
     hashes = []
     for end in ("\n", "\r\n"):
         for name, text in (("b.fa", B), ("b.bed", Q)):
@@ -243,12 +243,12 @@ def test_peaks_of_one_name_or_given_twice_count_once(here, place):
         (("--release", "J"), "unknown JASPAR release"),
     ],
 )
-def test_what_is_found_wrong_at_the_end_leaves_nothing_either(here, place, words, message):
+def test_errors_at_the_end_leave_no_output(here, place, words, message):
     refused(here, message, *FASTA, *words)
     refused(here, message, *BED, "--genome", "g.fa", *words)
 
 
-def test_outputs_of_before_stay(here, place):
+def test_a_failed_import_keeps_earlier_outputs(here, place):
     written("bad", "")
     for name in ("x.h5", "x.yaml", "bins.tsv"):
         written(f"out/{name}", name)
@@ -263,7 +263,7 @@ def test_outputs_of_before_stay(here, place):
 
 
 def reference(**changes):
-    """The reference layout; an array is replaced, or left out for None."""
+    """Write the reference layout; replace some arrays, or leave them out for None."""
     rng = np.random.default_rng(0)
     with h5py.File("x.h5", "w") as file:
         for part, n in (("train", 20), ("valid", 4), ("test", 10)):
@@ -283,7 +283,7 @@ def reference(**changes):
         ({"X_test": np.ones((10, 4, 30))}, "X_test: sequence 0, position 0 is not one-hot"),
         ({"X_train": np.full((20, 30), "A", "S1")}, r"X_train is \|S1 of shape \(20, 30\)"),
         ({"Y_test": np.full((10, 2), 2)}, "Y_test row 0, class 0 is 2; labels are 1, 0 or -1"),
-        ({"X_test": np.zeros((10, 2))}, r"X_test is float64 of shape \(10, 2\)"),  # as if Y_test
+        ({"X_test": np.zeros((10, 2))}, r"X_test is float64 of shape \(10, 2\)"),  # like Y_test
         ({"Y_test": np.zeros((8, 2))}, r"X_test \(10, 4, 30\) and Y_test \(8, 2\) do not fit"),
         (
             {"X_train": np.zeros((0, 4, 30)), "Y_train": np.zeros((0, 2))},
@@ -297,7 +297,7 @@ def test_hdf5(here, place, changes, message):
     refused(here, message, *HDF5)
 
 
-def test_hdf5_that_is_none(here, place):
+def test_not_hdf5(here, place):
     reference()
     assert here("import", *HDF5)[0] == 0
     for path in Path("out").iterdir():
@@ -310,7 +310,7 @@ def test_hdf5_that_is_none(here, place):
     refused(here, "x.h5: no such data set file", *HDF5)
     with h5py.File("x.h5", "w") as file:
         file["other"] = [1, 2]
-    refused(here, "x.h5: has no dataset X_train; a data set holds", *HDF5)
+    refused(here, "x.h5: has no dataset X_train; a data set has", *HDF5)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def arrays():
 
 @pytest.fixture
 def bundle(place, arrays):
-    """A good bundle in the folder ``mats``, and a study that wants it."""
+    """Write a good bundle to the folder ``mats``, and a study with its data set."""
     classes = {name: {"column": n, "motifs": ["MA0083.3"]} for name, n in CLASSES.items()}
     study = {
         "name": "mine",
@@ -373,11 +373,11 @@ def test_archives_of_deepsea(here, bundle):
         A.encode(),
     ):
         written("b.tar.gz", content)
-        refused(here, "b.tar.gz: not a .tar.*cut short or damaged", *deepsea("b.tar.gz"))
+        refused(here, "b.tar.gz: not a .tar.*truncated or damaged", *deepsea("b.tar.gz"))
     shutil.copytree(bundle, "other")
     for path in Path("other").iterdir():
         path.rename(path.with_suffix(".npz"))
     pack(Path("other"), Path("b.tar.gz"))
     refused(here, "b.tar.gz: has no train.mat and no valid.mat", *deepsea("b.tar.gz"))
-    refused(here, "none: is neither a local file or folder nor in", *deepsea("none"))
-    assert here("import", *deepsea("mats"))[0] == 0  # so it was the files
+    refused(here, "none: found neither on this machine nor in", *deepsea("none"))
+    assert here("import", *deepsea("mats"))[0] == 0  # The study and the store are good.

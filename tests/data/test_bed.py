@@ -1,4 +1,4 @@
-"""Bins and labels are those of a count of bases, one by one; bad input is told with its line."""
+"""Bins and labels equal those of a count base by base; errors name the line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def random_genome(sizes: Mapping[str, int], seed: int = 0) -> dict[str, str]:
 def brute_force(
     sequences: Mapping[str, str], peaks: Intervals, bin_size: int, length: int, rule: str
 ) -> set[tuple[Any, ...]]:
-    """(chrom, start, sequence, labels) of every sequence with a label, base by base."""
+    """Return (chrom, start, sequence, labels) of each sequence with a label, base by base."""
     found = set()
     for chrom, text in sequences.items():
         covered = {
@@ -108,7 +108,7 @@ def test_bins_and_labels_are_those_of_brute_force(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: tuple[Intervals, int, int, str]
 ) -> None:
     peaks, bin_size, length, rule = case
-    # What is checked here are bins and labels; whether a class can be learnt is not.
+    # Small random genomes may lack positives or negatives of a class in a part.
     monkeypatch.setattr("motifk8s.data.datasets.check_parts", lambda *_: None)
     monkeypatch.setattr(genome, "STRETCH", 20)
     sequences = random_genome(SIZES)
@@ -119,7 +119,7 @@ def test_bins_and_labels_are_those_of_brute_force(
     expected = brute_force(sequences, peaks, bin_size, length, rule)
     options: dict[str, Any] = {"bin_size": bin_size, "length": length, "rule": rule}
     if not expected:
-        with pytest.raises(InputError, match="no bin that can be used"):
+        with pytest.raises(InputError, match="peaks cover no usable bin"):
             import_bed(files, path, test=["8"], **options)
         return
     dataset, notes, bins = import_bed(files, path, test=["8"], **options)
@@ -174,21 +174,21 @@ def test_both_strands_and_all_bins(
     assert sorted(decode(every.codes[marked])) == sorted(decode(dataset.codes))
 
 
-def test_a_peak_of_exactly_half_a_bin_is_no_label(tmp_path: Path) -> None:
+def test_a_peak_of_exactly_half_a_bin_gives_no_label(tmp_path: Path) -> None:
     path = write_genome(tmp_path / "g.fa", random_genome({"chr1": 2000}))
     half = [("chr1", 400, 500), ("chr1", 600, 701), ("chr1", 800, 850), ("chr1", 850, 901)]
     file = write_bed(tmp_path / "a.bed", [*half, ("chr1", 1000, 1060), ("chr1", 1040, 1100)])
     with pytest.raises(InputError, match="train part has no sequences; .*--negatives bins"):
         import_bed({"a": file}, path, test=["chr1"], valid=0.5)
-    # Bins 2 and 5 are covered by half, 3 by one base more, 4 by two adjacent peaks.
+    # Peaks cover half of bins 2 and 5, one base more of bin 3, and bin 4 by two adjacent peaks.
     bins, labels = bed._label([read_bed(file)], 200)
-    assert bins["cut"].tolist() == [2, 3, 4, 5]
+    assert bins["number"].tolist() == [2, 3, 4, 5]
     assert labels[:, 0].tolist() == [0, 1, 1, 0]
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> tuple[dict[str, Path], Path]:
-    """Two classes on five chromosomes, two bins of each on every one."""
+    """Two classes on five chromosomes, with two bins of each class on each chromosome."""
     sizes = {f"chr{n}": 4000 for n in (1, 2, 7, 8, "X")}
     text = {n: t.replace("N", "A") for n, t in random_genome(sizes, 1).items()}
     path = write_genome(tmp_path / "g.fa", text, 60)
@@ -215,7 +215,7 @@ def test_chromosomes_and_parts(small: tuple[dict[str, Path], Path], tmp_path: Pa
     assert np.bincount(only.split).tolist() == [4, 4, 4]
     with pytest.raises(InputError, match="--test chr8: it is not among the --chromosomes"):
         import_bed(peaks, path, test=["chr8"], chromosomes=["chr1", "chr2"])
-    with pytest.raises(InputError, match="--valid chr8: it is held out before"):
+    with pytest.raises(InputError, match="--valid chr8: it is already held out"):
         import_bed(peaks, path, test=["chr8"], valid=["chr8"])
     with pytest.raises(InputError, match="chromosome chr9 is not in .*g.fa, which has chr1"):
         import_bed(peaks, path)
@@ -259,7 +259,7 @@ def test_negatives(small: tuple[dict[str, Path], Path]) -> None:
     for chrom, rows in bins.groupby("chrom"):
         labels = dataset.labels[rows.index, 0]
         assert labels.sum() == 2 and len(labels) == 4, chrom
-        for start in rows["start"][labels == 0]:  # none touches a peak
+        for start in rows["start"][labels == 0]:  # No peak touches a negative bin.
             assert not any(s < start + 200 and start < s + 150 for s in (600, 1800))
     dataset, notes, bins = import_bed(peaks, path, test=["8"], negatives="dinucleotide")
     shuffled = bins["shuffled"].to_numpy()
@@ -302,24 +302,27 @@ def test_columns_comments_and_compression(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("# only\ntrack x\n", "holds no intervals"),
+        ("# only\ntrack x\n", "has no intervals"),
         ("chr1\t5\n", "line 1: 2 columns"),
         ("chr1\t5\t6\nchr1\t9\t7\n", "line 2: the end 7 is not above the start 9"),
         ("chr1\t5\t5\n", "line 1: the end 5 is not above"),
-        ("chr1\t-1\t5\n", "line 1: the start -1 lies before"),
+        ("chr1\t-1\t5\n", "line 1: the start -1 is negative"),
         ("chrom\tstart\tend\n", "line 1: the start 'start' is not a whole number; begin header"),
         ("chr1\t1.5\t4\n", "'1.5' is not a whole number"),
         ("chr1\t1\t1e3\n", "'1e3' is not a whole number"),
         ("chr1\t1\t٣\n", "is not a whole number"),
-        ("chr1\t1\t4001\n", "line 1: the end 4001 is off the end of chr1, which has 4000"),
-        ("1\t1\t40\n", "line 1: chromosome 1 is not in .*; there it is chr1; make the names"),
+        ("chr1\t1\t4001\n", "line 1: the end 4001 is beyond the end of chr1 .4000 bp"),
+        (
+            "1\t1\t40\n",
+            "line 1: chromosome 1 is not in .*; it is chr1 in the genome; make the names",
+        ),
         ("chr1\t1\t40\nchrM\t1\t40\n", "line 2: chromosome chrM is not in .*; use the genome"),
-        ("chrX\t1\t40\n", "no peak is on the chromosomes used, chr1, chr2"),
+        ("chrX\t1\t40\n", "no peak is on the chromosomes used .chr1, chr2"),
         ("chr1\t1\t4\rchr1\t7\t8\r", "line 1: a carriage return within the line"),
         ("\0\0", "line 1: is not text"),
     ],
 )
-def test_bad_peaks_are_told(
+def test_bad_peaks_are_rejected(
     small: tuple[dict[str, Path], Path], tmp_path: Path, text: str, message: str
 ) -> None:
     peaks, path = small
@@ -330,11 +333,11 @@ def test_bad_peaks_are_told(
     assert "\n" not in str(error.value) and "bad.bed" in str(error.value)
 
 
-def test_bad_files_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+def test_bad_files_are_rejected(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
     peaks, path = small
     cut = tmp_path / "cut.bed.gz"
     cut.write_bytes(gzip.compress(b"chr1\t1\t2\n" + b"#" + os.urandom(2000).hex().encode())[:-500])
-    with pytest.raises(InputError, match="cut.bed.gz, after line .*: the gzip data are cut short"):
+    with pytest.raises(InputError, match="cut.bed.gz, after line .*: the gzip data are truncated"):
         read_bed(cut)
     for file, message in ((tmp_path / "none.bed", "no such file"), (tmp_path, "Is a directory")):
         with pytest.raises(InputError, match=message):
@@ -352,14 +355,14 @@ def test_bad_files_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path)
             import_bed(peaks, path, test=["8"], **options)
 
 
-def test_bad_genomes_are_told(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+def test_bad_genomes_are_rejected(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
     peaks, path = small
     text = path.read_text()
     for name, data, message in (
         ("empty.fa", b"", "is empty"),
         ("zip.fa.gz", gzip.compress(text.encode()), "compressed by gzip, .* bgzip"),
-        ("zip.fa", gzip.compress(text.encode()), "is compressed, though its name"),
-        ("plain.fa.gz", text.encode(), "is not compressed, though its name"),
+        ("zip.fa", gzip.compress(text.encode()), "is compressed, contrary to its name"),
+        ("plain.fa.gz", text.encode(), "is not compressed, contrary to its name"),
         ("words.fa", b"hello\n", "not FASTA"),
         ("twice.fa", (text + text).encode(), "Duplicate key"),
         ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "[Ll]ine length"),
@@ -373,19 +376,19 @@ def test_bad_genomes_are_told(small: tuple[dict[str, Path], Path], tmp_path: Pat
         assert "\n" not in str(error.value) and name in str(error.value)
     with pytest.raises(InputError, match="no such file"):
         import_bed(peaks, tmp_path / "none.fa")
-    # Cut short after its index was made, without a change of its date.
+    # The file is truncated after the index was made, and keeps its date.
     import_bed(peaks, path, test=["8"], length=400)
     date = path.stat().st_mtime - 10
     path.write_text(text[:9000])
     os.utime(path, (date, date))
-    with pytest.raises(InputError, match="cut short, or its index is of another file"):
+    with pytest.raises(InputError, match="truncated, or its index is of another file"):
         import_bed(peaks, path, test=["8"], length=400)
     Path(f"{path}.fai").write_text("chr1\t4000\n")
     with pytest.raises(InputError, match="delete its index .*g.fa.fai"):
         import_bed(peaks, path, test=["8"], length=400)
 
 
-def test_the_index_is_beside_the_genome_or_nowhere(
+def test_the_index_is_in_the_folder_of_the_genome_or_temporary(
     small: tuple[dict[str, Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peaks, path = small

@@ -1,4 +1,4 @@
-"""Synthetic data follow the paper; files keep them; what is wrong with a file is told."""
+"""Synthetic data follow the paper; files are read back unchanged; errors name the cause."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SMALL = Synthetic(
 
 
 def counts_by_base(identifier: str) -> np.ndarray:
-    """JASPAR's counts (W, 4), read independently of the code under test."""
+    """Return JASPAR's counts (W, 4), independently of the code under test."""
     from pyjaspar import jaspardb
 
     counts = jaspardb(release="JASPAR2016").fetch_motif_by_id(identifier).counts
@@ -63,13 +63,13 @@ def counts_by_base(identifier: str) -> np.ndarray:
 
 
 def close(observed: np.ndarray, expected: np.ndarray, trials: np.ndarray | float) -> bool:
-    """Whether all frequencies lie within five binomial standard deviations, or one count."""
+    """Return whether all frequencies are within five binomial standard deviations, or one count."""
     sd = np.sqrt(expected * (1 - expected) / trials)
     return bool((np.abs(observed - expected) <= 5 * sd + 1 / trials).all())
 
 
 def same(a: Dataset, b: Dataset) -> bool:
-    """Whether all content is equal, element by element."""
+    """Return whether all content is equal, element by element."""
     arrays = zip((a.codes, a.labels, a.split), (b.codes, b.labels, b.split), strict=True)
     if (a.embedded is None) != (b.embedded is None) or a.classes != b.classes:
         return False
@@ -80,7 +80,7 @@ def same(a: Dataset, b: Dataset) -> bool:
 
 @pytest.fixture(scope="module")
 def paper() -> Dataset:
-    """The data set of the paper, whole."""
+    """The whole data set of the paper."""
     return synthesize(PAPER, 2019)
 
 
@@ -92,7 +92,7 @@ def small() -> Dataset:
 
 @pytest.fixture
 def saved(small: Dataset, tmp_path: Path) -> Path:
-    """A file of ours."""
+    """A file of our layout."""
     write(small, tmp_path / "data.h5", SMALL.model_dump())
     return tmp_path / "data.h5"
 
@@ -140,7 +140,9 @@ def test_one_base_around_every_motif(paper: Dataset) -> None:
     order = np.lexsort((embedded["start"], embedded["sequence"]))
     assert np.array_equal(order, np.arange(len(order)))
     end = embedded["start"] + widths[embedded["class"]]
-    assert embedded["start"].min() == 1 and end.max() == 199  # closest to the ends, and reached
+    assert (
+        embedded["start"].min() == 1 and end.max() == 199
+    )  # The closest allowed places to the ends occur.
     neighbours = embedded["sequence"][1:] == embedded["sequence"][:-1]
     gap = (embedded["start"][1:] - end[:-1])[neighbours]
     assert gap.min() == 1
@@ -185,7 +187,7 @@ def test_parts_are_alike(paper: Dataset) -> None:
 
 
 def arrangements(length: int, widths: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All starts that keep 1 bp between motifs and from the ends, by trying every one."""
+    """Return all starts that leave 1 bp around each motif, by trying all."""
     found = []
     for starts in itertools.product(range(length), repeat=len(widths)):
         place, fits = 1, True
@@ -202,11 +204,11 @@ def arrangements(length: int, widths: tuple[int, ...]) -> list[tuple[int, ...]]:
     [(9, (2,)), (12, (2, 3)), (12, (3, 2)), (14, (1, 2, 2)), (11, (1, 1, 1, 1)), (8, (2, 3))],
 )
 def test_every_arrangement_is_equally_likely(length: int, widths: tuple[int, ...]) -> None:
-    """Gaps uniform over the free positions: checked against all arrangements there are."""
+    """The arrangements drawn are uniform over all possible ones."""
     possible = arrangements(length, widths)
     n = 3_000 * len(possible)
     uniform = np.random.default_rng(7).random((n, len(widths) + 1))
-    padded = np.tile([*widths, 0], (n, 1))  # with one slot unused, as in real draws
+    padded = np.tile([*widths, 0], (n, 1))  # One slot is unused, as in real draws.
     starts = synthetic._starts(length, np.full(n, len(widths)), padded, uniform)
     seen = Counter(map(tuple, starts[:, : len(widths)].tolist()))
     assert set(seen) == set(possible)
@@ -217,7 +219,7 @@ def test_every_arrangement_is_equally_likely(length: int, widths: tuple[int, ...
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_models_fit_or_are_refused(data: st.DataObject) -> None:
-    """Certain PPMs (one base each) can be read back at exactly the places told."""
+    """Sequences contain PPMs of one certain base per position at exactly the returned places."""
     words = data.draw(st.lists(st.text("ACGT", min_size=1, max_size=6), min_size=1, max_size=4))
     weights = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=6).filter(any))
     length = data.draw(st.integers(1, 60))
@@ -233,7 +235,7 @@ def test_any_models_fit_or_are_refused(data: st.DataObject) -> None:
     place = np.zeros(50, int)
     for row, index, first in zip(sequence, model, start, strict=True):
         assert text[row][first : first + len(words[index])] == words[index]
-        assert first > place[row]  # at least one base since the last motif, or the start
+        assert first > place[row]  # At least one base is before it.
         place[row] = first + len(words[index])
     assert (place < length).all()
     number = np.bincount(sequence, minlength=50)
@@ -247,15 +249,15 @@ def test_a_full_sequence_has_one_arrangement_only() -> None:
     assert (codes[:, [1, 2, 3]] == [0, 1, 2]).all()
 
 
-def test_a_trailing_weight_of_zero_asks_for_no_room(small: Dataset) -> None:
+def test_a_trailing_weight_of_zero_needs_no_space(small: Dataset) -> None:
     spec = SMALL.model_copy(update={"motifs_per_sequence": [1.0, 1.0, 0.0, 0.0]})
     assert same(synthesize(spec, 1), small)
 
 
-def test_motifs_that_cannot_fit_are_refused_with_the_numbers() -> None:
+def test_motifs_that_cannot_fit_are_rejected_with_the_numbers() -> None:
     spec = PAPER.model_copy(update={"length": 85})
-    told = "5 motifs of up to 16 bp with 1 bp around each need 86 bp, but sequences have 85"
-    with pytest.raises(InputError, match=told):
+    message = "5 motifs of up to 16 bp with 1 bp around each need 86 bp, but sequences have 85"
+    with pytest.raises(InputError, match=message):
         synthesize(spec, 0)
     assert synthesize(PAPER.model_copy(update={"length": 86}), 0).codes.shape == (25_000, 86)
 
@@ -274,7 +276,7 @@ def test_same_seed_same_content_other_seed_other(small: Dataset) -> None:
 
 
 def test_content_is_pinned(paper: Dataset) -> None:
-    """The same on every platform; a change here changes every published number of ours."""
+    """The content is the same on all platforms; a change would change all published numbers."""
     expected = "b9c2b7486eee5c14aa6c0e689d6d8c1f7ae44829799779717b1d806c129475c9"
     assert paper.data_hash == expected
 
@@ -338,14 +340,14 @@ def test_describe(small: Dataset) -> None:
     codes, labels = small.codes.copy(), small.labels.copy()
     codes[[0, 0, 7], [1, 2, 3]] = 4
     labels[[0, 150], 1] = -1
-    told = describe(replace(small, codes=codes, labels=labels))
-    assert told["length"] == 40
-    assert told["sequences"] == {"train": 140, "valid": 20, "test": 40}
-    assert told["sequences_with_n"] == 2
-    assert told["unknown_labels"]["SRF"] == {"train": 0, "valid": 0, "test": 0}
-    assert told["unknown_labels"]["MAX"] == {"train": 1, "valid": 1, "test": 0}
-    assert told["positives"]["SRF"]["test"] == small.labels[160:, 0].sum()
-    assert json.loads(json.dumps(told)) == told
+    facts = describe(replace(small, codes=codes, labels=labels))
+    assert facts["length"] == 40
+    assert facts["sequences"] == {"train": 140, "valid": 20, "test": 40}
+    assert facts["sequences_with_n"] == 2
+    assert facts["unknown_labels"]["SRF"] == {"train": 0, "valid": 0, "test": 0}
+    assert facts["unknown_labels"]["MAX"] == {"train": 1, "valid": 1, "test": 0}
+    assert facts["positives"]["SRF"]["test"] == small.labels[160:, 0].sum()
+    assert json.loads(json.dumps(facts)) == facts
 
 
 # -- our files ------------------------------------------------------------------------------
@@ -383,7 +385,7 @@ def test_round_trip_of_many_chunks(tmp_path: Path) -> None:
 
 
 def test_same_data_same_bytes(small: Dataset, saved: Path, tmp_path: Path) -> None:
-    """Also from another process, at another time."""
+    """Another process at another time writes the same bytes."""
     script = (
         "import sys, json; from motifk8s.data.datasets import synthesize, write;"
         "from motifk8s.study.study import Synthetic; spec = Synthetic(**json.loads(sys.argv[2]));"
@@ -431,7 +433,7 @@ def test_disk_full_leaves_nothing(
 
 
 def test_a_write_that_is_cut_short_leaves_nothing(small: Dataset, tmp_path: Path) -> None:
-    """A real refusal of the operating system, in the midst of the data."""
+    """The operating system stops the write in the middle of the data."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -443,9 +445,9 @@ def test_a_write_that_is_cut_short_leaves_nothing(small: Dataset, tmp_path: Path
 
 
 def test_no_folder_to_write_to(small: Dataset, saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot write .*: a file stands where a folder must be"):
+    with pytest.raises(InputError, match="cannot write .*data.h5"):
         write(small, saved / "data.h5", None)
-    write(small, tmp_path / "new" / "data.h5", None)  # folders are made as needed
+    write(small, tmp_path / "new" / "data.h5", None)  # Missing folders are created.
     assert same(read(tmp_path / "new" / "data.h5"), small)
 
 
@@ -455,7 +457,7 @@ def test_no_folder_to_write_to(small: Dataset, saved: Path, tmp_path: Path) -> N
 def write_reference(
     path: Path, dataset: Dataset, channels_last: bool = False, x: str = "f4"
 ) -> None:
-    """Write float one-hot data as the reference code lays them out."""
+    """Write one-hot data in the layout of the reference code."""
     with h5py.File(path, "w") as file:
         for part in datasets.PARTS:
             codes, labels = dataset.part(part)
@@ -477,7 +479,7 @@ def test_reference_layout(
     assert same(read(tmp_path / "x.h5"), expected)
     named = read(tmp_path / "x.h5", ["SRF", "MAX"])
     assert same(named, replace(expected, classes=("SRF", "MAX")))
-    # Blocks of seven rows, so that parts end within a block.
+    # With seven rows in a block, parts end within a block.
     monkeypatch.setattr(
         datasets,
         "_blocks",
@@ -492,11 +494,11 @@ def test_blocks_cover_all_rows_once(n: int, width: int, channels: int) -> None:
     assert rows == list(range(n))
 
 
-# -- what is wrong with a file --------------------------------------------------------------
+# -- bad files ------------------------------------------------------------------------------
 
 
-def told(path: Path, classes: list[str] | None = None) -> str:
-    """The message about a bad file: one line that names it."""
+def rejected(path: Path, classes: list[str] | None = None) -> str:
+    """Read a bad file; return the message, one line that begins with the path."""
     with pytest.raises(InputError) as caught:
         read(path, classes)
     message = str(caught.value)
@@ -505,21 +507,21 @@ def told(path: Path, classes: list[str] | None = None) -> str:
 
 
 def test_no_file_a_folder_or_something_else(tmp_path: Path) -> None:
-    assert "no such data set file" in told(tmp_path / "none.h5")
-    assert "is a folder" in told(tmp_path)
+    assert "no such data set file" in rejected(tmp_path / "none.h5")
+    assert "is a folder" in rejected(tmp_path)
     for content in (b"", b"hello\n", b"\x89HDF\r\n\x1a\n"):
         (tmp_path / "text.h5").write_bytes(content)
-        assert "not an HDF5 file, or truncated or damaged" in told(tmp_path / "text.h5")
+        assert "not an HDF5 file, or truncated or damaged" in rejected(tmp_path / "text.h5")
 
 
 def test_truncated_anywhere(saved: Path) -> None:
     content = saved.read_bytes()
     for size in range(0, len(content), 331):
         saved.write_bytes(content[:size])
-        assert "truncated" in told(saved)
+        assert "truncated" in rejected(saved)
 
 
-def test_damaged_anywhere_is_told_or_harmless(small: Dataset, saved: Path) -> None:
+def test_damage_anywhere_is_detected_or_harmless(small: Dataset, saved: Path) -> None:
     content = saved.read_bytes()
     random = np.random.default_rng(0)
     for place in random.integers(len(content), size=300):
@@ -527,7 +529,7 @@ def test_damaged_anywhere_is_told_or_harmless(small: Dataset, saved: Path) -> No
         damaged[place] ^= random.integers(1, 256)
         saved.write_bytes(damaged)
         try:
-            assert same(read(saved), small)  # in padding, or in what nobody reads
+            assert same(read(saved), small)  # The damage is in bytes that are not read.
         except InputError as error:
             assert "\n" not in str(error)
 
@@ -557,14 +559,14 @@ def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (change("codes"), "has no dataset codes; a data set holds codes, labels, split, classes"),
+        (change("codes"), "has no dataset codes; a data set has codes, labels, split, classes"),
         (change("labels"), "has no dataset labels"),
         (change("split"), "has no dataset split"),
         (change("classes"), "has no dataset classes"),
         (change("codes", np.zeros((200, 40))), "codes is float64 of shape"),
         (change("codes", np.zeros(200, np.uint8)), r"it must be uint8 of shape (N, L)"),
         (change("codes", np.zeros((9, 40), np.uint8)), "codes (9, 40), labels (200, 2), split"),
-        (change("codes", np.zeros((200, 0), np.uint8)), "holds no sequences or no classes"),
+        (change("codes", np.zeros((200, 0), np.uint8)), "has no sequences or no classes"),
         (change("classes", [1, 2]), "classes is int64"),
         (change("classes", [b"SRF", b"\xff"]), "damaged"),
         (change("classes", [b"SRF"]), "1 class names do not fit"),
@@ -582,7 +584,7 @@ def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
         (put("labels", (slice(160, 200), 0), 0), "class SRF has no positive sequence in the test"),
         (put("labels", (slice(160, 200), 0), 1), "class SRF has no negative sequence in the test"),
         (put("labels", (slice(0, 140), 0), -1), "class SRF has no positive sequence in the train"),
-        (put("codes", (3, 4), 4), "content does not match its data_hash"),
+        (put("codes", (3, 4), 4), "content does not match data_hash"),
         (lambda file: file.attrs.modify("version", 2), "version 2, but this program reads"),
         (lambda file: file.attrs.__delitem__("version"), "is of version None"),
         (lambda file: file.attrs.__delitem__("data_hash"), "content does not match"),
@@ -594,10 +596,10 @@ def test_what_is_wrong_with_our_file(
 ) -> None:
     with h5py.File(saved, "r+") as file:
         damage(file)
-    assert message in told(saved)
+    assert message in rejected(saved)
 
 
-def test_labels_all_zero_in_the_valid_part_are_no_error(small: Dataset, tmp_path: Path) -> None:
+def test_labels_all_zero_in_the_valid_part_are_allowed(small: Dataset, tmp_path: Path) -> None:
     labels = small.labels.copy()
     labels[140:160] = 0
     write(replace(small, labels=labels), tmp_path / "data.h5", None)
@@ -605,14 +607,16 @@ def test_labels_all_zero_in_the_valid_part_are_no_error(small: Dataset, tmp_path
 
 
 def test_class_names_that_do_not_fit(saved: Path) -> None:
-    assert "has 2 classes (SRF, MAX), not 1 (SRF)" in told(saved, ["SRF"])
-    assert "its classes are SRF, MAX, in this order, not MAX, SRF" in told(saved, ["MAX", "SRF"])
+    assert "has 2 classes (SRF, MAX), not 1 (SRF)" in rejected(saved, ["SRF"])
+    assert "the classes are SRF, MAX, in this order, not MAX, SRF" in rejected(
+        saved, ["MAX", "SRF"]
+    )
 
 
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (change("X_test"), "has no dataset X_test; a data set holds"),
+        (change("X_test"), "has no dataset X_test; a data set has"),
         (change("Y_valid"), "has no dataset Y_valid"),
         (change("X_train", np.zeros((140, 160))), "X_train is float64 of shape (140, 160)"),
         (change("X_train", ["ACGT"]), "X_train is object of shape (1,)"),
@@ -640,7 +644,7 @@ def test_what_is_wrong_with_a_reference_file(
     write_reference(path, small)
     with h5py.File(path, "r+") as file:
         damage(file)
-    assert message in told(path)
+    assert message in rejected(path)
 
 
 def test_reference_file_without_four_channels(small: Dataset, tmp_path: Path) -> None:
@@ -649,11 +653,11 @@ def test_reference_file_without_four_channels(small: Dataset, tmp_path: Path) ->
         for part in datasets.PARTS:
             file[f"X_{part}"] = np.zeros((4, 5, 40))
             file[f"Y_{part}"] = np.zeros((4, 2))
-    assert "X_train is (4, 5, 40), not (N, 4, L) or (N, L, 4)" in told(path)
+    assert "X_train is (4, 5, 40), not (N, 4, L) or (N, L, 4)" in rejected(path)
 
 
 def test_class_names_for_a_reference_file(small: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "reference.h5"
     write_reference(path, small)
-    assert "has 2 classes (class_0, class_1), not 3 (a, b, c)" in told(path, ["a", "b", "c"])
-    assert "class name a is given more than once" in told(path, ["a", "a"])
+    assert "has 2 classes (class_0, class_1), not 3 (a, b, c)" in rejected(path, ["a", "b", "c"])
+    assert "class name a is given more than once" in rejected(path, ["a", "a"])

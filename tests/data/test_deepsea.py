@@ -1,4 +1,4 @@
-"""The importer of DeepSEA's bundle, against bundles in its formats with the answer known."""
+"""The import of DeepSEA's bundle, tested on small bundles in its formats."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def spec_of(classes=CLASSES, length=LENGTH):
 
 
 def expected(arrays, spec):
-    """The answer, one sequence after the other."""
+    """Return the expected arrays, computed sequence by sequence."""
     codes, labels, split = [], [], []
     for number, part in enumerate(PARTS):
         for y, x in zip(arrays[part][f"{part}data"], arrays[part][f"{part}xdata"], strict=True):
@@ -73,7 +73,7 @@ def folder(arrays, tmp_path_factory):
 
 
 def refused(source, tmp_path, spec=None, kind=InputError, **options):
-    """Import, which must fail in one line and leave nothing; return the line."""
+    """Run an import that must fail and leave no file; return the message, one line."""
     out = tmp_path / "out" / "data.h5"
     out.parent.mkdir(exist_ok=True)
     with pytest.raises(kind) as caught:
@@ -99,7 +99,7 @@ def test_against_brute_force(chunks, block, arrays, tmp_path, monkeypatch):
     spec = spec_of({"b": 636, "a": 0, "again": 636, "last": 918})
     seen = []
     facts = deepsea.import_bundle(
-        str(source), spec, tmp_path / "out.h5", progress=lambda *said: seen.append(said)
+        str(source), spec, tmp_path / "out.h5", progress=lambda *step: seen.append(step)
     )
     found = check(tmp_path / "out.h5", arrays, spec)
     assert facts["read"] == SIZES
@@ -125,7 +125,7 @@ def test_filters_of_hdf5(options, arrays, tmp_path):
 
 
 def test_chunks_are_read_once_and_only_if_needed(tmp_path, monkeypatch):
-    """Of 10 columns of chunks two hold kept rows; each of their 3 x 2 chunks is read once."""
+    """Two of 10 columns of chunks have kept rows; each of their 3 x 2 chunks is read once."""
     monkeypatch.setattr(matlab, "BLOCK", 1)
     x = np.zeros((100, 4, 30), np.uint8)
     write_73(tmp_path / "x.mat", {"trainxdata": x}, chunks=(10, 2, 10))
@@ -153,7 +153,7 @@ def test_big_blocks_join_neighbours_only(tmp_path):
 def test_version_5_as_scipy_reads_it(compressed, dtype, arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(matlab, "BLOCK", 1000)
     test = {name: array.astype(dtype) for name, array in arrays["test"].items()}
-    # Others before and between, in kinds that are not numbers or stand in the tag itself.
+    # Other arrays are before and between: not numeric, or stored in the tag itself.
     mixed = {"a": "text", "b": {"c": 1.5}, "d": np.array([[1]], np.uint8), "e": 1j}
     write_5(tmp_path / "t.mat", mixed | dict(reversed(test.items())), do_compression=compressed)
     loaded = scipy.io.loadmat(tmp_path / "t.mat")
@@ -192,7 +192,7 @@ def test_version_5_that_scipy_cannot_read(error, folder, tmp_path, monkeypatch):
 
 
 def test_real_study(tmp_path):
-    """The study of the paper, whole lengths and all twelve labels; and the table of differences."""
+    """The study of the paper with its length and all labels, and the table of differences."""
     spec = load("koo2019").datasets["invivo"]
     arrays = make(1, {"train": 90, "valid": 30, "test": 40}, 1000)
     source = write(tmp_path / "mats", arrays, chunks=(200, 4, 50))
@@ -212,7 +212,7 @@ def test_real_study(tmp_path):
     assert rows[3]["what"] == "Arid3a training positives"
     assert rows[3]["here"] == int(labels[:, 0].sum()) == rows[3]["difference"] + 27_652
     assert sum(row["paper"] for row in rows[3:]) == sum(deepsea.POSITIVES.values()) == 390_932
-    # Of other labels there are no such totals.
+    # The paper has no such totals of other labels.
     other = deepsea.import_bundle(str(source), spec_of(length=1000), tmp_path / "other.h5")
     assert [row["paper"] for row in deepsea.compare(other)] == [None] * 3 + [7_528, 27_652, 87_290]
 
@@ -234,7 +234,7 @@ def test_folder_below(folder, arrays, tmp_path):
 
 
 class Remote:
-    """A store that is no folder of this machine."""
+    """A store like S3, which is not a local folder."""
 
     def __init__(self, folder):
         self._inner = FolderStore(folder)
@@ -259,18 +259,18 @@ def test_in_a_store(kind, folder, arrays, tmp_path, monkeypatch):
 
 
 def test_s3_address(folder, arrays, tmp_path, monkeypatch):
-    asked = []
+    urls = []
     store = Remote(tmp_path / "store")
     pack(folder, tmp_path / "b.tar.gz")
     store.upload(tmp_path / "b.tar.gz", "b.tar.gz")
-    monkeypatch.setattr(bundle, "open_store", lambda url: asked.append(url) or store)
+    monkeypatch.setattr(bundle, "open_store", lambda url: urls.append(url) or store)
     for source, opened in (
         ("s3://lab/x/y/b.tar.gz", "s3://lab/x/y"),
         ("s3://lab/b.tar.gz", "s3://lab/"),
     ):
         deepsea.import_bundle(source, spec_of(), tmp_path / "out.h5")
         check(tmp_path / "out.h5", arrays, spec_of())
-        assert asked[-1] == opened
+        assert urls[-1] == opened
     assert "not ftp" in refused("ftp://host/b.tar.gz", tmp_path)
 
 
@@ -283,7 +283,7 @@ def test_prepare(folder, arrays, tmp_path):
     }
     study = loads(json.dumps(text), "mine.yaml")
     spec, store = study.datasets["invivo"], FolderStore(tmp_path / "store")
-    with pytest.raises(InputError, match="kind deepsea; it has invivo"):
+    with pytest.raises(InputError, match="kind deepsea; its data sets of this kind: invivo"):
         deepsea.prepare(study, "synthetic", store, str(folder))
     with pytest.raises(InputError, match="mats2"):
         deepsea.prepare(study, "invivo", store, f"{folder}2")
@@ -292,7 +292,7 @@ def test_prepare(folder, arrays, tmp_path):
     found = stored.load_dataset(study, "invivo", store)
     np.testing.assert_array_equal(found.codes, expected(arrays, spec)[0])
     assert stored.data_hash(study, "invivo", store) == facts["data_hash"]
-    again = deepsea.prepare(study, "invivo", store)  # it is there: nothing is downloaded
+    again = deepsea.prepare(study, "invivo", store)  # The store has it, so nothing is downloaded.
     assert again == {key: facts[key] for key in again}
     assert set(facts) - set(again) == {"source", "read"}
 
@@ -304,14 +304,14 @@ Answer = namedtuple("Answer", "cut ranges etag size status", defaults=(None, Tru
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """A server that answers as `answers` say, one after the other, and then well."""
+    """A server that gives the `answers` one after the other, then only good ones."""
     monkeypatch.setenv("no_proxy", "*")
-    state = SimpleNamespace(content=b"", answers=[], asked=[])
+    state = SimpleNamespace(content=b"", answers=[], requests=[])
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             answer = state.answers.pop(0) if state.answers else Answer()
-            state.asked.append({k: self.headers.get(k) for k in ("Range", "If-Range")})
+            state.requests.append({k: self.headers.get(k) for k in ("Range", "If-Range")})
             content, first, status = state.content, 0, answer.status or 200
             if answer.status:
                 content = b"no"
@@ -352,20 +352,20 @@ def test_bundle_over_http(server, folder, arrays, tmp_path, monkeypatch):
     server.answers = [Answer(cut=size // 3), Answer(cut=size // 2)]
     seen = []
     facts = deepsea.import_bundle(
-        server.url, spec_of(), tmp_path / "out.h5", progress=lambda *said: seen.append(said)
+        server.url, spec_of(), tmp_path / "out.h5", progress=lambda *step: seen.append(step)
     )
     check(tmp_path / "out.h5", arrays, spec_of())
     assert facts["source"] == server.url
-    assert [asked["Range"] for asked in server.asked] == [
+    assert [request["Range"] for request in server.requests] == [
         None, f"bytes={size // 3}-", f"bytes={size // 2}-"
     ]  # fmt: skip
-    loaded = [said for said in seen if said[0] == "download"]
+    loaded = [step for step in seen if step[0] == "download"]
     assert loaded == sorted(loaded)
     assert loaded[-1] == ("download", size, size)
     assert list((tmp_path / "cache" / "motifk8s").iterdir()) == []
-    # What is damaged is not kept either.
+    # A damaged download is deleted too.
     server.content = server.content[:-30]
-    assert "cut short" in refused(server.url, tmp_path)
+    assert "truncated" in refused(server.url, tmp_path)
     assert list((tmp_path / "cache" / "motifk8s").iterdir()) == []
 
 
@@ -377,7 +377,10 @@ CONTENT = bytes(range(256)) * 40
     [
         ([], 1),
         ([Answer(cut=5000)], 2),
-        ([Answer(cut=n) for n in range(1000, 9000, 1000)], 9),  # progress is no failure
+        (
+            [Answer(cut=n) for n in range(1000, 9000, 1000)],
+            9,
+        ),  # A retry that receives bytes does not count.
         ([Answer(cut=5000, ranges=False), Answer(ranges=False)], 2),  # from the beginning
         ([Answer(cut=5000, etag=None), Answer(etag=None)], 2),  # trusted by its size
         ([Answer(cut=5000), Answer(etag='"2"')], 2),  # another file by now: all of it
@@ -390,18 +393,20 @@ def test_download(answers, requests, server, tmp_path):
     download(server.url, tmp_path / "f", pauses=(0, 0), timeout=5)
     assert (tmp_path / "f").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
-    assert len(server.asked) == requests
+    assert len(server.requests) == requests
 
 
-def test_download_goes_on_in_another_process(server, tmp_path):
+def test_download_resumes_in_another_process(server, tmp_path):
     server.content, server.answers = CONTENT, [Answer(cut=5000)]
-    with pytest.raises(Problem, match="cut, after 5,000 of 10,240 bytes; the same command goes on"):
+    with pytest.raises(
+        Problem, match="cut, after 5,000 of 10,240 bytes; run the same command again"
+    ):
         download(server.url, tmp_path / "f", pauses=(), timeout=5)
     assert not (tmp_path / "f").exists()
     download(server.url, tmp_path / "f", pauses=())
-    assert server.asked[-1] == {"Range": "bytes=5000-", "If-Range": '"1"'}
+    assert server.requests[-1] == {"Range": "bytes=5000-", "If-Range": '"1"'}
     assert (tmp_path / "f").read_bytes() == CONTENT
-    # All was there, but not yet renamed.
+    # All bytes are there, but the file is not yet renamed.
     (tmp_path / "f").rename(tmp_path / "f.part")
     about = f'{{"url": "{server.url}", "size": {len(CONTENT)}, "version": null}}'
     (tmp_path / "f.part.json").write_text(about)
@@ -412,7 +417,7 @@ def test_download_goes_on_in_another_process(server, tmp_path):
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([Answer(status=404)], "the server answered 404 Not Found; check the address"),
+        ([Answer(status=404)], "the server answered 404 Not Found; check the URL"),
         ([Answer(status=403)], "403 Forbidden"),
         ([Answer(status=501)], "501"),
         ([Answer(status=503)] * 9, "503 .* after 0 bytes"),
@@ -433,7 +438,7 @@ def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(Problem, match="refused, after 0 bytes"):
         download("http://127.0.0.1:1/x", tmp_path / "f", pauses=(0,))
-    with pytest.raises(InputError, match="is no address"):
+    with pytest.raises(InputError, match="not a valid URL"):
         download("http://127.0.0.1:x/", tmp_path / "f", pauses=(0,))
 
 
@@ -462,7 +467,7 @@ def test_full_disk(folder, tmp_path, monkeypatch):
     assert "no space left" in refused(archive, tmp_path, kind=Problem)
 
 
-# What is refused --------------------------------------------------------------------------------
+# Bad bundles --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -482,15 +487,15 @@ def test_archives_refused(folder, tmp_path):
     good = archive.read_bytes()
     for share in (0.2, 0.9, 0.9999):
         archive.write_bytes(good[: int(len(good) * share)])
-        assert "cut short or damaged" in refused(archive, tmp_path)
+        assert "truncated or damaged" in refused(archive, tmp_path)
     archive.write_bytes(good[:-8] + bytes(8))
     assert "CRC" in refused(archive, tmp_path)
     plain = pack(folder, tmp_path / "b.tar", "w")
     plain.write_bytes(plain.read_bytes()[:20_000])
-    assert "cut short or damaged" in refused(plain, tmp_path)
+    assert "truncated or damaged" in refused(plain, tmp_path)
     for other in (b"", b"PK\x03\x04" * 500, b"\x1f\x8b"):
         archive.write_bytes(other)
-        assert re.search("cut short or damaged|has no train.mat", refused(archive, tmp_path))
+        assert re.search("truncated or damaged|has no train.mat", refused(archive, tmp_path))
     (folder.parent / "none").mkdir(exist_ok=True)
     assert "has no train.mat and no" in refused(pack(folder.parent / "none", archive), tmp_path)
     with tarfile.open(archive, "w:gz") as tar:

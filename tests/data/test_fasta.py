@@ -1,4 +1,4 @@
-"""FASTA files become the data set that they say, and what is wrong with one is told."""
+"""FASTA files become the expected data set; errors name file, line and cause."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_what_is_written_is_read(
     [
         (b"", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
-        (b"\n\n", "holds no sequences"),
-        (b"; comment\n", "holds no sequences"),
+        (b"\n\n", "has no sequences"),
+        (b"; comment\n", "has no sequences"),
         (b"ACGT\n", "line 1: not FASTA, which begins with >NAME"),
         (b"\n@read1\nACGT\n+\nIIII\n", "line 2: not FASTA.*it looks like FASTQ"),
         (b">a\nACGT\n>b\nAC GT\n", "line 4, column 3: ' ' is not a base"),
@@ -97,19 +97,19 @@ def test_what_is_written_is_read(
         (b">a\nAC-T\n", "line 2, column 3: '-' is not a base; a gap"),
         ("> a\nACé\n".encode(), "line 2, column 3: 'é' is not a base"),
         (b">a\n\xc3\n", "line 2, column 1: '.' is not a base"),
-        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is given before, in line 1"),
+        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is also in line 1"),
         (b">a\n>b\nACGT\n", "line 1: a has no sequence"),
         (b">a\nACGT\n>b\n", "line 3: b has no sequence"),
         (b">\nACGT\n", "line 1: a header without a name"),
         (b">a\rACGT\r>b\rACGT\r", "line 1: a carriage return within the line"),
         (">a\nACGT\n".encode("utf-16"), "line 1: is not text"),
         (b"\x89HDF\r\n\x1a\n\0\0\0", "is not text|not FASTA"),
-        (gzip.compress(b">a\n" + os.urandom(500).hex().encode())[:-9], "gzip data are cut short"),
+        (gzip.compress(b">a\n" + os.urandom(500).hex().encode())[:-9], "gzip data are truncated"),
         (gzip.compress(b">a\nACGT\n", mtime=0)[:-6] + b"abcdef", "the gzip data are damaged"),
         (gzip.compress(b">a\nACGT\n", mtime=0) + b"rubbish", "the gzip data are damaged"),
     ],
 )  # fmt: skip
-def test_bad_files_are_told(tmp_path: Path, data: bytes, message: str) -> None:
+def test_bad_files_are_rejected(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "bad.fa"
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"bad.fa.*({message})") as error:
@@ -135,7 +135,7 @@ def test_other_classes_are_unknown_or_negative(two: dict[str, Path]) -> None:
     for name in datasets.PARTS:
         kinds, counts = np.unique(dataset.part(name)[1], axis=0, return_counts=True)
         assert kinds.tolist() == [[-1, 0], [-1, 1], [0, -1], [1, -1]]
-        assert len(set(counts)) == 1  # drawn within each class
+        assert len(set(counts)) == 1  # Parts are drawn within each class.
         part = rows(dataset, name)
         positive = {t: labels for t, labels in part.items() if 1 in labels}
         pairs = {
@@ -143,7 +143,7 @@ def test_other_classes_are_unknown_or_negative(two: dict[str, Path]) -> None:
             for t, labels in part.items()
             if t not in positive
         }
-        for text, labels in positive.items():  # its own shuffle is in the same part
+        for text, labels in positive.items():  # The shuffle is in the same part.
             assert pairs[tuple(sorted(itertools.pairwise(text)))] == [
                 -1 if x < 0 else 0 for x in labels
             ]
@@ -160,7 +160,7 @@ def test_the_seed_decides(two: dict[str, Path], tmp_path: Path) -> None:
         import_fasta(two, negatives="dinucleotide", seed=seed)[0] for seed in (1, 1, 2)
     )
     assert first.data_hash == second.data_hash != third.data_hash
-    assert (first.split == third.split).all()  # in blocks, of the same sizes
+    assert (first.split == third.split).all()  # Parts have the same sizes.
     datasets.write(first, tmp_path / "x.h5", None)
     assert datasets.read(tmp_path / "x.h5", ["a", "b"]).data_hash == first.data_hash
 
@@ -184,7 +184,7 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
         negatives="dinucleotide",
         test_negatives=held["all"],
     )
-    assert notes["dinucleotide shuffles made"] == 120  # of training and validation
+    assert notes["dinucleotide shuffles made"] == 120  # training and validation sequences
     test = rows(dataset, "test")
     assert test == (
         {t: [1, -1] for t in texts[20:30]}
@@ -198,7 +198,9 @@ def test_held_out_files_and_given_negatives(two: dict[str, Path], tmp_path: Path
         two, valid=0.2, test=0.5, negatives={"a": held["na"], "b": held["all"]}
     )
     assert [sum(0 in x for x in rows(dataset, p).values()) for p in datasets.PARTS] == [8, 2, 10]
-    with pytest.raises(InputError, match="vb.fa: its class c is none of the training set, a, b"):
+    with pytest.raises(
+        InputError, match="vb.fa: class c is not in the training set, which has a, b"
+    ):
         import_fasta(two, valid={"c": held["vb"]})
 
 
@@ -268,10 +270,10 @@ def test_labels_in_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("s", "line 3: s has no labels=NAME,... in its header"),
+        ("s", "line 3: s has no labels=CLASS,... in its header"),
         ("s labels=a,", "line 3: labels=a,: an empty class name"),
         ("s labels=a,-", "an empty class name"),
-        ("s labels=a split=dev", "line 3: split=dev; it must be train, valid, test"),
+        ("s labels=a split=dev", "line 3: split=dev: expected one of train, valid, test"),
     ],
 )
 def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
@@ -285,7 +287,9 @@ def test_bad_headers(tmp_path: Path, header: str, message: str) -> None:
     path.write_text(">r labels=a\nACGT\n")
     test = tmp_path / "t.fa"
     test.write_text(">r labels=c\nACGT\n")
-    with pytest.raises(InputError, match="t.fa, line 1: class c is none of the training set, a"):
+    with pytest.raises(
+        InputError, match="t.fa, line 1: class c is not in the training set, which has a"
+    ):
         import_fasta(path, test=test)
 
 
@@ -335,7 +339,7 @@ def test_shares_are_drawn_within_each_kind(
         assert found == [n - n_test - n_valid, n_valid, n_test]
 
 
-def test_shares_that_are_none(two: dict[str, Path]) -> None:
+def test_invalid_shares(two: dict[str, Path]) -> None:
     for share in (0.0, 1.0, -0.5, 7.0):
         with pytest.raises(InputError, match="test share .*: must be between 0 and 1"):
             import_fasta(two, test=share)

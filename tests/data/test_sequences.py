@@ -1,4 +1,4 @@
-"""Text, codes and one-hot arrays say the same."""
+"""Conversions between text, codes and one-hot arrays agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def same_length(alphabet: str) -> st.SearchStrategy[list[str]]:
 
 
 def one_hot(codes: np.ndarray) -> np.ndarray:
-    """(N, L, 4), all zeros for 4."""
+    """Return (N, L, 4), all zeros for code 4."""
     return np.eye(5, 4)[codes]
 
 
@@ -49,7 +49,7 @@ def test_decode_undoes_encode(sequences: list[str]) -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(InputError, match="sequence 2 has 3 bp, those before it 4"):
+    with pytest.raises(InputError, match="sequence 2 has 3 bp, the others before it 4"):
         encode(["ACGT", "ACGT", "ACG"])
 
 
@@ -59,12 +59,12 @@ def test_from_one_hot_undoes_one_hot(sequences: list[str], dtype: str) -> None:
     channels_first = one_hot(codes).astype(dtype).transpose(0, 2, 1)
     assert np.array_equal(from_one_hot(channels_first), codes)
     assert from_one_hot(channels_first).dtype == np.uint8
-    if codes.shape[1] != 4:  # else the reference layout, channels first, is meant
+    if codes.shape[1] != 4:  # (N, 4, 4) counts as channels first.
         assert np.array_equal(from_one_hot(one_hot(codes).astype(dtype)), codes)
 
 
 @pytest.mark.parametrize(
-    "value, told",
+    "value, values",
     [
         (np.nan, "A C G T = nan, 1, 0, 0"),
         (0.5, "A C G T = 0.5, 1, 0, 0"),
@@ -73,16 +73,16 @@ def test_from_one_hot_undoes_one_hot(sequences: list[str], dtype: str) -> None:
         (np.inf, "A C G T = inf, 1, 0, 0"),
     ],
 )
-def test_what_is_not_one_hot_is_named(value: float, told: str) -> None:
+def test_the_error_names_what_is_not_one_hot(value: float, values: str) -> None:
     x = one_hot(encode(["ACGTAC", "GGGCGG"])).transpose(0, 2, 1)
     x[1, 0, 3] = value
-    with pytest.raises(InputError, match=f"sequence 1, position 3 is not one-hot .{told}"):
+    with pytest.raises(InputError, match=f"sequence 1, position 3 is not one-hot .{values}"):
         from_one_hot(x)
     with pytest.raises(InputError, match="sequence 101, position 3"):
         from_one_hot(x, first=100)
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (2, 5, 6), (2, 4, 6, 1)])
-def test_shapes_without_four_channels_are_refused(shape: tuple[int, ...]) -> None:
+def test_shapes_without_four_channels_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"must have shape \(N, 4, L\) or \(N, L, 4\)"):
         from_one_hot(np.zeros(shape))

@@ -1,4 +1,4 @@
-"""Shuffled sequences keep what they must keep, and are otherwise as random as they can be."""
+"""Shuffles keep dinucleotides, ends and unknown bases, and are uniform otherwise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pairs(text: str) -> Counter[str]:
 
 
 def same_pairs(text: str) -> set[str]:
-    """Every sequence with the same dinucleotides and ends, by trying all of them."""
+    """Return all sequences with the same dinucleotides and ends, by trying all orders."""
     middles = set(itertools.permutations(text[1:-1]))
     found = {text[0] + "".join(middle) + text[-1] for middle in middles}
     return {other for other in found if pairs(other) == pairs(text)}
@@ -49,7 +49,7 @@ def test_pairs_ends_and_unknown_bases_are_kept(texts: list[str], seed: int) -> N
             assert pairs(a) == pairs(b)
 
 
-# The third one returns to A from T alone, so random orders of its edges rarely make a walk.
+# The third text returns to A only from T, so random orders of its edges rarely make a walk.
 @pytest.mark.parametrize(
     "text", ["ACGATCAGA", "AACCAACA", "AAACCCTTTAGA", "CATCACTTC", "ACAGATAAC"]
 )
@@ -65,7 +65,7 @@ def test_every_result_is_equally_likely(text: str) -> None:
     assert chi2 < k - 1 + 5 * np.sqrt(2 * (k - 1))
 
 
-def test_a_sequence_with_one_walk_stays_and_takes_no_longer() -> None:
+def test_a_sequence_with_one_walk_stays_and_needs_no_more_time() -> None:
     text = "A" * 300 + "C" * 300 + "G" * 300 + "T" * 300
     begin = time.perf_counter()
     assert decode(dinucleotide_shuffle(encode([text] * 50), 1)) == [text] * 50
@@ -78,9 +78,9 @@ def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first == dinucleotide_shuffle(codes, 5)).all()
     assert (first != dinucleotide_shuffle(codes, 6)).any(axis=1).all()
     assert (first != codes).mean() > 0.5
-    # Equal sequences are shuffled apart from each other.
+    # Equal sequences get independent shuffles.
     assert len(set(decode(dinucleotide_shuffle(codes[:1].repeat(20, axis=0), 5)))) == 20
-    # What is promised across platforms and versions of numpy.
+    # The result is the same on all platforms and with all versions of numpy.
     assert decode(dinucleotide_shuffle(encode("ACGTTGCAACGGTATTCAGC"), 1)) == [
         "AGTTAACGCATCACGTTGGC"
     ]

@@ -1,4 +1,4 @@
-"""Data sets in the store: made once, shared, checked whenever they are read."""
+"""Data sets in the store: made once, shared, checked at each reading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def study(tmp_path):
 
 @pytest.fixture
 def store(study, tmp_path):
-    """A store that holds the data set."""
+    """A store with the data set."""
     store = FolderStore(tmp_path / "store")
     stored.prepare(study, "small", store)
     return store
@@ -73,21 +73,26 @@ def test_same_seed_same_bytes(study, store, tmp_path):
         assert store.read(path) == other.read(path)
 
 
-def test_what_decides_the_data_decides_the_place(study, tmp_path):
+def test_the_description_of_the_data_decides_the_place(study, tmp_path):
     def place(*changes):
         return stored.place(load(str(study_file(tmp_path / "x.yaml", *changes))), "small")
 
-    def of(**spec):
+    def changed(**spec):
         return {"datasets": {"small": spec}}
 
     same = [
         {"name": "another", "trials": 7, "training": {"epochs": 9}},
-        of(training={"epochs": 3}),
-        of(classes={"SRF": ["MA0083.3", "MA0052.3"]}),  # only matching depends on the second
+        changed(training={"epochs": 3}),
+        changed(classes={"SRF": ["MA0083.3", "MA0052.3"]}),  # The second id is only for matching.
     ]
     for change in same:
         assert place(change) == stored.place(study, "small")
-    others = [{"seed": 4}, of(length=41), of(n_sequences=201), of(classes={"SRF": ["MA0052.3"]})]
+    others = [
+        {"seed": 4},
+        changed(length=41),
+        changed(n_sequences=201),
+        changed(classes={"SRF": ["MA0052.3"]}),
+    ]
     places = {place(change) for change in others}
     assert len(places) == 4 and stored.place(study, "small") not in places
 
@@ -117,7 +122,7 @@ def spoil(path: Path, how: str) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "garbage":
         path.write_bytes(b"not HDF5 at all")
-    else:  # a good file, but not the one that the marker names
+    else:  # A good file that is not the marker's.
         whole = datasets.read(path)
         codes = whole.codes.copy()
         codes[0, 0] = (codes[0, 0] + 1) % 4
@@ -129,7 +134,7 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["gone", "truncated", "garbage", "another"])
-def test_a_damaged_data_set_is_refused_until_made_again(study, store, tmp_path, here, how):
+def test_a_damaged_data_set_is_rejected_until_made_again(study, store, tmp_path, here, how):
     good = stored.load_dataset(study, "small", store)
     file = Path(store.url) / stored.place(study, "small") / "data.h5"
     spoil(file, how)
@@ -138,7 +143,7 @@ def test_a_damaged_data_set_is_refused_until_made_again(study, store, tmp_path, 
     args = [tmp_path / "tiny.yaml", "--store", store.url]
     code, _, err = here("dataset", *args)
     assert code == 1 and "--again" in one_line(err)
-    code, _, err = here("run", *args)  # one message, not one a cell, and no cell is begun
+    code, _, err = here("run", *args)  # One message for all cells, and none starts.
     assert code == 3 and err.count("--again") == 1 and "Traceback" not in err
     assert not store.list("tiny/cells")
     assert here("dataset", *args, "--again")[0] == 0
@@ -224,7 +229,7 @@ def test_a_bad_file_leaves_nothing(tmp_path, here, how, reason):
     assert code == 2
     assert "own.h5" in one_line(err) and reason in err
     assert empty(store)
-    code, _, err = here("run", study, "--store", store)  # nor is anything trained
+    code, _, err = here("run", study, "--store", store)  # Nothing is trained.
     assert code == 3 and reason in err and "Traceback" not in err
     assert not (store / "tiny/cells").exists()
 
@@ -237,7 +242,7 @@ IMPORT = (
 )
 
 
-def test_what_cannot_be_made_has_to_be_imported(tmp_path, here):
+def test_data_that_cannot_be_made_must_be_imported(tmp_path, here):
     store = tmp_path / "store"
     code, _, err = here("dataset", "koo2019", "invivo", "--store", store)
     assert code == 2
@@ -249,14 +254,14 @@ def test_what_cannot_be_made_has_to_be_imported(tmp_path, here):
     assert code == 2 and "x.h5: no such data set file" in one_line(err)
 
 
-def test_a_bundle_that_cannot_be_had_names_the_command_that_imports_it(tmp_path, here, monkeypatch):
+def test_without_a_bundle_the_error_names_the_command_that_imports_it(tmp_path, here, monkeypatch):
     monkeypatch.setenv("MOTIFK8S_DEEPSEA", str(tmp_path / "bundle.tar.gz"))
     code, _, err = here("dataset", "koo2019", "invivo", "--store", tmp_path / "store")
     assert code == 2 and empty(tmp_path / "store")
     assert "bundle.tar.gz" in one_line(err) and IMPORT in err
 
 
-def test_the_plan_says_so(tmp_path, here):
+def test_the_plan_names_the_command(tmp_path, here):
     code, out, _ = here("plan", "koo2019", "--store", tmp_path / "store")
     assert code == 0
     assert out.count(IMPORT) == 1

@@ -1,4 +1,4 @@
-"""DeepSEA's training bundle in its true formats; also for bench/invivo.py."""
+"""Make training bundles in DeepSEA's file formats, for tests and bench/invivo.py."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Arrays = dict[str, dict[str, np.ndarray]]
 
 
 def one_hot(codes: np.ndarray) -> np.ndarray:
-    """Codes (N, L) of A G C T, 4 for unknown, as channels (N, 4, L)."""
+    """Convert codes (N, L) of A G C T, 4 for unknown, to channels (N, 4, L)."""
     return (codes[:, None, :] == np.arange(4)[None, :, None]).astype(np.uint8)
 
 
 def make(seed: int = 0, sizes: dict[str, int] = SIZES, length: int = LENGTH) -> Arrays:
-    """Arrays as MATLAB names and shapes them: labels (N, 919), sequences (N, 4, L) as A G C T."""
+    """Make arrays with MATLAB's names and shapes: labels (N, 919), A G C T sequences (N, 4, L)."""
     rng = np.random.default_rng(seed)
     arrays = {}
     for part, n in sizes.items():
@@ -38,17 +38,16 @@ def write_73(
     chunks: tuple[int, int, int] | None = (7, 4, 16),
     **options: Any,
 ) -> None:
-    """As MATLAB writes version 7.3: a block of 512 bytes, then HDF5 with the axes reversed."""
+    """Write version 7.3 like MATLAB: a block of 512 bytes, then HDF5 with the axes reversed."""
     options = {"compression": "gzip", "compression_opts": 3} | options
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, array in arrays.items():
-            turned = array.T
             if chunks is None:
-                item = file.create_dataset(name, data=turned)
+                item = file.create_dataset(name, data=array.T)
             else:
                 size = chunks if array.ndim == 3 else (100, chunks[-1])
-                size = tuple(min(pair) for pair in zip(size, turned.shape, strict=True))
-                item = file.create_dataset(name, data=turned, chunks=size, **options)
+                size = tuple(min(pair) for pair in zip(size, array.T.shape, strict=True))
+                item = file.create_dataset(name, data=array.T, chunks=size, **options)
             item.attrs["MATLAB_class"] = np.bytes_("uint8")
     text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Wed Mar 18 2015".ljust(116)
     with open(path, "r+b") as file:
@@ -60,7 +59,7 @@ def write_5(path: Path, arrays: dict[str, Any], **options: Any) -> None:
 
 
 def write(folder: Path, arrays: Arrays, **options: Any) -> Path:
-    """The three files of a bundle, in a folder."""
+    """Write the three files of a bundle into a folder."""
     folder.mkdir(exist_ok=True)
     write_73(folder / "train.mat", arrays["train"], **options)
     for part in ("valid", "test"):
@@ -69,7 +68,7 @@ def write(folder: Path, arrays: Arrays, **options: Any) -> Path:
 
 
 def pack(folder: Path, archive: Path, mode: Any = "w:gz", inside: str = "deepsea_train/") -> Path:
-    """The files of a folder in a tar."""
+    """Write the files of a folder into a tar."""
     with tarfile.open(archive, mode) as tar:
         for path in sorted(folder.iterdir()):
             tar.add(path, inside + path.name)

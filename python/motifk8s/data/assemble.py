@@ -1,4 +1,4 @@
-"""What the importers of FASTA and BED share: options, merged copies, drawn parts, shuffles."""
+"""Functions that the imports of FASTA and BED share: options, copies, parts, shuffles."""
 
 from __future__ import annotations
 
@@ -13,37 +13,27 @@ from motifk8s.data.datasets import Dataset
 from motifk8s.data.shuffle import dinucleotide_shuffle
 from motifk8s.errors import InputError
 
-UNASSIGNED = -1  # to a part, until shares are drawn
+UNASSIGNED = -1  # the part of a row until shares are drawn
 TRAIN, VALID, TEST = range(3)
 Notes = dict[str, int]
-"""What an import did, and to how many sequences."""
+"""The steps of an import, with the number of sequences of each."""
 
 
 class Rows(NamedTuple):
-    """Sequences on their way into a data set: codes (N, L), labels (N, C) and parts (N,)."""
+    """Sequences before they become a data set."""
 
-    codes: np.ndarray
-    labels: np.ndarray
-    part: np.ndarray
+    codes: np.ndarray  # (N, L)
+    labels: np.ndarray  # (N, C)
+    part: np.ndarray  # (N,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options that FASTA and BED share.
+    """Options that FASTA and BED share."""
 
-    Attributes
-    ----------
-    valid, test : float or any other
-        Held out: a share, above 0 and below 1, or as each importer says.
-    length : int, optional
-        Of the sequences, in bp.
-    seed : int
-        Of everything that is drawn, at least 0.
-    """
-
-    valid: Any = None
+    valid: Any = None  # a share between 0 and 1, or of a type that only one import has
     test: Any = None
-    length: int | None = None
+    length: int | None = None  # bp
     seed: int = 2019
 
     def __post_init__(self) -> None:
@@ -65,9 +55,9 @@ def _digests(codes: np.ndarray) -> list[bytes]:
 
 
 def merge(rows: Rows, notes: Notes) -> Rows:
-    """Make one row of all copies of a sequence.
+    """Merge all copies of a sequence into one row, held out if any copy is.
 
-    Of its labels, 1 goes before 0, and 0 before unknown. It is held out if any copy is.
+    Where their labels differ, 1 overrides 0, and 0 overrides unknown.
     """
     index: dict[bytes, int] = {}
     target = np.array([index.setdefault(digest, len(index)) for digest in _digests(rows.codes)])
@@ -90,19 +80,9 @@ def merge(rows: Rows, notes: Notes) -> Rows:
 
 
 def draw_parts(kind: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
-    """Draw at random, within each kind (N,), which rows are for training, validation and test.
+    """Draw the part (N,) of each row at random within each kind (N,): 0 train, 1 valid, 2 test.
 
-    Parameters
-    ----------
-    kind : (N,) int
-    valid, test : float
-        Shares, rounded within each kind: the test set's of all, the validation set's of the rest.
-    seed : int
-
-    Returns
-    -------
-    (N,) uint8
-        0 train, 1 valid, 2 test.
+    `test` is a share of all rows of a kind, `valid` a share of the rest; counts are rounded.
     """
     _, kind, n = np.unique(kind, return_inverse=True, return_counts=True)
     order = np.lexsort((np.random.PCG64(seed).random_raw(len(kind)), kind))
@@ -117,14 +97,14 @@ def draw_parts(kind: np.ndarray, valid: float, test: float, seed: int) -> np.nda
 def add_shuffles(
     rows: Rows, parents: np.ndarray, seed: int, notes: Notes
 ) -> tuple[Rows, np.ndarray]:
-    """Add a dinucleotide shuffle of some rows, in their part, negative for their classes alone.
+    """Add a dinucleotide shuffle of the rows `parents`, in their part, negative for their classes.
 
     Returns
     -------
     rows : Rows
         The given ones, then the shuffles that equal no other sequence.
     parent : (M,) int
-        Of each row, its own number or the number of the row that it is a shuffle of.
+        For each row its own number, or the number of the row that it is a shuffle of.
     """
     shuffled = dinucleotide_shuffle(rows.codes[parents], seed)
     seen, fresh = set(_digests(rows.codes)), []
@@ -146,16 +126,8 @@ def finish(
 ) -> tuple[Dataset, np.ndarray]:
     """Sort the rows by part and check that each class can be learnt and scored.
 
-    Returns
-    -------
-    dataset : Dataset
-    order : (N,) int
-        Number in `rows` of each row of the data set.
-
-    Raises
-    ------
-    InputError
-        A part is empty, or a class lacks positives or negatives; `hint` says what to do.
+    Return the data set and, for each of its rows, the number of the row in `rows`. An empty part
+    or a class without positives or negatives raises InputError, which ends with `hint`.
     """
     order = np.argsort(rows.part, kind="stable")
     part = rows.part[order].astype(np.uint8)

@@ -1,8 +1,8 @@
-"""A data set from peaks (BED, narrowPeak, ...) and a genome, cut into bins as DeepSEA did.
+"""Make a data set from peaks (BED, narrowPeak, ...) and a genome, with bins as in DeepSEA.
 
-Each chromosome is cut into bins on a fixed grid from its first base. A bin is positive for a class
-if more than half of it lies in peaks of that class: in their union, so overlapping and adjacent
-peaks count as one. A sequence is such a bin with its flanks (Zhou & Troyanskaya 2015, Methods).
+Bins divide each chromosome on a fixed grid from its first base. A bin is positive for a class if
+the union of that class's peaks covers more than half of it. A sequence is such a bin with its
+flanks (Zhou & Troyanskaya 2015, Methods).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from motifk8s.data.genome import Genome, open_genome
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
 
-LARGEST = 32 * 2**30  # bytes of sequence; a data set is in memory as a whole
+LARGEST = 32 * 2**30  # bytes of sequences, because the whole data set is in memory
 HINT = (
-    "give more peaks or other chromosomes, or negatives: --negatives bins takes them from "
-    "elsewhere in the genome, --negatives dinucleotide makes them"
+    "give more peaks, other chromosomes or negatives: --negatives bins takes bins without peaks, "
+    "--negatives dinucleotide shuffles the positive sequences"
 )
 COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN], np.uint8)
 
@@ -36,19 +36,16 @@ COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN], np.uint8)
 def read_bed(path: Path) -> pd.DataFrame:
     """Read the intervals of a BED file (or narrowPeak, broadPeak), plain or gzip.
 
-    Empty lines, comments (#) and the lines ``track`` and ``browser`` are skipped. Starts count
-    from 0 and ends are exclusive; a file that counts from 1 cannot be told from one that does not.
+    Empty lines, comments (#) and the lines ``track`` and ``browser`` are skipped. Starts are
+    0-based and ends exclusive; this function cannot detect a file that counts from 1.
+
+    Raise InputError if a line has too few columns or an invalid start or end, or the file has no
+    intervals. `files.read_lines` raises it too.
 
     Returns
     -------
     DataFrame
         chrom, start, end (bp) and the `line` of each interval.
-
-    Raises
-    ------
-    InputError
-        With file and line: too few columns, a start or end that is no whole number or lies below
-        0, an end not above its start, no intervals at all, or what `files.read_lines` refuses.
     """
     rows: list[tuple[str, int, int, int]] = []
     for number, line in read_lines(path):
@@ -59,7 +56,7 @@ def read_bed(path: Path) -> pd.DataFrame:
         where = f"{path}, line {number}"
         if len(words) < 3:
             raise InputError(
-                f"{where}: {len(words)} column{'s' * (len(words) > 1)}; BED has at least three: "
+                f"{where}: {len(words)} column{'s' * (len(words) > 1)}; BED needs at least three: "
                 "chromosome, start, end"
             )
         for what, word in zip(("start", "end"), words[1:3], strict=True):
@@ -68,83 +65,75 @@ def read_bed(path: Path) -> pd.DataFrame:
                 raise InputError(f"{where}: the {what} {word!r} is not a whole number{hint}")
         start, end = int(words[1]), int(words[2])
         if start < 0:
-            raise InputError(f"{where}: the start {start} lies before the chromosome, which is 0")
+            raise InputError(f"{where}: the start {start} is negative; BED counts from 0")
         if end <= start:
             raise InputError(f"{where}: the end {end} is not above the start {start}")
         rows.append((words[0].strip(), start, end, number))
     if not rows:
-        raise InputError(f"{path}: holds no intervals")
+        raise InputError(f"{path}: has no intervals")
     return pd.DataFrame(rows, columns=["chrom", "start", "end", "line"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BedOptions(assemble.Options):
-    """How a data set is made from peaks and a genome.
+    """Options of an import from peaks and a genome.
 
-    Attributes
-    ----------
-    bin_size, length : int
-        Of bins and sequences, in bp.
-    rule : "bin" or "merged"
-        "bin": the labels of a sequence are those of the bin in its centre, with flanks around it,
-        as in DeepSEA's data; if the flanks cannot be equal, the right one is longer by 1 bp.
-        "merged", which is how the paper's text reads (Koo & Eddy 2019, Methods): sequences are
-        adjacent bins put together, do not overlap, and have every label of their bins.
-    test, valid : sequence of str
-        Chromosomes held out. `valid` may be a share of what is not for the test instead; then
-        sequences that overlap each other stay together. Names are as in the genome, but "chr8"
-        stands for "8" where the genome says so.
-    chromosomes : sequence of str, optional
-        To use, those held out among them. By default the autosomes that the genome has (1, 2, ...
-        with or without chr), or all its sequences if it has none of that name.
-    negatives : "bins", "all" or "dinucleotide", optional
-        Beside the bins that are positive for some class: "bins", for each of them one bin of the
-        same chromosome drawn at random, positive for none and without unknown bases (fewer if
-        there are not enough); "all" bins; "dinucleotide", a shuffle of each sequence, negative
-        for its classes alone and of unknown label for others.
-    both_strands : bool
-        In each part, add the reverse complement of all sequences after them, as DeepSEA did.
+    Chromosome names match the genome's with or without chr.
     """
 
-    bin_size: int = 200
-    length: int = 1000
+    bin_size: int = 200  # bp
+    length: int = 1000  # bp
     rule: Literal["bin", "merged"] = "bin"
+    """
+    "bin": a sequence has the labels of the bin in its centre, with flanks around it, as in
+    DeepSEA's data; if the flanks cannot be equal, the right one is longer by 1 bp.
+    "merged" (Koo & Eddy 2019, Methods): a sequence is several adjacent bins and has all their
+    labels; sequences do not overlap.
+    """
     test: Sequence[str] = ("chr8", "chr9")
     valid: Sequence[str] | float = ("chr7",)
+    """Chromosomes, or a share of the non-test sequences; overlapping ones stay in one part."""
     chromosomes: Sequence[str] | None = None
+    """All chromosomes to use. Default: autosomes (1, chr2, ...), or all if no name is like that."""
     negatives: Literal["bins", "all", "dinucleotide"] | None = None
+    """
+    Sequences to add. "bins": for each positive bin, one random bin of the same chromosome without
+    peaks and unknown bases, as far as there are enough. "all": all other bins. "dinucleotide": a
+    shuffle of each sequence, negative for its classes, with unknown labels for the others.
+    """
     both_strands: bool = False
+    """Add the reverse complements after the sequences of each part, as in DeepSEA's data."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bin_size < 1 or self.length < self.bin_size:
             raise InputError(
-                f"bins of {self.bin_size} bp in sequences of {self.length}: a bin must be at "
-                "least 1 bp, and the sequence as long as a bin"
+                f"--bin {self.bin_size} and --length {self.length}: a bin must have at least 1 bp, "
+                "and a sequence be at least as long as a bin"
             )
         if self.rule == "merged" and self.length % self.bin_size:
             raise InputError(
-                f"merged bins of {self.bin_size} bp cannot make a sequence of {self.length}; give "
-                "a --length that is a multiple of --bin"
+                f"merged bins of {self.bin_size} bp cannot make a sequence of {self.length} bp; "
+                "give a --length that is a multiple of --bin"
             )
         if isinstance(self.valid, float) and self.negatives == "all":
             raise InputError(
-                "with --negatives all, --valid must name chromosomes: sequences of a share would "
-                "overlap those of the training set"
+                "with --negatives all, --valid must name chromosomes: the sequences of a share "
+                "would overlap the training set"
             )
 
     @property
     def step(self) -> int:
-        """The distance of two cuts in bp: a bin, or a sequence of several bins ("merged")."""
+        """Distance of two bins, or with "merged" of two sequences, in bp."""
         return self.length if self.rule == "merged" else self.bin_size
 
-    def begin(self, cut: np.ndarray) -> np.ndarray:
-        """Return the starts of the sequences of some cuts, given by number."""
-        return cut * self.step - (self.length - self.step) // 2
+    def begin(self, number: np.ndarray) -> np.ndarray:
+        """Return the sequence starts of bins (or merged bins), given by number."""
+        return number * self.step - (self.length - self.step) // 2
 
-    def inside(self, cut: np.ndarray, size: int) -> np.ndarray:
-        """Tell whether the sequences of some cuts lie on a chromosome of `size` bp."""
-        return (self.begin(cut) >= 0) & (self.begin(cut) + self.length <= size)
+    def inside(self, number: np.ndarray, size: int) -> np.ndarray:
+        """Return which of their sequences lie within a chromosome of `size` bp."""
+        return (self.begin(number) >= 0) & (self.begin(number) + self.length <= size)
 
 
 def import_bed(
@@ -155,34 +144,30 @@ def import_bed(
 ) -> tuple[Dataset, Notes, pd.DataFrame]:
     """Make a data set from peaks and a genome.
 
+    Raise InputError if a peak is outside the genome, or a class lacks positives or negatives.
+    `read_bed` and `genome.open_genome` raise it too.
+
     Parameters
     ----------
     peaks : mapping of class name to path
         BED, narrowPeak or similar, plain or gzip.
     genome : path
-        FASTA, plain or bgzip. Its index (.fai) is written beside it if there is none.
-    options : BedOptions
+        FASTA, plain or bgzip. A missing index (.fai) is written to the same directory.
     progress : callable
         Called with the name of each step.
 
     Returns
     -------
     dataset : Dataset
-        By part, then strand, then chromosome and start.
+        Rows sorted by part, strand, chromosome and start.
     notes : dict
         What was dropped and why.
     bins : DataFrame
-        Of each row of the data set chrom, start, end of the bin (rule "merged": of the sequence),
-        the start of the sequence (0-based), strand and part (0, 1, 2); "shuffled" for shuffles.
-
-    Raises
-    ------
-    InputError
-        See `read_bed` and `genome.open_genome`. Also for peaks off the end of a chromosome, or on
-        one that the genome does not have; a class without positives or negatives.
+        A row for each sequence: chrom, start and end of its bin (rule "merged": of the sequence),
+        sequence_start (0-based), strand, part (0, 1, 2); with shuffles also "shuffled".
     """
     if not peaks:
-        raise InputError("no peak files are given")
+        raise InputError("no peak files; give CLASS=FILE for each class")
     notes: Notes = {}
     bin_seed, valid_seed, shuffle_seed = options.seeds(3)
     with open_genome(genome) as source:
@@ -197,8 +182,7 @@ def import_bed(
     if options.negatives == "bins":
         rows, bins = _drop_unknown_negatives(rows, bins, notes)
     if isinstance(options.valid, float):
-        part = _draw_valid(bins, rows.part, options, valid_seed)
-        rows = rows._replace(part=part)
+        rows = rows._replace(part=_draw_valid(bins, rows.part, options, valid_seed))
     bins["part"] = rows.part
     if options.negatives == "dinucleotide":
         n = len(bins)
@@ -213,7 +197,7 @@ def import_bed(
 
 
 def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
-    """The chromosomes to use, in the genome's order, and the part of each."""
+    """Return the part of each chromosome to use, in the genome's order."""
 
     def known(name: str, option: str) -> str:
         if (chrom := genome.named(name)) is None:
@@ -236,26 +220,22 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
             if chrom not in parts:
                 raise InputError(f"{option} {name}: it is not among the --chromosomes to use")
             if parts[chrom] != TRAIN:
-                raise InputError(f"{option} {name}: it is held out before")
+                raise InputError(f"{option} {name}: it is already held out; give it once")
             parts[chrom] = number
     return parts
 
 
 def _load(
-    path: Path,
-    genome: Genome,
-    used: Mapping[str, int],
-    options: BedOptions,
-    notes: Notes,
+    path: Path, genome: Genome, used: Mapping[str, int], options: BedOptions, notes: Notes
 ) -> pd.DataFrame:
-    """Read the peaks of one class, checked against the genome."""
+    """Read the peaks of one class and check them against the genome."""
     peaks = read_bed(path)
     for name, first in peaks.drop_duplicates("chrom")[["chrom", "line"]].itertuples(index=False):
         other = genome.named(name)
-        # Where chromosomes are chosen, the genome may lack the others.
+        # If the user chooses chromosomes, the genome may lack the others.
         if other != name and (other or options.chromosomes is None):
             hint = (
-                f"there it is {other}; make the names the same"
+                f"it is {other} in the genome; make the names the same"
                 if other
                 else "use the genome of the peaks' assembly, or choose --chromosomes"
             )
@@ -267,20 +247,20 @@ def _load(
     if (off := peaks[peaks["end"] > size]).size:
         row = off.iloc[0]
         raise InputError(
-            f"{path}, line {row['line']}: the end {row['end']} is off the end of {row['chrom']}, "
-            f"which has {genome.sizes[row['chrom']]} bp; use the genome of the peaks' assembly"
+            f"{path}, line {row['line']}: the end {row['end']} is beyond the end of {row['chrom']} "
+            f"({genome.sizes[row['chrom']]} bp); use the genome of the peaks' assembly"
         )
     wanted = peaks["chrom"].isin(list(used))
     _count(notes, "peaks dropped: on chromosomes that are not used", ~wanted.to_numpy())
     if not wanted.any():
         raise InputError(
-            f"{path}: no peak is on the chromosomes used, {', '.join(used)}; see --chromosomes"
+            f"{path}: no peak is on the chromosomes used ({', '.join(used)}); see --chromosomes"
         )
     return peaks[wanted]
 
 
 def _count(notes: Notes, note: str, rows: np.ndarray) -> None:
-    """Add the number of rows that are true to a note, if there are any."""
+    """Add the number of true rows to a note, if there are any."""
     if n := int(rows.sum()):
         notes[note] = notes.get(note, 0) + n
 
@@ -294,39 +274,40 @@ def _cut_all(
     seed: int,
     notes: Notes,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Choose the bins (or merged bins) of all chromosomes; also their labels (n, C)."""
+    """Return the bins (or merged bins) of all chromosomes and their labels (n, C)."""
     draws = np.random.PCG64(seed)
     tables, chosen = [], []
     for chrom, part in parts.items():
         on_chrom = (touched["chrom"] == chrom).to_numpy()
-        cut, its_labels = touched["cut"].to_numpy()[on_chrom], labels[on_chrom]
+        number, its_labels = touched["number"].to_numpy()[on_chrom], labels[on_chrom]
         if options.rule == "merged":
-            cut, its_labels = _merge_bins(cut, its_labels, options)
+            number, its_labels = _merge_bins(number, its_labels, options)
         size = genome.sizes[chrom]
-        cut, its_labels = _choose_bins(cut, its_labels, size, options, draws, notes)
+        number, its_labels = _choose_bins(number, its_labels, size, options, draws, notes)
         table = {
             "chrom": chrom,
-            "start": cut * options.step,
-            "end": cut * options.step + options.step,
-            "sequence_start": options.begin(cut),
+            "start": number * options.step,
+            "end": number * options.step + options.step,
+            "sequence_start": options.begin(number),
             "part": part,
         }
         tables.append(pd.DataFrame(table))
         chosen.append(its_labels)
     bins = pd.concat(tables, ignore_index=True)
     if bins.empty:
-        raise InputError("no bin that can be used lies in peaks by more than half; see --bin")
+        raise InputError("peaks cover no usable bin by more than half; see --bin and --length")
     return bins, np.concatenate(chosen)
 
 
 def _merge_bins(
-    cut: np.ndarray, labels: np.ndarray, options: BedOptions
+    number: np.ndarray, labels: np.ndarray, options: BedOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put adjacent bins together into sequences, which get all labels of their bins."""
-    numbers, place = np.unique(cut // (options.length // options.bin_size), return_inverse=True)
-    merged = np.zeros((len(numbers), labels.shape[1]), np.int8)
+    """Merge adjacent bins into sequences, which get all labels of their bins."""
+    bins_each = options.length // options.bin_size
+    sequences, place = np.unique(number // bins_each, return_inverse=True)
+    merged = np.zeros((len(sequences), labels.shape[1]), np.int8)
     np.maximum.at(merged, place, labels)
-    return numbers, merged
+    return sequences, merged
 
 
 def _choose_bins(
@@ -337,38 +318,38 @@ def _choose_bins(
     draws: np.random.PCG64,
     notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the positive and negative bins of one chromosome, given those that peaks touch."""
+    """Return the positive and negative bins of one chromosome; peaks touch the given ones."""
     positive, inside = labels.any(axis=1), options.inside(touched, size)
     note = "positive bins dropped: their sequence runs off the chromosome"
     _count(notes, note, positive & ~inside)
     keep = positive & inside
-    cut, labels = touched[keep], labels[keep]
+    number, labels = touched[keep], labels[keep]
     if options.negatives not in ("bins", "all"):
-        return cut, labels
+        return number, labels
     others = np.arange(-(-size // options.step))
-    # A bin of which a peak covers half or less makes a poor example.
+    # A bin that a peak covers by half or less is a poor negative example.
     others = np.setdiff1d(others, touched if options.negatives == "bins" else touched[positive])
     others = others[options.inside(others, size)]
     if options.negatives == "bins":
-        drawn = np.argsort(draws.random_raw(len(others)), kind="stable")[: len(cut)]
+        drawn = np.argsort(draws.random_raw(len(others)), kind="stable")[: len(number)]
         others = others[drawn]
-    cut = np.concatenate([cut, others])
+    number = np.concatenate([number, others])
     labels = np.concatenate([labels, np.zeros((len(others), labels.shape[1]), np.int8)])
-    order = np.argsort(cut)
-    return cut[order], labels[order]
+    order = np.argsort(number)
+    return number[order], labels[order]
 
 
 def _label(peaks: Sequence[pd.DataFrame], bin_size: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Bins that some peak touches (chrom, cut, start, end), and their labels (n, C)."""
+    """Return the bins that peaks touch (chrom, number, start, end) and their labels (n, C)."""
     touched = []
     for table in peaks:
         first = table["start"].to_numpy() // bin_size
         count = (table["end"].to_numpy() - 1) // bin_size - first + 1
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         index = np.repeat(first, count) + within
-        touched.append(pd.DataFrame({"chrom": table["chrom"].repeat(count), "cut": index}))
-    bins = pd.concat(touched).drop_duplicates().sort_values(["chrom", "cut"], ignore_index=True)
-    bins["start"] = bins["cut"] * bin_size
+        touched.append(pd.DataFrame({"chrom": table["chrom"].repeat(count), "number": index}))
+    bins = pd.concat(touched).drop_duplicates().sort_values(["chrom", "number"], ignore_index=True)
+    bins["start"] = bins["number"] * bin_size
     bins["end"] = bins["start"] + bin_size
     labels = np.zeros((len(bins), len(peaks)), np.int8)
     for column, table in enumerate(peaks):
@@ -380,11 +361,11 @@ def _label(peaks: Sequence[pd.DataFrame], bin_size: int) -> tuple[pd.DataFrame, 
 def _read_sequences(
     genome: Genome, bins: pd.DataFrame, options: BedOptions, progress: Callable[[str], object]
 ) -> np.ndarray:
-    """Base codes (n, length) of the sequences of all bins."""
+    """Read the base codes (n, length) of the sequences of all bins."""
     n, length = len(bins), options.length
     if (size := n * length * (2 if options.both_strands else 1)) > LARGEST:
         raise InputError(
-            f"{n:,} sequences of {length} bp take {size / 2**30:.0f} GiB; choose fewer "
+            f"{n:,} sequences of {length} bp need {size / 2**30:.0f} GiB of memory; choose fewer "
             "--chromosomes, or --negatives bins"
         )
     codes = np.empty((n, length), np.uint8)
@@ -411,9 +392,9 @@ def _add_reverse_strands(rows: Rows) -> Rows:
 
 
 def _draw_valid(bins: pd.DataFrame, part: np.ndarray, options: BedOptions, seed: int) -> np.ndarray:
-    """Parts (N,) with a share of what is not for the test drawn for validation.
+    """Return parts (N,) in which a share of the training sequences is drawn for validation.
 
-    Sequences that overlap are drawn together, so that none is in training and validation.
+    Overlapping sequences are drawn together, so that none is in training and validation.
     """
     assert isinstance(options.valid, float)
     start = bins["sequence_start"].to_numpy()

@@ -1,4 +1,4 @@
-"""Where DeepSEA's training bundle is: a folder, an archive, an address, or in a store."""
+"""Find DeepSEA's training bundle: a folder, an archive, a URL, or a path in a store."""
 
 from __future__ import annotations
 
@@ -31,25 +31,22 @@ FILES = {f"{part}.mat": part for part in PARTS}
 def located(
     source: str, store: Store | None, progress: Progress, cache: Path | None
 ) -> Iterator[dict[str, Path]]:
-    """Provide the three files of a bundle, by part, for as long as the block runs.
+    """Provide the three files of a bundle, by part, until the block ends.
 
     Parameters
     ----------
     source : str
-        A folder that holds them at any depth, a ``.tar`` or ``.tar.gz`` that does, an HTTP or S3
+        A folder with the files at any depth, a ``.tar`` or ``.tar.gz`` of them, an HTTP or S3
         URL, or a path in `store`.
-    store : Store or None
-        Where a source that is no local file is looked for.
-    progress : callable
     cache : path or None
         Folder of unfinished downloads (default: ``$XDG_CACHE_HOME/motifk8s``).
 
     Raises
     ------
     InputError
-        There is no such bundle, it lacks a file, or is cut short or damaged.
+        If the bundle is missing, incomplete, truncated or damaged.
     Problem
-        It cannot be downloaded, or a disk is full.
+        If it cannot be downloaded, or a disk is full.
     """
     scheme, colon, address = source.partition("://")
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
@@ -73,25 +70,20 @@ def located(
 
 
 def _local(path: Path, folder: Path, progress: Progress) -> dict[str, Path]:
-    """Take the bundle from a local folder, or unpack a local archive into `folder`."""
+    """Find the files in a local folder, or unpack a local archive into `folder`."""
     if path.is_dir():
-        return _in_folder(path)
+        files = sorted(file for file in path.rglob("*.mat") if file.name in FILES)
+        return _complete(files, str(path))
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     return _unpacked(path, folder, progress, str(path))
 
 
-def _in_folder(folder: Path) -> dict[str, Path]:
-    """Find the three files in a folder or below it."""
-    paths = sorted(path for path in folder.rglob("*.mat") if path.name in FILES)
-    return _complete(paths, str(folder))
-
-
 def _complete(paths: list[Path], where: str) -> dict[str, Path]:
-    """Return the files by part; each of the three must be there once."""
+    """Return the files by part; check that each of the three occurs once."""
     names = [path.name for path in paths]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{where}: has more than one {min(twice)}; which is meant?")
+        raise InputError(f"{where}: has more than one {min(twice)}; leave only one")
     if lacking := [name for name in FILES if name not in names]:
         raise InputError(
             f"{where}: has no {' and no '.join(lacking)}; DeepSEA's training bundle has "
@@ -101,19 +93,19 @@ def _complete(paths: list[Path], where: str) -> dict[str, Path]:
 
 
 def _stored(store: Store, path: str, folder: Path, progress: Progress) -> dict[str, Path]:
-    """Take the bundle from a store, where it is a file, or a folder of the three."""
+    """Download the bundle from a store: one archive, or a folder with the three files."""
     where = f"{store.url.rstrip('/')}/{path}"
     if isinstance(store, FolderStore):
         local = store.folder / path
         if not local.exists():
-            raise InputError(f"{path}: is neither a local file or folder nor in {store.url}")
+            raise InputError(f"{path}: found neither on this machine nor in {store.url}")
         return _local(local, folder, progress)
     progress(f"download {where}", 0, None)
     if path and store.exists(path):
         archive = folder / "bundle"
         store.download(path, archive)
         files = _unpacked(archive, folder, progress, where)
-        archive.unlink()  # as large as what was in it
+        archive.unlink()  # Free its disk space.
         return files
     sources = [name for name in store.list(path) if PurePosixPath(name).name in FILES]
     if not sources:
@@ -126,21 +118,21 @@ def _stored(store: Store, path: str, folder: Path, progress: Progress) -> dict[s
 
 
 def _cache(temporary: Path) -> Path:
-    """A folder that outlives this process; the temporary one if the user has none."""
+    """Return a permanent folder for downloads, or the temporary one if that is not writable."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(home) / "motifk8s"
         folder.mkdir(parents=True, exist_ok=True)
         return folder if os.access(folder, os.W_OK) else temporary
-    except (OSError, RuntimeError):  # no home, or a read-only one
+    except (OSError, RuntimeError):  # The user has no home, or it is read-only.
         return temporary
 
 
 @contextlib.contextmanager
 def _downloaded(url: str, progress: Progress, cache: Path) -> Iterator[Path]:
-    """Download a bundle, and delete it when it was used or is no good.
+    """Download a bundle, and delete it after use or if it is damaged.
 
-    If the block was stopped or a disk was full, the same command finds it again.
+    It stays after an interrupt or a full disk, so that the same command resumes.
     """
     name = hashlib.sha256(url.encode()).hexdigest()[:12]
     archive = cache / f"deepsea-{name}"
@@ -148,7 +140,7 @@ def _downloaded(url: str, progress: Progress, cache: Path) -> Iterator[Path]:
     try:
         yield archive
     except InputError:
-        archive.unlink()  # or the same damage would be found again
+        archive.unlink()  # The next try needs another copy.
         raise
     archive.unlink()
 
@@ -165,23 +157,24 @@ def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dic
             for path in _copied(stream, folder):
                 paths.append(path)
                 progress(f"unpack {name}", raw.tell(), size)
-            while stream.read(2**20):  # to the end, where gzip has its checksum
+            while stream.read(2**20):  # Read to the end, because gzip's checksum is there.
                 pass
     except PermissionError as error:
         raise local_problem(error, "read", archive) from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
         raise InputError(
-            f"{name}: not a .tar or .tar.gz, cut short or damaged ({one_line(error)}); get it again"
+            f"{name}: not a .tar or .tar.gz, or truncated or damaged ({one_line(error)}); "
+            "download it again"
         ) from error
     return _complete(paths, name)
 
 
 def _copied(stream: Any, folder: Path) -> Iterator[Path]:
-    """Copy the files of these names out of a tar; yield their paths, also of further ones."""
+    """Copy the first file of each name out of a tar; yield the path of every one that matches."""
     done = set()
     with tarfile.open(fileobj=stream, mode="r|") as members:
         for member in members:
-            # Only these names, and only under these names: no path leads elsewhere.
+            # The last component of a name cannot lead out of the folder.
             path = folder / PurePosixPath(member.name).name
             if path.name not in FILES or not member.isreg():
                 continue
@@ -197,7 +190,7 @@ def _copy(source: IO[bytes], file: Path, size: int) -> None:
     if (free := shutil.disk_usage(file.parent).free) < size:
         raise Problem(
             f"{file.parent}: {file.name} needs {size:,} bytes, but its disk has {free:,}; "
-            "free some, or set TMPDIR to a folder on another"
+            "free some, or set TMPDIR to a folder on another disk"
         )
     with open(file, "xb") as copy:
         while piece := source.read(2**20):

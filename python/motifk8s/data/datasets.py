@@ -1,6 +1,6 @@
-"""Data sets: made (synthetic), kept (HDF5) and read (ours, or the reference code's layout).
+"""Make synthetic data sets, and read and write data sets as HDF5.
 
-In memory a data set is its base codes, labels and split; one-hot happens later, on the device.
+In memory a data set is base codes, labels and split. One-hot encoding follows on the device.
 """
 
 from __future__ import annotations
@@ -30,52 +30,41 @@ FORMAT = "motifk8s-dataset"
 VERSION = 1
 PARTS = ("train", "valid", "test")
 LAYOUTS = (
-    "a data set holds codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
+    "a data set has codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
     "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
 )
-#: One embedded motif: row of the sequence, index of its class, first base (0-based), +1 or -1.
 EMBEDDED = np.dtype([("sequence", "<i4"), ("class", "u1"), ("start", "<i4"), ("strand", "i1")])
+"""One embedded motif: row of the sequence, index of its class, first base (0-based), +1 or -1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Sequences with binary labels, in three parts.
+    """Sequences with binary labels, in three parts."""
 
-    Attributes
-    ----------
-    codes : (N, L) uint8
-        A C G T = 0 1 2 3; 4 is an unknown base.
-    labels : (N, C) int8
-        1 positive, 0 negative, -1 unknown.
-    split : (N,) uint8
-        0 train, 1 valid, 2 test.
-    classes : tuple of str
-        Names of the C classes.
-    embedded : (M,) array of EMBEDDED or None
-        Where motifs were embedded (synthetic data), by sequence, then start. On strand -1 the
-        reverse complement of the class's PPM begins at `start`.
+    codes: np.ndarray  # (N, L) uint8; A C G T = 0 1 2 3, unknown = 4
+    labels: np.ndarray  # (N, C) int8; 1 positive, 0 negative, -1 unknown
+    split: np.ndarray  # (N,) uint8; 0 train, 1 valid, 2 test
+    classes: tuple[str, ...]  # C names
+    embedded: np.ndarray | None = None
+    """
+    Embedded motifs of synthetic data, (M,) of type EMBEDDED, sorted by sequence and start. On
+    strand -1 the reverse complement of the class's PPM begins at `start`.
     """
 
-    codes: np.ndarray
-    labels: np.ndarray
-    split: np.ndarray
-    classes: tuple[str, ...]
-    embedded: np.ndarray | None = None
-
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Codes (n, L) and labels (n, C) of "train", "valid" or "test".
+        """Return codes (n, L) and labels (n, C) of "train", "valid" or "test".
 
-        These are views, not copies, where the part's rows lie together.
+        If the rows of the part are adjacent, these are views.
         """
         rows = np.flatnonzero(self.split == PARTS.index(name))
         if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
-            together = slice(rows[0], rows[-1] + 1)
-            return self.codes[together], self.labels[together]
+            adjacent = slice(rows[0], rows[-1] + 1)
+            return self.codes[adjacent], self.labels[adjacent]
         return self.codes[rows], self.labels[rows]
 
     @cached_property
     def data_hash(self) -> str:
-        """SHA-256 (hex) of the content; the same for every file that holds it."""
+        """SHA-256 (hex) of the content; the layout of its file does not matter."""
         digest = hashlib.sha256()
         header = [FORMAT, VERSION, list(self.codes.shape), list(self.classes)]
         digest.update(json.dumps(header).encode())
@@ -97,24 +86,13 @@ class Dataset:
 def synthesize(spec: Synthetic, seed: int) -> Dataset:
     """Make the synthetic data set of the paper (Methods, "Synthetic data").
 
-    Each sequence gets one or more PWMs, drawn with replacement from those of all classes, forward
-    and reverse complement (see `synthetic.sample`). A label says that the class's motif is there,
-    in either orientation. Rows are independent draws, so the random split is simply the first
-    rows for training, the next for validation, the rest for the test.
+    Each sequence gets one or more PPMs, drawn with replacement from those of all classes, forward
+    and reverse complement (see `synthetic.sample`). A label is 1 if the sequence has a motif of
+    the class on either strand. Rows are independent, so the first ones are for training, the next
+    for validation, the rest for the test. The same seed gives the same content on every platform.
 
-    Parameters
-    ----------
-    spec : Synthetic
-        `n_sequences`, `length` (bp), `release`, `motifs_per_sequence` (weights of 1, 2, 3, ...),
-        `split` (fractions), `classes` (name to JASPAR ids, of which the first is embedded).
-    seed : int
-        The data set's seed, at least 0. The same seed gives the same content everywhere.
-
-    Raises
-    ------
-    InputError
-        If the motifs may not fit into the length, or a class lacks positives or negatives in the
-        training or test part.
+    Raise InputError if the motifs may not fit into the length, or a class lacks positives or
+    negatives in the training or test part.
     """
     n, names = spec.n_sequences, tuple(spec.classes)
     ppms = [jaspar_motif(ids[0], spec.release).ppm for ids in spec.classes.values()]
@@ -135,22 +113,14 @@ def synthesize(spec: Synthetic, seed: int) -> Dataset:
 
 
 def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any] | None) -> None:
-    """Write a data set as HDF5, atomically; the same data and spec give the same bytes.
+    """Write a data set as HDF5, atomically; replace an existing file.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    path : path
-        The file; an existing one is replaced.
-    spec : mapping or None
-        What the data set was made from (plain JSON), kept beside it.
+    The same data and spec give the same bytes. `spec`, the data set's part of the study (plain
+    JSON), becomes an attribute.
 
-    Raises
-    ------
-    Problem
-        If the file cannot be written (no permission, disk full).
+    Raise Problem if the file cannot be written (no permission, disk full).
     """
-    # HDF5 handles a full disk badly, so the file is made in memory and written in one go.
+    # HDF5 handles a full disk badly, so the file is made in memory and written at once.
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
         file.attrs["format"] = FORMAT
@@ -172,32 +142,28 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
 def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
     """Store one array, compressed in chunks of about 1 MB."""
     options: dict[str, Any] = {}
-    if data.size:  # nothing cannot be cut into chunks
+    if data.size:  # An empty array has no chunks.
         rows = min(len(data), max(1, 2**20 * len(data) // data.nbytes))
-        # Level 2 is near the floor for random bases (2 bits each) and reads as fast as level 1.
+        # Level 2 comes near 2 bits for each random base and reads as fast as level 1.
         options = {"chunks": (rows, *data.shape[1:]), "compression": "gzip", "compression_opts": 2}
     file.create_dataset(name, data=data, **options)
 
 
 def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:
-    """Read a data set from HDF5: ours, or the layout of the reference code.
+    """Read a data set from HDF5: our layout, or that of the reference code.
 
-    The latter is `X_train` (N, 4, L) or (N, L, 4), one-hot with all-zero columns for unknown
-    bases, `Y_train` (N, C), and the same for `valid` and `test`; it is read in blocks, so the
-    one-hot data are never in memory as a whole.
+    The reference layout has `X_train` (N, 4, L) or (N, L, 4), one-hot with all-zero columns for
+    unknown bases, and `Y_train` (N, C); likewise `valid` and `test`. It is read in blocks, so
+    memory never holds all one-hot data.
+
+    Raise InputError if the file is missing, damaged or of another layout, or its content fails
+    `check`.
 
     Parameters
     ----------
-    path : path
     classes : sequence of str, optional
-        Names of the classes in the order of the labels. Our files hold names, which must then be
-        these; in the reference layout the default is class_0, class_1, ...
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another layout, arrays do not fit each other or hold
-        impossible values, or a class has no positives or no negatives in the training or test set.
+        Class names in the order of the labels. If the file has names, they must be equal. Default
+        in the reference layout: class_0, class_1, ...
     """
     path = Path(path)
     dataset, stored_hash = _read_either(path)
@@ -205,16 +171,16 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
         dataset = _with_names(dataset, classes, path, fixed=stored_hash is not None)
     check(dataset, str(path))
     if stored_hash not in (None, dataset.data_hash):
-        raise InputError(f"{path}: content does not match its data_hash; make or copy it again")
+        raise InputError(f"{path}: the content does not match data_hash; make or copy it again")
     return dataset
 
 
 def _read_either(path: Path) -> tuple[Dataset, str | None]:
-    """Read either layout; also the hash that a file of ours holds."""
+    """Read either layout; also return the hash in a file of our layout."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder, not an HDF5 file")
     try:
-        # Files are replaced as a whole, so no lock is needed; some network folders have none.
+        # Writing replaces whole files, so reading needs no lock; some network folders lack locks.
         with h5py.File(path, locking=False) as file:
             if file.attrs.get("format") == FORMAT:
                 return _read_ours(file, path)
@@ -223,30 +189,26 @@ def _read_either(path: Path) -> tuple[Dataset, str | None]:
         raise InputError(f"{path}: no such data set file") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # all h5py's
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py raises all
         raise InputError(
             f"{path}: not an HDF5 file, or truncated or damaged ({one_line(error)})"
         ) from error
 
 
 def _with_names(dataset: Dataset, classes: Sequence[str], path: Path, *, fixed: bool) -> Dataset:
-    """Name the classes; if the file fixes their names, they must be these already."""
+    """Name the classes; names that the file fixes must be equal."""
     present, given = ", ".join(dataset.classes), ", ".join(classes)
     if len(classes) != (number := dataset.labels.shape[1]):
         raise InputError(f"{path}: has {number} classes ({present}), not {len(classes)} ({given})")
     if fixed and tuple(classes) != dataset.classes:
-        raise InputError(f"{path}: its classes are {present}, in this order, not {given}")
+        raise InputError(f"{path}: the classes are {present}, in this order, not {given}")
     return replace(dataset, classes=tuple(classes))
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Count what a data set holds.
+    """Return facts of a data set: its length (bp), its hash and counts.
 
-    Returns
-    -------
-    dict
-        `length` in bp; `sequences` by part; `positives` and `unknown_labels` by class and part;
-        `sequences_with_n`, those with an unknown base; `data_hash`.
+    `sequences` is by part, `positives` and `unknown_labels` by class and part.
     """
     labels = {part: dataset.part(part)[1] for part in PARTS}
 
@@ -270,13 +232,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut the rows of an array into blocks of about four million elements."""
+    """Return slices of rows, of about four million elements each."""
     rows = max(1, 2**22 // max(1, math.prod(shape[1:])))
     return (slice(i, min(i + rows, shape[0])) for i in range(0, shape[0], rows))
 
 
 def _member(file: h5py.File, path: Path, name: str, axes: str, dtype: Any) -> h5py.Dataset:
-    """Find one array of a file; `dtype` is a numpy dtype, "numbers" or "text"."""
+    """Return one array of a file; `dtype` is a numpy dtype, "numbers" or "text"."""
     array = file.get(name)
     if not isinstance(array, h5py.Dataset):
         raise InputError(f"{path}: has no dataset {name}; {LAYOUTS}")
@@ -295,11 +257,11 @@ def _member(file: h5py.File, path: Path, name: str, axes: str, dtype: Any) -> h5
 
 
 def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
-    """Read our layout; also the hash that the file holds."""
+    """Read our layout; also return the hash in the file."""
     if (version := file.attrs.get("version")) != VERSION:
         raise InputError(
             f"{path}: is of version {version}, but this program reads version {VERSION}; "
-            "make it again, or use the program that made it"
+            "make it again, or use the motifk8s that wrote it"
         )
     codes = _member(file, path, "codes", "N L", np.dtype("u1"))
     labels = _member(file, path, "labels", "N C", np.dtype("i1"))
@@ -333,7 +295,7 @@ def _read_reference(file: h5py.File, path: Path) -> Dataset:
 
 
 def _reference_arrays(file: h5py.File, path: Path) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
-    """Sequences and labels of each part, which must fit each other."""
+    """Return sequences and labels of each part; check that they fit each other."""
     arrays = [
         (
             _member(file, path, f"X_{part}", "N 4 L", "numbers"),
@@ -354,7 +316,7 @@ def _reference_arrays(file: h5py.File, path: Path) -> list[tuple[h5py.Dataset, h
 
 
 def _reference_labels(y: h5py.Dataset, rows: slice, path: Path) -> np.ndarray:
-    """Some rows of labels, checked."""
+    """Read and check some rows of labels."""
     values = y[rows].astype(float)
     if (wrong := np.argwhere(~np.isin(values, (-1, 0, 1)))).size:
         row, column = wrong[0]
@@ -366,13 +328,13 @@ def _reference_labels(y: h5py.Dataset, rows: slice, path: Path) -> np.ndarray:
 
 
 def check(dataset: Dataset, where: str) -> None:
-    """Raise InputError, which begins with `where`, if a data set cannot be used."""
+    """Check a data set; raise InputError, which begins with `where`, if it is not usable."""
     codes, labels, split, classes = dataset.codes, dataset.labels, dataset.split, dataset.classes
     shapes = f"codes {codes.shape}, labels {labels.shape}, split {split.shape}"
     if not len(codes) == len(labels) == len(split) or labels.shape[1] != len(classes):
         raise InputError(f"{where}: {shapes} and {len(classes)} class names do not fit each other")
     if not codes.size or not labels.size:
-        raise InputError(f"{where}: holds no sequences or no classes ({shapes})")
+        raise InputError(f"{where}: has no sequences or no classes ({shapes})")
     if twice := {name for name in classes if classes.count(name) > 1}:
         raise InputError(f"{where}: class name {min(twice)} is given more than once")
     for name, array, least, most in (
@@ -391,11 +353,11 @@ def check(dataset: Dataset, where: str) -> None:
             values = dataset.embedded[field]
             if values.min() < 0 or values.max() >= end:
                 raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
-    check_parts(dataset, where, "use more sequences, split them anew, or leave the class out")
+    check_parts(dataset, where, "use more sequences, another split, or leave the class out")
 
 
 def check_parts(dataset: Dataset, where: str, hint: str) -> None:
-    """Raise InputError unless each class can be learnt and scored; `hint` says what to do."""
+    """Check that each class can be learnt and scored; InputError ends with `hint`."""
     for number, part in enumerate(PARTS):
         if number not in dataset.split:
             raise InputError(f"{where}: the {part} part has no sequences; {hint}")

@@ -1,9 +1,9 @@
-"""The paper's in vivo data: the part of DeepSEA's training bundle with one of the labels.
+"""Import the paper's in vivo data: the positives of 12 labels of DeepSEA's training bundle.
 
 Zhou & Troyanskaya 2015, doi:10.1038/nmeth.3547; Koo & Eddy 2019, Methods, "In vivo sequences".
 The bundle has ``train.mat`` (MATLAB 7.3), ``valid.mat`` and ``test.mat`` (MATLAB 5): labels
 `traindata` (N, 919) and one-hot sequences `trainxdata` (N, 4, 1000), likewise valid and test.
-The forward strands come first, then the reverse complements in the same order.
+The forward strands are first, then the reverse complements in the same order.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ from motifk8s.study.study import Study
 LABELS = 919
 ONE_BYTE = ("u1", "i1", "b1")
 
-#: Positives in train.mat of the labels that the paper uses, by column.
-POSITIVES = {
+POSITIVES = {  # in train.mat, by column, of the labels that the paper uses
     592: 27_652, 602: 85_354, 344: 19_724, 345: 34_194, 635: 43_528, 636: 87_290,
     349: 9_792, 642: 22_758, 359: 17_450, 361: 7_528, 661: 4_516, 369: 31_146,
 }  # fmt: skip
-#: Sequences with at least one of them, as the paper says.
 KEPT = {"train": 270_382, "test": 23_768}
+"""Sequences with at least one of these labels, according to the paper."""
 
-#: Base code by the channels that are on: bit 0 is A, then G, C, T, as on disk; 255 is impossible.
+# Base code by the channels that are 1: bits 0 to 3 are A G C T, as in the file; 255 is invalid.
 CODES = np.full(16, 255, np.uint8)
 CODES[[0, 1, 2, 4, 8]] = UNKNOWN, 0, 2, 1, 3
 
@@ -54,38 +53,25 @@ def import_bundle(
 ) -> dict[str, Any]:
     """Make the data set of a study from DeepSEA's training bundle v0.9.
 
-    Sequences that are positive in at least one of the classes are kept, both strands, in the
-    order of the bundle; its own split stays. Memory: train.mat is read in blocks; the other two,
-    of version 5, are read as a whole. test.mat needs 1.9 GB, so allow 4 GiB.
+    Keep both strands of the sequences that are positive in at least one class, in the order and
+    the parts of the bundle. Only train.mat is read in blocks; test.mat needs 1.9 GB of memory, so
+    allow 4 GiB. Raise InputError if an array has another type, shape or value than expected, and
+    the errors of `bundle.located`.
 
     Parameters
     ----------
-    source : str
-        The bundle: a folder with the three files, a ``.tar`` or ``.tar.gz`` of them, an HTTP or
-        S3 URL of either, or a path in `store`. `URL` is the public one.
-    spec : DeepSea
-        Columns of the labels (from 0), names of the classes, `length` in bp.
+    source, store, cache
+        See `bundle.located`; `URL` is the public bundle.
     out : path
-        The data set; it appears when it is complete, in place of one that is there.
-    store : Store, optional
-        Where a source that is no local file is looked for.
+        The data set, replaced when the new one is complete.
     progress : callable
-        Called with what is done, how many bytes of it, and of how many (None: not known).
-    cache : path, optional
-        Folder of unfinished downloads (default: ``$XDG_CACHE_HOME/motifk8s``).
+        Called with the name of a step, its bytes done, and its bytes in total (None: unknown).
 
     Returns
     -------
     dict
-        As `datasets.describe`; and `source`, `read` (sequences of the bundle by part), and
-        `paper`, the published counts (see `compare`).
-
-    Raises
-    ------
-    InputError
-        The bundle is not there, truncated, damaged, or not what it should be.
-    Problem
-        It cannot be downloaded, or a disk is full.
+        The counts of `datasets.describe`, and `source`, `read` (sequences of the bundle by part)
+        and `paper`, the published counts (see `compare`).
     """
     with located(source, store, progress, cache) as files:
         dataset, read = _read(files, spec, progress)
@@ -104,21 +90,17 @@ def prepare(
     again: bool = False,
     cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Put the in vivo data set of a study into the store, and say what it holds.
+    """Import the in vivo data set of a study into the store, and return its counts.
 
-    One that is there stays, unless a source is given or `again`. See `import_bundle`.
-
-    Raises
-    ------
-    InputError
-        If the study has no such data set or it is of another kind; and as `import_bundle`.
+    Skip the import if the store has it, unless a source is given or `again` is set. Raise
+    InputError if the study has no such data set of this kind, and the errors of `import_bundle`.
     """
     spec = study.datasets.get(name)
     if spec is None or spec.kind != "deepsea":
         known = [key for key, value in study.datasets.items() if value.kind == "deepsea"]
         raise InputError(
             f"study {study.name} has no data set {name!r} of kind deepsea; "
-            f"it has {', '.join(known) or 'none of this kind'}"
+            f"its data sets of this kind: {', '.join(known) or 'none'}"
         )
     if source is None and not again and stored.is_ready(study, name, store):
         return _facts(stored.load_dataset(study, name, store), spec)
@@ -132,13 +114,10 @@ def prepare(
 
 
 def compare(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Set the counts of `import_bundle` beside the published ones.
+    """Compare the counts of `import_bundle` with the published ones.
 
-    Returns
-    -------
-    list of dict
-        `what`, `here`, `paper` and `difference`; the last two are None where nothing is published
-        (another selection of labels).
+    Return rows with `what`, `here`, `paper` and `difference`; the last two are None if the paper
+    has no such count.
     """
     paper = facts["paper"]
     rows = [
@@ -172,11 +151,11 @@ def _facts(dataset: Dataset, spec: DeepSea) -> dict[str, Any]:
 def _read(
     files: dict[str, Path], spec: DeepSea, progress: Progress
 ) -> tuple[Dataset, dict[str, int]]:
-    """Read the kept sequences of the three files; also how many sequences each has."""
+    """Read the kept sequences of the three files; also return the number in each file."""
     columns = np.array([label.column for label in spec.classes.values()])
     with contextlib.ExitStack() as stack:
         opened = {part: stack.enter_context(open_arrays(files[part])) for part in PARTS}
-        # All labels first: what is wrong with the last file shows before the long reading.
+        # Reading all labels first finds errors in any file before the long reading.
         arrays = {part: _arrays(opened[part], part, files[part], spec.length) for part in PARTS}
         labels, kept = {}, {}
         for part, (y, _) in arrays.items():
@@ -184,7 +163,7 @@ def _read(
             labels[part], kept[part] = _labels(y, columns, f"{files[part]}: {part}data")
         split = np.repeat(np.arange(3, dtype=np.uint8), [len(kept[part]) for part in PARTS])
         codes = np.empty((len(split), spec.length), np.uint8)
-        # The training set, by far the largest, last: damage elsewhere shows early.
+        # The training set is by far the largest and read last, so other damage is found early.
         for number, part in reversed(list(enumerate(PARTS))):
             _, x = arrays[part]
             first, last = np.searchsorted(split, (number, number + 1))
@@ -195,13 +174,13 @@ def _read(
 
 
 def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> tuple[Array, Array]:
-    """Labels and sequences of a part, checked without reading them."""
+    """Return labels and sequences of a part; check their types and shapes."""
     names = (f"{part}data", f"{part}xdata")
     if lacking := [name for name in names if name not in arrays]:
         others = [other for other in PARTS if f"{other}xdata" in arrays and other != part]
         hint = f"it has {', '.join(sorted(arrays)[:6]) or 'nothing'}"
         if len(lacking) == 1:
-            hint += "; if it was cut short, get it again"
+            hint += "; if it is truncated, download it again"
         elif others:
             hint = f"these are the data of {others[0]}.mat; are files swapped?"
         raise InputError(f"{path}: has no {' and no '.join(lacking)}; {hint}")
@@ -214,18 +193,18 @@ def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> 
         kind = array.dtype
         if array.shape != shape or not rows or kind is None or kind.str[1:] not in ONE_BYTE:
             raise InputError(
-                f"{path}: {name} is {kind or 'no plain numbers'} of shape {array.shape[::-1]} (as "
-                f"MATLAB says it); it must be uint8 of shape {wanted}"
+                f"{path}: {name} is {kind or 'not numeric'}, of shape {array.shape[::-1]} in "
+                f"MATLAB's order; expected uint8 of shape {wanted}"
             )
     return y, x
 
 
 def _labels(y: Array, columns: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (K, C) of the sequences with at least one, and their rows (K,)."""
+    """Return the labels (K, C) of the sequences with at least one, and their rows (K,)."""
     wanted, order = np.unique(columns, return_inverse=True)
     labels = y.rows(wanted)  # (C, N)
-    if ((labels != 0) & (labels != 1)).any():
-        row, column = np.argwhere(((labels != 0) & (labels != 1)).T)[0]
+    if (invalid := (labels != 0) & (labels != 1)).any():
+        row, column = np.argwhere(invalid.T)[0]
         raise InputError(
             f"{where}: sequence {row}, label {wanted[column]} is {labels[column, row]}, not 0 or 1"
         )

@@ -1,4 +1,4 @@
-"""The user's files: lines of text, plain or gzip, and what is wrong with a file in one line."""
+"""Read the user's text files, plain or gzip; raise one-line errors."""
 
 from __future__ import annotations
 
@@ -10,35 +10,24 @@ from pathlib import Path
 
 from motifk8s.errors import InputError
 
-GZIP = b"\x1f\x8b"
-"""The first bytes of every gzip file."""
+GZIP = b"\x1f\x8b"  # the first bytes of every gzip file
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn the system's refusals to open or read a file into InputError."""
+    """Turn errors while opening or reading a file into InputError."""
     try:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path}: cannot read it: {error.strerror or error}") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    r"""Read the lines of a text file, plain or gzip.
+    """Yield number (from 1) and content, without LF or CR LF, of the lines of a text file.
 
-    Yields
-    ------
-    number : int
-        From 1.
-    line : bytes
-        Without its line end, LF or CR LF.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is empty, is not text, or its gzip data are damaged or cut.
+    Raise InputError if the file cannot be read, is empty or not text, or its gzip data are damaged.
     """
     number = 0
     with readable(path), path.open("rb") as raw:
@@ -49,7 +38,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, _checked(line, number, path)
         except EOFError:
             raise InputError(
-                f"{path}, after line {number}: the gzip data are cut short; copy or download it "
+                f"{path}, after line {number}: the gzip data are truncated; copy or download it "
                 "again"
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -62,7 +51,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _checked(line: bytes, number: int, path: Path) -> bytes:
-    """Return a line without its end, and the first without a byte order mark."""
+    """Return a line without its end; remove the byte order mark of the first."""
     line = line.rstrip(b"\r\n")
     if number == 1:
         line = line.removeprefix(b"\xef\xbb\xbf")

@@ -1,4 +1,4 @@
-"""A genome in FASTA, read by position through its index (.fai); with pyfaidx."""
+"""Read a genome in FASTA by position with pyfaidx and an index (.fai)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from motifk8s.errors import InputError, one_line
 
 STRETCH = 2**24  # bp read at a time
 ONLY_GZIP = (
-    "is compressed by gzip, which cannot be read by position; unpack it (gunzip), or compress it "
-    "with bgzip"
+    "is compressed by gzip, which does not allow reading by position; decompress it (gunzip), or "
+    "compress it with bgzip"
 )
 
 
 class Genome:
-    """An open genome: `path`, and `sizes`, the length in bp of each sequence in file order."""
+    """An open genome; `sizes` has the length in bp of each sequence, in file order."""
 
     def __init__(self, path: Path, fasta: Any):
         self.path = path
@@ -34,21 +34,19 @@ class Genome:
         self.sizes: dict[str, int] = {name: len(fasta[name]) for name in fasta.keys()}  # noqa: SIM118
 
     def codes(self, name: str, start: int, end: int) -> np.ndarray:
-        """Base codes (end - start,) of a stretch that must lie within the sequence.
+        """Read the base codes (end - start,) of an interval, which must lie within the sequence.
 
-        Raises
-        ------
-        InputError
-            If the file is damaged or is not what its index says, or a letter is not DNA.
+        Raise InputError if the file is damaged, does not match its index, or has a letter that is
+        not DNA.
         """
         where = f"{self.path}, {name}:{start}-{end}"
         try:
             text = str(self._fasta[name][start:end])
-        except Exception as error:  # pyfaidx and its readers raise all kinds of them
-            raise InputError(f"{where}: cannot be read ({one_line(error)})") from None
+        except Exception as error:  # pyfaidx and its readers raise errors of many types.
+            raise InputError(f"{where}: cannot read it ({one_line(error)})") from None
         if len(text) != end - start:
             raise InputError(
-                f"{where}: {len(text)} bp are there; the file is cut short, or its index is of "
+                f"{where}: has only {len(text)} bp; the file is truncated, or its index is of "
                 f"another file: copy the genome again and delete {self.path}.fai"
             )
         strange = text.encode("utf-8", "replace").translate(None, LETTERS).decode("utf-8")
@@ -59,9 +57,9 @@ class Genome:
         return encode(text)[0]
 
     def windows(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
-        """Base codes (N, length) of the windows at `starts` (N,), which ascend.
+        """Read the base codes (N, length) of the windows at `starts` (N,), in ascending order.
 
-        Memory is bounded by the result and a stretch of the sequence; see `codes` for errors.
+        Memory holds the result and one stretch of the sequence. See `codes` for errors.
         """
         result = np.empty((len(starts), length), np.uint8)
         done = 0
@@ -74,25 +72,22 @@ class Genome:
         return result
 
     def named(self, name: str) -> str | None:
-        """The sequence of this name, or of this name with or without chr; None if there is none."""
+        """Return the genome's name of a sequence, with or without chr; None if it has neither."""
         other = name[3:] if name.startswith("chr") else f"chr{name}"
         return next((known for known in (name, other) if known in self.sizes), None)
 
     def examples(self) -> str:
-        """A few of its names, for messages."""
+        """Return a few sequence names for a message."""
         names = list(self.sizes)
         return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
 
 
 @contextmanager
 def open_genome(path: Path) -> Iterator[Genome]:
-    """Open a genome; its index is written beside it, or to a temporary folder.
+    """Open a genome; write a missing index to the same folder, or to a temporary one.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, is not FASTA, is compressed by anything but bgzip, has lines of
-        different lengths within a sequence, a name twice, or a damaged index.
+    Raise InputError if it cannot be read, is not FASTA, or is compressed by anything but bgzip.
+    The lines of a sequence must have equal lengths, names must be unique, and the index intact.
     """
     _check_beginning(path)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
@@ -106,30 +101,30 @@ def open_genome(path: Path) -> Iterator[Genome]:
         with closing(_open_fasta(path, index, blocks, fresh)) as fasta:
             genome = Genome(path, fasta)
             if not genome.sizes:
-                raise InputError(f"{path}: its index {index} is empty; delete it")
+                raise InputError(f"{path}: the index {index} is empty; delete it")
             yield genome
 
 
 def _open_fasta(path: Path, index: Path, blocks: Path, fresh: bool) -> Any:
-    """Open a genome by pyfaidx, which makes the index unless it is fresh."""
+    """Open a genome with pyfaidx, which writes the index unless it is fresh."""
     try:
         return pyfaidx.Fasta(
             str(path), indexname=str(index), gzi_indexname=str(blocks), as_raw=True
         )
     except pyfaidx.UnsupportedCompressionFormat:
         raise InputError(f"{path}: {ONLY_GZIP}") from None
-    except Exception as error:  # pyfaidx and its readers raise all kinds of them
-        hint = f"; if it is sound, delete its index {index}" if fresh else ""
-        if not fresh:  # the index was made just now, of a damaged file
+    except Exception as error:  # pyfaidx and its readers raise errors of many types.
+        hint = f"; if the file is intact, delete its index {index}" if fresh else ""
+        if not fresh:  # pyfaidx has just made the index from a damaged file.
             with suppress(OSError):
                 index.unlink(missing_ok=True)
         raise InputError(
-            f"{path}: not a genome in FASTA, or damaged or cut short ({one_line(error)}){hint}"
+            f"{path}: not a genome in FASTA, or truncated or damaged ({one_line(error)}){hint}"
         ) from None
 
 
 def _check_beginning(path: Path) -> None:
-    """Refuse files whose first bytes show that they are no genome."""
+    """Raise InputError if the first bytes are not those of a genome."""
     with readable(path), path.open("rb") as file:
         begin = file.read(4)
     if not begin:
@@ -138,8 +133,8 @@ def _check_beginning(path: Path) -> None:
     zipped = begin.startswith(GZIP)
     if named_zipped != zipped:
         fact = "is compressed" if zipped else "is not compressed"
-        raise InputError(f"{path}: {fact}, though its name says otherwise; rename it")
-    if zipped and begin[3] & 4 == 0:  # bgzip uses gzip's extra field
+        raise InputError(f"{path}: {fact}, contrary to its name; rename it")
+    if zipped and begin[3] & 4 == 0:  # Only bgzip uses gzip's extra field.
         raise InputError(f"{path}: {ONLY_GZIP}")
     if not zipped and begin[:1] not in b">;\r\n":
         raise InputError(f"{path}: not FASTA, which begins with >NAME")

@@ -1,8 +1,7 @@
-"""Arrays of MATLAB files: version 7.3 (HDF5) in blocks of bounded size, version 5 by scipy.
+"""Read arrays of MATLAB files: version 7.3 (HDF5) in blocks, version 5 with scipy.
 
-MATLAB stores arrays column by column. Its (N, 4, L) is (L, 4, N) here, as h5py shows it.
-Arrays of version 5 are in memory as a whole while they are read: DeepSEA's test.mat needs 1.9 GB,
-so its import may take 4 GiB.
+MATLAB stores arrays column by column. MATLAB's (N, 4, L) is (L, 4, N) here, as in h5py.
+Memory holds a whole array of version 5: DeepSEA's test.mat needs 1.9 GB.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -22,50 +21,30 @@ from motifk8s.data.files import readable
 from motifk8s.errors import InputError, Problem, one_line
 
 T = TypeVar("T")
-#: Positions and rows (as slices), and the content (positions, 4, rows).
-Block = tuple[slice, slice, np.ndarray]
+Block = tuple[slice, slice, np.ndarray]  # positions, rows, content (positions, 4, rows)
 
 BLOCK = 2**25
-"""Bytes of a block, unless a single chunk of the file is larger; up to three are in memory."""
+"""Bytes of a block, unless one chunk of the file is larger; memory holds up to three blocks."""
 VERSION_5 = (b"\x00\x01IM", b"\x01\x00MI")
 """The end of the header of 128 bytes, little and big endian."""
 ONE_BYTE = {"uint8": np.uint8, "int8": np.int8, "logical": np.uint8}
 """Types by MATLAB's class."""
 LARGER = ("double", "single", "int16", "uint16", "int32", "uint32", "int64", "uint64")
-"""Classes whose numbers may be stored in any smaller type."""
-
-
-class Array(Protocol):
-    """One array of a file, with its axes in the order of the file, slowest first."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def dtype(self) -> np.dtype | None:
-        """Type of its numbers; None if it does not hold plain numbers."""
-
-    def rows(self, wanted: np.ndarray) -> np.ndarray:
-        """Read some rows, given in increasing order, of an array with two axes."""
-
-    def blocks(self, kept: np.ndarray) -> Iterator[Block]:
-        """Read an array (positions, 4, rows) in blocks that hold every row of `kept`, sorted."""
+"""Classes whose numbers MATLAB may store in a smaller type."""
 
 
 @contextmanager
 def open_arrays(path: Path) -> Iterator[Mapping[str, Array]]:
-    """Open a MATLAB file; the arrays by name can be read until the block ends.
+    """Open a MATLAB file and yield its arrays by name.
 
-    Raises
-    ------
-    InputError
-        If the file is missing, no MATLAB file of version 5 or 7.3, truncated or damaged; also
-        from the methods of the arrays.
+    Raise InputError if the file is missing, truncated or damaged, or not of version 5 or 7.3. The
+    methods of the arrays raise it too.
     """
     with readable(path), open(path, "rb") as file:
         header = file.read(128)
     if header.startswith(b"MATLAB 7.3") or h5py.is_hdf5(path):
         with _damage_reported(path):
-            # No lock: some network folders have none.
+            # Some network folders do not support locks.
             hdf5 = h5py.File(path, locking=False)
         with hdf5:
             with _damage_reported(path):
@@ -85,22 +64,20 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Array]]:
 
 @contextmanager
 def _damage_reported(path: Path, name: str = "") -> Iterator[None]:
-    """Say in one line that a file, or its array `name`, cannot be read."""
+    """Turn errors while reading a file, or its array `name`, into InputError or Problem."""
     try:
         yield
-    except Problem:
-        raise
     except MemoryError as error:
         raise Problem(
             f"{path}: {name}: not enough memory to read it ({one_line(error)})"
         ) from error
-    except Exception as error:  # h5py and scipy raise all kinds of them on damaged files
+    except Exception as error:  # h5py and scipy raise errors of many types on damaged files.
         reason = f"{name}: {one_line(error)}" if name else one_line(error)
-        raise InputError(f"{path}: truncated or damaged ({reason}); get it again") from error
+        raise InputError(f"{path}: truncated or damaged ({reason}); download it again") from error
 
 
 class Hdf5Array:
-    """An array of a file of version 7.3."""
+    """An array of a file of version 7.3, with the axes in file order, slowest first."""
 
     def __init__(self, dataset: h5py.Dataset, path: Path, name: str):
         self.shape: tuple[int, ...] = dataset.shape or ()
@@ -108,21 +85,25 @@ class Hdf5Array:
 
     @property
     def dtype(self) -> np.dtype | None:
+        """Type of the numbers; None if the array is not numeric."""
         stored: np.dtype = self._dataset.dtype
         return stored if stored.kind in "uifb" else None
 
     def rows(self, wanted: np.ndarray) -> np.ndarray:
+        """Read rows of an array with two axes; their numbers ascend."""
         length = self.shape[1]
         step = self._dataset.chunks[1] if self._dataset.chunks else length
         step *= max(1, BLOCK // (step * len(wanted)))
         result = np.empty((len(wanted), length), self.dtype)
         with _damage_reported(self._path, self._name):
-            for start in range(0, length, step):  # whole chunks, so none is read twice
+            for start in range(0, length, step):  # Whole chunks, so that none is read twice.
                 rows = slice(start, start + step)
                 result[:, rows] = self._dataset[wanted, rows]
         return result
 
     def blocks(self, kept: np.ndarray) -> Iterator[Block]:
+        """Read an array (positions, 4, rows) in blocks that cover the rows `kept`, sorted."""
+
         def read(place: tuple[slice, slice]) -> Block:
             with _damage_reported(self._path, self._name):
                 return *place, self._dataset[place[0], :, place[1]]
@@ -130,7 +111,7 @@ class Hdf5Array:
         return _ahead(read, self._places(kept))
 
     def _places(self, kept: np.ndarray) -> Iterator[tuple[slice, slice]]:
-        """Cut the chunks that hold kept rows into blocks of whole chunks, so none is read twice."""
+        """Return blocks of whole chunks that cover the kept rows, so that none is read twice."""
         length, channels, total = self.shape
         high, _, wide = self._dataset.chunks or (1, channels, total)
         size = self._dataset.dtype.itemsize * channels
@@ -143,7 +124,7 @@ class Hdf5Array:
 
 
 def _runs(numbers: list[int], most: int) -> Iterator[tuple[int, int]]:
-    """First and last of each run of consecutive numbers; a run has at most `most`."""
+    """Yield first and last of each run of up to `most` consecutive numbers."""
     start = 0
     for i in range(1, len(numbers) + 1):
         if i == len(numbers) or numbers[i] != numbers[i - 1] + 1 or i - start == most:
@@ -152,7 +133,7 @@ def _runs(numbers: list[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 def _ahead(read: Callable[[T], Block], places: Iterable[T]) -> Iterator[Block]:
-    """Read the next block in a thread (h5py inflates without the GIL) while one is used."""
+    """Read the next block in a thread while the caller uses one; h5py releases the GIL."""
     with ThreadPoolExecutor(1) as reader:
         following: Future[Block] | None = None
         for place in places:
@@ -164,7 +145,7 @@ def _ahead(read: Callable[[T], Block], places: Iterable[T]) -> Iterator[Block]:
 
 
 class Mat5Array:
-    """An array of a file of version 5; every method reads it as a whole."""
+    """An array of a file of version 5, like `Hdf5Array`; each method reads the whole array."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], kind: str):
         self.shape = tuple(shape)[::-1]
@@ -193,9 +174,12 @@ class Mat5Array:
 
     def _read(self) -> np.ndarray:
         with _damage_reported(self._path, self._name), warnings.catch_warnings():
-            warnings.simplefilter("error")  # scipy warns of an array that it cannot read
+            warnings.simplefilter("error")  # scipy only warns about an array that it cannot read.
             loaded = scipy.io.loadmat(self._path, appendmat=False, variable_names=[self._name])
             values: np.ndarray = loaded[self._name].T
             if values.shape != self.shape:
-                raise ValueError(f"of shape {values.shape}, though its header says {self.shape}")
+                raise ValueError(f"shape {values.shape}, but {self.shape} in the header")
             return values
+
+
+Array = Hdf5Array | Mat5Array

@@ -1,4 +1,4 @@
-"""DNA as text, as base codes and as one-hot arrays: A C G T = 0 1 2 3, unknown = 4."""
+"""Convert DNA between text, base codes and one-hot arrays: A C G T = 0 1 2 3, unknown = 4."""
 
 from __future__ import annotations
 
@@ -13,30 +13,17 @@ UNKNOWN = 4
 
 
 def encode(sequences: str | Sequence[str]) -> np.ndarray:
-    """Turn text into base codes.
+    """Convert text to base codes (N, L) uint8; any letter but A C G T in either case is 4.
 
-    Parameters
-    ----------
-    sequences : str or sequence of str
-        All of one length, upper or lower case. One string counts as a list of one.
-
-    Returns
-    -------
-    (N, L) uint8
-        A C G T = 0 1 2 3; any other letter is 4.
-
-    Raises
-    ------
-    InputError
-        If the sequences differ in length.
+    One string counts as a list of one. Sequences of different lengths raise InputError.
     """
     if isinstance(sequences, str):
         sequences = [sequences]
     lengths = np.array([len(sequence) for sequence in sequences], int)
     if len(lengths) and (odd := np.flatnonzero(lengths != lengths[0])).size:
         raise InputError(
-            f"sequence {odd[0]} has {lengths[odd[0]]} bp, those before it {lengths[0]}; "
-            "all must have one length"
+            f"sequence {odd[0]} has {lengths[odd[0]]} bp, the others before it {lengths[0]}; "
+            "all lengths must be equal"
         )
     table = np.full(256, UNKNOWN, np.uint8)
     for code, base in enumerate("ACGT"):
@@ -47,30 +34,22 @@ def encode(sequences: str | Sequence[str]) -> np.ndarray:
 
 
 def decode(codes: np.ndarray) -> list[str]:
-    """Turn base codes (N, L), or (L,) for one sequence, into text; 4 becomes N."""
+    """Convert base codes (N, L), or (L,) for one sequence, to text; 4 becomes N."""
     letters = np.frombuffer(ALPHABET.encode(), np.uint8)[np.atleast_2d(codes)]
     return [row.tobytes().decode() for row in letters]
 
 
 def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
-    """Turn one-hot sequences into base codes.
+    """Convert one-hot sequences to base codes (N, L) uint8; a position of zeros is 4 (unknown).
+
+    Raise InputError if no axis has four channels, or a position is not zeros with at most one 1.
 
     Parameters
     ----------
     x : (N, 4, L) or (N, L, 4)
-        Zeros and ones of any numeric type, channels A C G T. (N, 4, 4) is taken as (N, 4, L).
+        Zeros and ones of any numeric type, channels A C G T. (N, 4, 4) counts as (N, 4, L).
     first : int
-        Number of the first row, for messages, where `x` is a block of a larger array.
-
-    Returns
-    -------
-    (N, L) uint8
-        A position without any one is 4 (unknown).
-
-    Raises
-    ------
-    InputError
-        If no axis has four channels, or a position holds anything but zeros and at most one 1.
+        Number of the first row in error messages, if `x` is a block of a larger array.
     """
     x = np.asarray(x)
     if x.ndim != 3 or 4 not in x.shape[1:]:
@@ -85,7 +64,7 @@ def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
         values = ", ".join(f"{value:g}" for value in channels[row, :, position].astype(float))
         raise InputError(
             f"sequence {first + row}, position {position} is not one-hot (A C G T = {values}); "
-            "it must be zeros with at most one 1"
+            "expected zeros with at most one 1"
         )
     codes = np.where(ones == 0, np.uint8(UNKNOWN), np.uint8(0))
     for code in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""Count the sequences of a data set, before it is made or read."""
+"""Count the sequences of a data set without reading or making it as a whole."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Sizes(NamedTuple):
 
 
 def count_sequences(study: Study, name: str, store: Store) -> Sizes | None:
-    """Count the sequences of each part of a data set; None if their number is not known."""
+    """Count the sequences of each part of a data set; None if unknown."""
     if sizes := described_sizes(study, name):
         return sizes
     spec, folder = study.datasets[name], place(study, name)
-    with suppress(Problem, OSError, ValueError, KeyError, TypeError):  # absent, or damaged
+    with suppress(Problem, OSError, ValueError, KeyError, TypeError):  # It is absent or damaged.
         facts = json.loads(store.read(f"{folder}/done.json"))
         if "sequences" in facts:
             return Sizes(**facts["sequences"])
@@ -43,13 +43,13 @@ def count_sequences(study: Study, name: str, store: Store) -> Sizes | None:
         with suppress(Problem, OSError, KeyError, TypeError):
             return _count(open_store(parent or slash or "."), file)
     if spec.kind == "deepsea" and {c.column for c in spec.classes.values()} <= set(POSITIVES):
-        # The paper's in vivo data, and all there is to validate on: with fewer classes, a bound.
+        # The counts of the paper's in vivo data are an upper bound for fewer classes.
         return Sizes(KEPT["train"], 8_000, KEPT["test"])
     return None
 
 
 def described_sizes(study: Study, name: str) -> Sizes | None:
-    """Return the sizes of a synthetic data set, which its settings give; None for any other."""
+    """Return the sizes of a synthetic data set, from its settings; None for other kinds."""
     spec = study.datasets[name]
     if spec.kind != "synthetic":
         return None

@@ -1,4 +1,4 @@
-"""A study to begin with: the known motifs of each class, and architectures that fit the length."""
+"""Write a first study of a data set: motifs of each class, and architectures for its length."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ RELEASE = "JASPAR2016"
 
 
 def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
-    """JASPAR ids (CORE vertebrates) of a transcription factor, by its exact name in any case.
+    """Return the JASPAR ids (CORE vertebrates) of a transcription factor by name, in any case.
 
-    Variants that JASPAR calls NAME(var.2) are of the same factor; dimers such as A::B are not.
-
-    Raises
-    ------
-    InputError
-        For an unknown release.
+    NAME(var.2) is a variant of the same factor; dimers such as A::B do not count. An unknown
+    release raises InputError.
     """
     wanted = class_name.casefold()
     return [
@@ -33,30 +29,28 @@ def lookup_motifs(class_name: str, release: str = RELEASE) -> list[str]:
 
 
 def near_motifs(class_name: str, release: str = RELEASE) -> list[str]:
-    """Up to five motifs, as "ID NAME", whose names are like that of a class: dimers, family."""
+    """Return up to five motifs, as "ID NAME", with names similar to a class: dimers, family."""
     wanted = class_name.casefold()
     names = {f"{motif.name} {motif.alt}": motif.alt.casefold() for motif in jaspar(release)}
     dimers = [text for text, name in names.items() if wanted in name.split("::")]
-    like = difflib.get_close_matches(wanted, names.values(), n=5, cutoff=0.7)
-    others = [text for text, name in names.items() if name in like and text not in dimers]
-    return [*dimers, *sorted(others, key=lambda text: like.index(names[text]))][:5]
+    similar = difflib.get_close_matches(wanted, names.values(), n=5, cutoff=0.7)
+    others = [text for text, name in names.items() if name in similar and text not in dimers]
+    return [*dimers, *sorted(others, key=lambda text: similar.index(names[text]))][:5]
 
 
 def class_motifs(
     classes: Sequence[str], given: Mapping[str, Sequence[str]], release: str = RELEASE
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the motif ids of each class, given or looked up by name; and why some have none.
+    """Return the motif ids of each class, given or found by name, and remarks on the others.
 
-    Raises
-    ------
-    InputError
-        For an unknown release or class, or an id that the release does not have.
+    Raise InputError if the release, a class or an id is unknown.
     """
     jaspar(release)
     for name, ids in given.items():
         if name not in classes:
             raise InputError(
-                f"--motifs {name}={','.join(ids)}: no class {name}; known: {', '.join(classes)}"
+                f"--motifs {name}={','.join(ids)}: no class {name}; the classes are "
+                f"{', '.join(classes)}"
             )
         for identifier in ids:
             jaspar_motif(identifier, release)
@@ -68,10 +62,10 @@ def class_motifs(
 
 
 def _remark(class_name: str, release: str) -> str:
-    """Say that a release has no motif of a class's name, and what is near."""
-    remark = f"none is called so; name them: --motifs {class_name}=ID,ID"
+    """Return a remark that a release has no motif of this name, with similar ones."""
+    remark = f"no motif has this name; give ids: --motifs {class_name}=ID,ID"
     if near := near_motifs(class_name, release):
-        remark += f"; like it: {', '.join(near)}"
+        remark += f"; similar names: {', '.join(near)}"
     newest = releases()[-1]
     if newest != release and (newer := lookup_motifs(class_name, newest)):
         remark += f"; --release {newest} has {', '.join(newer)}"
@@ -81,25 +75,23 @@ def _remark(class_name: str, release: str) -> str:
 def starter_study(
     name: str, path: str, length: int, motifs: Mapping[str, Sequence[str]], release: str = RELEASE
 ) -> str:
-    """Write a study file (YAML) of a data set in a file, with architectures that fit its length.
+    """Return a study file (YAML) of a data set, with architectures for its length in bp.
 
     Parameters
     ----------
     name : str
-        Turned into a name that studies may have.
+        Any text; the study's name is made from it.
     path : str
-        Of the HDF5 file, relative to the study file.
-    length : int
-        Of sequences, in bp.
+        The HDF5 file, relative to the study file.
     motifs : mapping of class to ids
     release : str
-        Of JASPAR, which filters are compared with.
+        Of JASPAR, to compare filters with.
     """
     slug = re.sub("[^a-z0-9]+", "-", name.lower())[:40].strip("-") or "own"
     slug = "own" if slug == "datasets" else slug
     lines = [
-        "# Written by motifk8s import, to begin with: change what you like. The ids after each",
-        "# class are the motifs that count as its own; models differ in how much they pool.",
+        "# Written by motifk8s import as a first study; edit it as you like. The ids after each",
+        "# class are its relevant motifs. The models differ in the size of their pools.",
         "format: 1",
         f'name: "{slug}"',
         f"title: {_quoted(name)}",
@@ -115,25 +107,25 @@ def starter_study(
         *_models(length),
         f"matches: {{database: {release}}}",
     ]
-    if length < 19:  # the preset's window is 19 bp
+    if length < 19:  # The window of the preset is 19 bp.
         lines.append(f"motifs: {{preset: as-run, window: {length}}}")
     text = "\n".join(lines) + "\n"
-    loads(text, "the study of these data")  # what is written can be read
+    loads(text, "the study of these data")  # Check that the study is valid.
     return text
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # YAML has no surrogates
+    return json.dumps(text, ensure_ascii=False)  # YAML does not allow surrogates.
 
 
 def _models(length: int) -> list[str]:
-    """Lines of models for sequences of `length` bp.
+    """Return the YAML lines of models for sequences of `length` bp.
 
-    Two pool little in their first layer and one a lot, as in the paper; the second layer pools
-    so much more that all end in about as many positions, and have as many parameters.
+    As in the paper, two models have a small first pool and one a large. Their second pools make
+    the number of positions, and so of parameters, about equal.
     """
-    # The paper's pools multiply to 100 at 200 bp and more; shorter sequences are left with two
-    # or three positions.
+    # The two pools multiply to 100, as in the paper; in sequences below 200 bp to half the length,
+    # so that two or three positions are left.
     total = 100 if length >= 200 else max(1, length // 2)
     lines = []
     for pool in sorted({min(pool, total) for pool in (2, 4, 25)}):

@@ -1,7 +1,7 @@
-"""Data sets in the store: made or imported once, shared by all cells and studies.
+"""Make or import data sets once in the store, which all cells and studies share.
 
-``datasets/<name>-<key>/data.h5`` with ``done.json`` written last. The key is a hash of what the
-study file says about the data, so studies that say the same share one file.
+A data set is ``datasets/<name>-<key>/data.h5``; the marker ``done.json`` is written last. The key
+is a hash of the data set's description in the study, so equal descriptions share one file.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from motifk8s.study.file import builtin_names
 from motifk8s.study.study import Study, content_hash
 
 FORMAT = 1
-DATA_VERSION = 1  # increased when the same description yields other data
+DATA_VERSION = 1  # increase it when the same description yields other data
 
 
 def place(study: Study, name: str) -> str:
     """Return the directory of a data set in the store."""
     spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
     if spec["kind"] == "synthetic":
-        # Only the first id of a class is embedded; the others matter to matching alone.
+        # Sequences contain only the first motif of a class; the others are for matching.
         spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
         spec["seed"] = study.seed_of(name)
     elif spec["kind"] == "deepsea":
-        columns = {label: chosen["column"] for label, chosen in spec["classes"].items()}
-        spec["classes"] = columns
+        spec["classes"] = {label: item["column"] for label, item in spec["classes"].items()}
     else:
         spec["classes"] = list(spec["classes"])
     return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
 
 
 def is_ready(study: Study, name: str, store: Store) -> bool:
-    """Tell whether the store holds a data set."""
+    """Return whether the store has a data set."""
     return store.exists(f"{place(study, name)}/done.json")
 
 
 def data_hash(study: Study, name: str, store: Store) -> str | None:
-    """Hash of a data set's content as its marker gives it; None if the store lacks it."""
+    """Return the hash of a data set from its marker; None if the store lacks it."""
     path = f"{place(study, name)}/done.json"
     try:
         return store.read_json(path, FORMAT, lambda marker: str(marker["data_hash"]))
@@ -52,12 +51,12 @@ def data_hash(study: Study, name: str, store: Store) -> str | None:
 
 
 def can_be_made(study: Study, name: str) -> bool:
-    """Tell whether a data set can be made without a file from the user."""
+    """Return whether a data set can be made without a file from the user."""
     return study.datasets[name].kind != "deepsea"
 
 
 def absent(study: Study, name: str) -> str:
-    """Say that a data set is not in the store, and what to do."""
+    """Return a message that a data set is not in the store, with the command that makes it."""
     if can_be_made(study, name):
         return f"data set {name} is not in the store; make it: {_command(study, name)}"
     return (
@@ -76,31 +75,23 @@ def _command(study: Study, name: str) -> str:
 
 
 def study_argument(study: Study) -> str:
-    """Name a study in a command: a built-in one by its name."""
-    known = study.name in builtin_names()  # of another study, only the user knows the file
-    return study.name if known else "STUDY.yaml"
+    """Return the name of a built-in study for a command, or STUDY.yaml."""
+    return study.name if study.name in builtin_names() else "STUDY.yaml"
 
 
 def prepare(
     study: Study, name: str, store: Store, source: str | None = None, again: bool = False
 ) -> dict[str, Any]:
-    """Put a data set into the store unless it is there, and describe it.
+    """Make or import a data set unless the store has it, and return its description.
+
+    Raise InputError if the study has no such data set, or its data need a file that is not given.
 
     Parameters
     ----------
-    study : Study
-    name : str
-        One of the study's data sets.
-    store : Store
     source : str, optional
-        An HDF5 file (path or s3:// URL) to import, ours or of the reference layout.
+        An HDF5 file (path or s3:// URL) to import, of our or the reference layout.
     again : bool
-        Make or import it even if it is there.
-
-    Raises
-    ------
-    InputError
-        If the study names no such data set, or the data must come from a file that is not given.
+        Replace a data set that is in the store.
     """
     if name not in study.datasets:
         known = ", ".join(study.datasets)
@@ -123,7 +114,7 @@ def prepare(
 
 
 def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
-    """Read a data set from a file, which must be of the length and classes of the study's."""
+    """Read a data set from a file; check that length and classes are those of the study."""
     spec = study.datasets[name]
     classes = list(spec.motif_ids)
     dataset = _read(path, classes)
@@ -150,20 +141,14 @@ def _read(path: str, classes: list[str]) -> datasets.Dataset:
 
 
 def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
-    """Upload a data set's file, then the marker that says it is complete, made from `facts`."""
+    """Upload the file of a data set, then its marker with some of the `facts`."""
     store.upload(file, f"{place(study, name)}/data.h5")
     marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
     store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
 
 
 def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
-    """Read a data set from the store and check it against its marker.
-
-    Raises
-    ------
-    Problem
-        If it is not there, or is not what the marker says.
-    """
+    """Read a data set from the store; raise Problem if it is absent or not the marker's."""
     expected = data_hash(study, name, store)
     if expected is None:
         raise InputError(absent(study, name))

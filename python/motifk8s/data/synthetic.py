@@ -1,7 +1,7 @@
-"""Random sequences with motifs embedded in them.
+"""Sample random sequences with embedded motifs.
 
-Only raw PCG64 output, integer arithmetic and single rounded operations are used, so a seed gives
-the same bytes on every platform and with every numpy version.
+This module uses only raw PCG64 output, integer arithmetic and single rounded operations. So a seed
+gives the same bytes on every platform and with every version of numpy.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Sample sequences from a uniform background with PPMs embedded (Koo & Eddy 2019, Methods).
 
-    Each sequence gets its own models, drawn with replacement, in the order drawn, with at least
-    1 bp between them and from the ends. Every arrangement of that kind is equally likely.
+    For each sequence, models are drawn with replacement and embedded in this order, with at least
+    1 bp between them and at the ends. All such arrangements are equally likely.
+
+    Raise InputError if the largest number of the longest models does not fit into the length.
 
     Parameters
     ----------
@@ -29,20 +31,13 @@ def sample(
         Relative frequency of 1, 2, 3, ... models in a sequence.
     n, length : int
         Number of sequences N and their length L in bp.
-    seed : int
-        At least 0.
 
     Returns
     -------
     codes : (N, L) uint8
     sequence, model, start : (M,) int
-        Of each embedded model the row, the index in `models` and the first base (0-based),
-        ordered by sequence, then start.
-
-    Raises
-    ------
-    InputError
-        If the largest number of the longest models does not fit into the length.
+        Row, index in `models` and first base (0-based) of each embedded model, sorted by sequence
+        and start.
     """
     widths = np.array([len(model) for model in models])
     share = np.cumsum(np.trim_zeros(np.array(weights, float), "b"))
@@ -67,7 +62,7 @@ def sample(
 
 
 def _background(source: np.random.PCG64, n: int, length: int) -> np.ndarray:
-    """Uniform base codes (N, L), 32 from each raw 64-bit number, lowest bits first."""
+    """Draw uniform base codes (N, L), 32 from each raw 64-bit number, lowest bits first."""
     raw = source.random_raw(-(-n * length // 32)).astype("<u8").view(np.uint8)
     bases = (raw[:, None] >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)).ravel()
     return bases[: n * length].reshape(n, length)
@@ -81,7 +76,7 @@ def _embed(
     start: np.ndarray,
     source: np.random.PCG64,
 ) -> None:
-    """Write a draw of each embedded model (M,) into the codes."""
+    """Draw the bases of each embedded model (M,) and write them into the codes."""
     widths = np.array([len(ppm) for ppm in models])
     width = widths[model]
     motif = np.repeat(np.arange(len(model)), width)  # one entry per embedded base
@@ -94,18 +89,18 @@ def _embed(
 
 
 def _uniform(source: np.random.PCG64, n: int) -> np.ndarray:
-    """(n,) numbers in [0, 1) of 53 bits each."""
+    """Draw numbers (n,) in [0, 1) of 53 bits each."""
     return (source.random_raw(n) >> np.uint64(11)) * 2.0**-53
 
 
 def _starts(length: int, count: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """(N, K) starts, each arrangement that leaves 1 bp around every motif equally likely.
+    """Draw starts (N, K), with 1 bp around each motif and all arrangements equally likely.
 
-    Stars and bars: with the mandatory bp taken out, an arrangement of k motifs and f free bp is a
-    choice of k among f + k places. Floyd's algorithm draws it in exactly k steps.
+    Stars and bars: without the mandatory bp, an arrangement of k motifs and f free bp is a choice
+    of k out of f + k places. Floyd's algorithm draws it in k steps.
     """
     free = length - width.sum(axis=1) - (count + 1)
-    chosen = np.full(width.shape, length)  # beyond all places, so unused slots sort last
+    chosen = np.full(width.shape, length)  # Unused slots sort last, beyond all places.
     for j in range(width.shape[1]):
         place = (uniform[:, j] * (free + j + 1)).astype(int)
         taken = (chosen[:, :j] == place[:, None]).any(axis=1)
