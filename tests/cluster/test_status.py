@@ -57,14 +57,14 @@ def flow(phase="Running", message="", cells=CELLS):
         (
             "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node "
             "affinity/selector.",
-            "no node is of the kind that is asked for",
+            "no node matches the node selector or affinity",
         ),
         (
             "Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint "
             "{nvidia.com/gpu: present}.",
-            "no node admits it",
+            "nodes have a taint that the pod does not tolerate",
         ),
-        ("Unschedulable: 0/1 nodes are available: 1 Too many pods.", "no node can take it"),
+        ("Unschedulable: 0/1 nodes are available: 1 Too many pods.", "no node fits the pod"),
         ('ImagePullBackOff: Back-off pulling image "m:1": not found', "image cannot be pulled"),
         ("ErrImagePull: rpc error: code = NotFound", "image cannot be pulled"),
         ("ErrImageNeverPull: Container image is not present", "image cannot be pulled"),
@@ -76,9 +76,9 @@ def flow(phase="Running", message="", cells=CELLS):
         ),
         (
             'CreateContainerConfigError: secret "s3" not found',
-            "its Secret or ConfigMap is not as it should be",
+            "its Secret or ConfigMap is missing, or lacks a key",
         ),
-        ("Waiting for bio/Mutex/x lock. Lock status: 0/1", "another workflow holds its lock"),
+        ("Waiting for bio/Mutex/x lock. Lock status: 0/1", "another workflow has its lock"),
     ],
 )  # fmt: skip
 def test_reasons_to_wait_in_plain_words_and_in_kubernetes_own(message, words):
@@ -111,7 +111,7 @@ def test_starting_pods_and_unknown_reasons():
         ("main: OOMKilled (exit code 137): epoch 7", None),
         ("pod deleted", "pod deleted"),
         ("The node was low on resource: memory.", "The node was low on resource: memory."),
-        ("", "no reason is known"),
+        ("", "unknown reason"),
     ],
 )
 def test_reasons_of_failures(message, told):
@@ -159,7 +159,7 @@ def test_only_unfinished_cells_are_spoken_of(study):
     cells = Workflow(flow(cells=CELLS[2:]).cell(CELLS[2], RUNNING).json()).cells(study)
     assert cells == {
         CELLS[2]: CellNode("running", "", 1, "gpu-1"),
-        CELLS[3]: CellNode("waiting", "for a place: other cells of the workflow go first"),
+        CELLS[3]: CellNode("waiting", "for other cells of the workflow, which run first"),
     }
 
 
@@ -380,7 +380,7 @@ def test_status(here, study, store, fake, way, monkeypatch, tmp_path):
     assert (
         "waiting: small/a/2: no free GPU: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     ) in lines
-    assert "waiting: small/b/2: for a place: other cells of the workflow go first" in lines
+    assert "waiting: small/b/2: for other cells of the workflow, which run first" in lines
     at = lines.index("failed: small/b/1: ValueError: bad")
     assert lines[at + 1 : at + 6] == [f"line {i}" for i in range(4, 9)]
     assert "old" not in out and "note:" not in out
@@ -413,7 +413,7 @@ def test_status_without_a_cluster(here, store, study, tmp_path):
     code, out, err = here("status", tmp_path / "tiny.yaml", "--store", store.url)
     assert (code, err) == (0, "")
     [note] = [line for line in out.splitlines() if line.startswith("note:")]
-    assert "no cluster" in note and "what waits and why cannot be told" in note
+    assert "no cluster" in note and "waiting cells" in note
     assert "on gpu-9" in out and "failed: small/b/1: ValueError: bad" in out
     out = here("status", tmp_path / "tiny.yaml", "--store", store.url, "--json")[1]
     assert json.loads(out)["namespace"] is None and len(json.loads(out)["remarks"]) == 1
@@ -450,7 +450,7 @@ def test_long_lists_are_cut(capsys, study):
     cells = [merged("failed", reason="x")] * 60
     status_table.print_status(Status("tiny", "store", None, cells, [], []), NOW)
     out = capsys.readouterr().out
-    assert out.count("failed: small/a/1: x") == 50 and "failed: 10 more; --json names all" in out
+    assert out.count("failed: small/a/1: x") == 50 and "failed: 10 more; --json lists all" in out
 
 
 @pytest.mark.parametrize(
