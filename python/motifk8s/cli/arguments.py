@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from motifk8s.study.study import Study
 
 T = TypeVar("T")
+DEFAULT = "(default: %(default)s)"  # at the end of the help of an option
 Commands = argparse._SubParsersAction
 STUDIES = sorted(
     path.stem for path in (Path(__file__).parents[1] / "study" / "builtin").glob("*.yaml")
@@ -66,7 +67,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         "--store",
         metavar="URL",
         default=os.environ.get("MOTIFK8S_STORE", "./store"),
-        help="folder or s3://bucket/prefix (default: %(default)s)",
+        help=f"folder or s3://bucket/prefix {DEFAULT}",
     )
 
 

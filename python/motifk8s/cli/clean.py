@@ -40,9 +40,7 @@ def _clean(args: argparse.Namespace) -> int:
     what = ", ".join(_counted(n, kind) for kind, n in freed.items()) or "nothing to delete"
     print(f"{'would free' if args.dry_run else 'freed'} {decimal(size)}: {what}")
     if found.young:
-        print(
-            f"left {_counted(len(found.young), 'run')} younger than an hour: may still be uploading"
-        )
+        print(f"left {_counted(len(found.young), 'run')} younger than an hour: may be uploading")
     if changed:
         print(f"left {_counted(changed, 'leftover')}: its cell finished in the meantime")
     for text in found.damaged:

@@ -20,7 +20,7 @@ def register(commands: Commands) -> None:
         "--max-gpu-hours",
         metavar="H",
         type=positive,
-        help="fail if the study is estimated to take more (default: the chart's maxGpuHours)",
+        help="fail if the estimate is higher (default: the chart's maxGpuHours)",
     )
 
     sub = add(commands, "status", _status, "show the state of a study in store and cluster")
@@ -28,9 +28,7 @@ def register(commands: Commands) -> None:
     _add_namespace(sub)
     sub.add_argument("--json", action="store_true", help="print JSON, with every cell")
 
-    sub = add(
-        commands, "cancel", _cancel, "stop the workflows of a study in a cluster; submit resumes it"
-    )
+    sub = add(commands, "cancel", _cancel, "stop a study in a cluster; submit resumes it")
     sub.add_argument("study", metavar="STUDY", help="the same STUDY as for submit")
     _add_namespace(sub)
 

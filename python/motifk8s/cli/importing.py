@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motifk8s.cli.arguments import add, add_store, open_study
+from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,13 +44,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
     parent = add(commands, "import", print_help, text, epilog="")
     kind = partial(add, parent.add_subparsers(title="kinds", metavar="KIND"), epilog="")
-    _add_deepsea(
-        kind(
-            "deepsea",
-            _deepsea,
-            "import DeepSEA's data, the in vivo data set of the paper, into the store",
-        )
-    )
+    _add_deepsea(kind("deepsea", _deepsea, "import DeepSEA's data (the in vivo data of the paper)"))
     _add_fasta(kind("fasta", _fasta, "make a data set from FASTA files", epilog=FILES + LABELLED))
     _add_bed(
         kind("bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", epilog=FILES)
@@ -62,12 +56,8 @@ def _add_deepsea(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", metavar="BUNDLE", nargs="?", help="folder, tar.gz or URL (default: DeepSEA's URL)"
     )
-    parser.add_argument(
-        "--study", default="koo2019", help="study that selects the classes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="data set, if the study has several of kind deepsea"
-    )
+    parser.add_argument("--study", default="koo2019", help=f"study that has the data set {DEFAULT}")
+    parser.add_argument("--dataset", metavar="NAME", help="data set, if the study has several")
     add_store(parser)
 
 
@@ -76,10 +66,7 @@ def _add_fasta(parser: argparse.ArgumentParser) -> None:
     files("files", help="training sequences")
     files("--valid", help="validation sequences, or a share of FILES (default: 0.1)")
     files("--test", help="test sequences, or a share of FILES (default: 0.2)")
-    files(
-        "--negatives",
-        help="training negatives, or dinucleotide to shuffle the positives (default: none)",
-    )
+    files("--negatives", help="training negatives, or dinucleotide: shuffle the positives")
     files("--valid-negatives", help="validation negatives")
     files("--test-negatives", help="test negatives")
     parser.add_argument(
@@ -87,12 +74,7 @@ def _add_fasta(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count sequences of other classes as negative for a class, not as unknown",
     )
-    parser.add_argument(
-        "--length",
-        metavar="BP",
-        type=int,
-        help="crop longer sequences to their central BP positions",
-    )
+    parser.add_argument("--length", metavar="BP", type=int, help="crop sequences to their centre")
     _add_seed(parser)
     _add_outputs(parser)
 
@@ -101,40 +83,24 @@ def _add_bed(parser: argparse.ArgumentParser) -> None:
     argument = parser.add_argument
     argument("files", metavar="FILES", nargs="+", help="peaks of each class")
     argument("--genome", metavar="FASTA", type=Path, required=True, help="genome of the peaks")
-    argument("--bin", metavar="BP", type=int, default=200, help="bin size (default: %(default)s)")
-    argument(
-        "--length",
-        metavar="BP",
-        type=int,
-        default=1000,
-        help="sequence length (default: %(default)s)",
-    )
+    argument("--bin", metavar="BP", type=int, default=200, help=f"bin size {DEFAULT}")
+    argument("--length", metavar="BP", type=int, default=1000, help=f"sequence length {DEFAULT}")
     argument(
         "--rule",
         choices=["bin", "merged"],
         default="bin",
-        help="a sequence per bin, or per group of merged bins (default: %(default)s)",
+        help=f"a sequence per bin, or per group of merged bins {DEFAULT}",
     )
-    argument(
-        "--test", metavar="A,B", default="chr8,chr9", help="test chromosomes (default: %(default)s)"
-    )
-    argument(
-        "--valid",
-        metavar="A,B",
-        default="chr7",
-        help="validation chromosomes, or a share (default: %(default)s)",
-    )
+    argument("--test", metavar="A,B", default="chr8,chr9", help=f"test chromosomes {DEFAULT}")
+    argument("--valid", metavar="A,B", default="chr7", help=f"chromosomes or a share {DEFAULT}")
     argument("--chromosomes", metavar="A,B", help="chromosomes to use (default: autosomes)")
     argument(
         "--negatives",
         choices=["bins", "all", "dinucleotide"],
-        help="add as many bins without peaks as positives, all of them, or shuffled sequences "
-        "(default: none)",
+        help="add as many bins without peaks as positives, all of them, or shuffled sequences",
     )
     argument("--both-strands", action="store_true", help="add reverse complements")
-    argument(
-        "--bins-out", metavar="FILE.tsv", type=Path, help="write the position of each sequence"
-    )
+    argument("--bins-out", metavar="FILE.tsv", type=Path, help="table of the bins to write")
     _add_seed(parser)
     _add_outputs(parser)
 
@@ -143,26 +109,19 @@ def _add_hdf5(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE.h5", type=Path, help="file of motifk8s or of the reference code"
     )
-    parser.add_argument(
-        "--classes", metavar="A,B", required=True, help="class names, in the order of the labels"
-    )
+    parser.add_argument("--classes", metavar="A,B", required=True, help="class of each label")
     _add_outputs(parser)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--seed", metavar="N", type=int, default=2019, help="random seed (default: %(default)s)"
-    )
+    parser.add_argument("--seed", metavar="N", type=int, default=2019, help=f"seed {DEFAULT}")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True, help="output file")
     parser.add_argument(
-        "--study-out",
-        metavar="FILE.yaml",
-        type=Path,
-        help="write a study file for the data set, as a start",
+        "--out", metavar="FILE.h5", type=Path, required=True, help="data set to write"
     )
+    parser.add_argument("--study-out", metavar="FILE.yaml", type=Path, help="study file to write")
     parser.add_argument(
         "--motifs",
         metavar="CLASS=ID,ID",
@@ -170,9 +129,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="known motifs of a class (default: motifs in JASPAR that have its name)",
     )
-    parser.add_argument(
-        "--release", default="JASPAR2016", help="JASPAR release (default: %(default)s)"
-    )
+    parser.add_argument("--release", default="JASPAR2016", help=f"JASPAR release {DEFAULT}")
 
 
 # --- Arguments -------------------------------------------------------------------------------
@@ -404,8 +361,7 @@ def _study_text(
     from motifk8s.data.starter_study import starter_study
 
     path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
-    length = dataset.codes.shape[1]
-    return starter_study(args.study_out.stem, path, length, motifs, args.release)
+    return starter_study(args.study_out.stem, path, dataset.codes.shape[1], motifs, args.release)
 
 
 def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:
@@ -435,17 +391,15 @@ def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str
         rows.append([name, *(f"{n} ({u})" for n, u in zip(negative, unknown, strict=True))])
     _print_table(["negatives (unknown)", "training", "validation", "test"], rows)
     if notes:
-        _print_table(["import", "sequences"], [[k, f"{n:,}"] for k, n in notes.items()])
+        _print_table(["import", "number"], [[k, f"{n:,}"] for k, n in notes.items()])
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from motifk8s.cli import terminal
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table = terminal.new_table()
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i and name != "ids" else "left")
     for row in rows:

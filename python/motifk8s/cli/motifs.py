@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from motifk8s.cli.arguments import Commands, add, positive
+from motifk8s.cli.arguments import DEFAULT, Commands, add, positive
 
 
 def register(commands: Commands) -> None:
@@ -18,21 +18,19 @@ def register(commands: Commands) -> None:
         type=Path,
         help="model with one-hot input (N, L, 4) in the order A C G T",
     )
-    sub.add_argument(
-        "--data", metavar="FILE", required=True, help="HDF5 data set; its test part is used"
-    )
+    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set (its test part)")
     sub.add_argument(
         "--preset",
         choices=["as-run", "as-written"],
         default="as-run",
-        help="motif settings (default: %(default)s)",
+        help=f"motif settings {DEFAULT}",
     )
     sub.add_argument(
         "--out",
         metavar="FOLDER",
         type=Path,
         default=Path("filters"),
-        help="output folder (default: %(default)s)",
+        help=f"output folder {DEFAULT}",
     )
     _add_matching(sub)
 
@@ -49,14 +47,10 @@ def _add_matching(parser: argparse.ArgumentParser) -> None:
         "--database",
         metavar="NAME",
         default="JASPAR2016",
-        help="JASPAR release (CORE vertebrates) or MEME file (default: %(default)s)",
+        help=f"JASPAR release (CORE vertebrates) or MEME file {DEFAULT}",
     )
     parser.add_argument(
-        "--evalue",
-        metavar="E",
-        type=positive,
-        default=0.1,
-        help="largest E-value (default: %(default)s)",
+        "--evalue", metavar="E", type=positive, default=0.1, help=f"largest E-value {DEFAULT}"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.cli.arguments import (
+    DEFAULT,
     STUDIES,
     Commands,
     add,
@@ -75,10 +76,7 @@ def add_plan(commands: Commands) -> None:
         help="estimate the GPU hours of the missing cells, and fail if they exceed H",
     )
     sub.add_argument(
-        "--price",
-        metavar="P",
-        type=positive,
-        help="price of a GPU hour; estimate the remaining cost",
+        "--price", metavar="P", type=positive, help="price of a GPU hour; estimate the cost"
     )
     _add_outputs(sub, "study, name, datasets")
 
@@ -117,9 +115,7 @@ def add_dataset(commands: Commands) -> None:
     text = "make or import a data set of a study, unless the store has it"
     sub = add(commands, "dataset", _dataset, text)
     add_study(sub)
-    sub.add_argument(
-        "name", metavar="NAME", nargs="?", help="data set (default: all data sets of the study)"
-    )
+    sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all)")
     sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
     sub.add_argument("--again", action="store_true", help="make it even if the store has it")
     sub.add_argument(
@@ -221,9 +217,7 @@ def _check_complete(made: Aggregate) -> None:
 def add_paper(commands: Commands) -> None:
     """Add the command paper."""
     sub = add(commands, "paper", _paper, "write the paper's tables and figures")
-    sub.add_argument(
-        "study", metavar="STUDY", nargs="?", default=PAPER, help="study (default: %(default)s)"
-    )
+    sub.add_argument("study", metavar="STUDY", nargs="?", default=PAPER, help=f"study {DEFAULT}")
     sub.add_argument(
         "names",
         metavar="NAME",
@@ -279,11 +273,7 @@ def _schema(args: argparse.Namespace) -> int:
 
 def _add_out(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path(folder),
-        help="output folder (default: %(default)s)",
+        "--out", metavar="FOLDER", type=Path, default=Path(folder), help=f"output folder {DEFAULT}"
     )
 
 

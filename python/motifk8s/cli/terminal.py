@@ -257,9 +257,8 @@ def print_estimate(
     bound = expected.machine is None and expected.costs
     if expected.costs and not bound:
         console.print(_costs(expected.costs), "")
-    total = (
-        f"{'upper bound' if bound else 'left'}: {expected.hours:.2f} GPU hours, one GPU per cell"
-    )
+    kind = "upper bound" if bound else "left"
+    total = f"{kind}: {expected.hours:.2f} GPU hours, one GPU per cell"
     if price is not None and not bound:
         total += f"; {expected.hours * price:,.2f} at {price:g} an hour"
     if cap is not None:
