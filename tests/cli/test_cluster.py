@@ -1,4 +1,4 @@
-"""Submitting, following and cancelling workflows, by both ways to Argo; every error in a line."""
+"""Submit, follow and cancel workflows, through both APIs; every error is one line."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ WAYS = {"kubeconfig": by_kubeconfig, "server": by_server}
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """How the cluster is reached."""
+    """The API: Kubernetes, or the Argo Server."""
     return WAYS[request.param]
 
 
 @pytest.fixture
 def reached(way, monkeypatch, tmp_path, fake):
-    """A cluster that is reached either way."""
+    """A fake cluster, reached through either API."""
     way(monkeypatch, tmp_path, f"http://{fake.address}")
     return fake
 
@@ -113,7 +113,7 @@ def test_too_large_a_study_is_refused(here, reached, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"trials": 0}, {"models": {"a": {"wrong": 1}}}])
-def test_bad_study_is_refused_before_the_cluster_is_asked(here, reached, tmp_path, change):
+def test_bad_study_is_refused_before_any_request(here, reached, tmp_path, change):
     code, _, err = here("submit", study_file(tmp_path / "bad.yaml", change))
     assert code == 2 and "bad.yaml" in one_line(err)
     assert reached.asked == []
@@ -128,7 +128,7 @@ def test_database_that_pods_cannot_read_is_refused(here, reached, tmp_path):
 
 @pytest.fixture
 def with_file(tmp_path):
-    """A study of a data set that is a file of this machine."""
+    """A study with a data set that is a local file."""
     codes = np.random.default_rng(0).integers(0, 4, (40, 40)).astype("int8")
     with h5py.File(tmp_path / "own.h5", "w") as file:
         for part, n in (("train", 20), ("valid", 10), ("test", 10)):
@@ -150,14 +150,14 @@ def test_file_is_uploaded_to_the_clusters_store(here, reached, with_file, monkey
     code, out, err = here("submit", with_file, "--store", "s3://bucket/p")
     assert (code, err) == (0, "") and "uploading data set own" in out
     assert [p for p in bucket.list() if p.endswith("data.h5")]
-    # A pod finds it under the same name, though it lacks the file.
+    # A pod finds it under the same name without the file.
     from motifk8s.data import stored
 
     assert stored.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
     assert "uploading" not in here("submit", with_file, "--store", "s3://bucket/p")[1]
 
 
-def test_another_workflow_of_the_study_is_told_of(here, reached):
+def test_another_active_workflow_of_the_study_is_reported(here, reached):
     reached.add(Flow("smoke-old", "smoke", "Succeeded"))
     reached.add(Flow("tiny-a", "x").plan(("Succeeded", "")))
     reached.add(Flow("smoke-b", "smoke"))
@@ -203,7 +203,7 @@ def test_wrong_credentials(here, way, monkeypatch, tmp_path, fake):
     assert code == 1 and hint in one_line(err)
 
 
-def test_failed_login_program_is_told_in_the_same_line(here, monkeypatch, tmp_path, fake):
+def test_failed_login_program_is_reported_in_the_same_line(here, monkeypatch, tmp_path, fake):
     program = {
         "apiVersion": "client.authentication.k8s.io/v1", "command": "/no/such/login",
         "interactiveMode": "Never",
@@ -230,7 +230,7 @@ def test_unreachable_cluster(here, way, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A certificate for loopback, signed by itself, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -260,7 +260,7 @@ def certificate(tmp_path_factory):
     return path
 
 
-def test_certificate_of_nobody(here, way, monkeypatch, tmp_path, certificate):
+def test_untrusted_certificate(here, way, monkeypatch, tmp_path, certificate):
     fake = FakeArgo(certificate)
     way(monkeypatch, tmp_path, f"https://{fake.address}")
     code, _, err = here("cancel", "smoke")
@@ -273,7 +273,7 @@ def test_certificate_of_nobody(here, way, monkeypatch, tmp_path, certificate):
     fake.close()
 
 
-def test_https_asked_of_a_plain_server(here, monkeypatch, tmp_path, fake):
+def test_https_to_a_server_without_it(here, monkeypatch, tmp_path, fake):
     by_server(monkeypatch, tmp_path, f"https://{fake.address}")
     assert "ARGO_SECURE=false" in one_line(here("cancel", "smoke")[2])
 
@@ -350,7 +350,7 @@ def test_all_pages_are_read(monkeypatch, tmp_path, fake):
 
 
 class Script:
-    """A cluster that shows a workflow as it was at one moment after the other."""
+    """A cluster whose answers are successive states of one workflow."""
 
     def __init__(self, *moments):
         self.moments = list(moments)
@@ -380,7 +380,7 @@ def watch(capsys, study, *moments):
     return error, capsys.readouterr().err.splitlines()
 
 
-def test_waiting_tells_what_changes(capsys, study):
+def test_waiting_prints_changes(capsys, study):
     failed = ("Failed", "main: Error (exit code 1): epoch 3\nmotifk8s: the loss is NaN")
     no_gpu = "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     partial = "study tiny is incomplete: 1 of 4 cells are missing, and the tables partial"
@@ -477,7 +477,7 @@ def test_interrupted_waiting(capsys, study):
     assert "workflow w " in str(error) and "motifk8s cancel" in str(error)
 
 
-def test_counts_are_not_told_too_often(capsys, study):
+def test_counts_are_not_printed_too_often(capsys, study):
     lines = follow.Lines(4, between=1000)
     moments = [flow().cell(CELLS[0], ("Running", "")), flow().cell(CELLS[0], DONE)]
     ended = flow("Succeeded", cells=[]).aggregate(DONE)
@@ -488,7 +488,7 @@ def test_counts_are_not_told_too_often(capsys, study):
 
 
 def ends(fake, flow):
-    """Let the workflow that is submitted next end as `flow` does."""
+    """Let the next submitted workflow end in the state of `flow`."""
     create = fake.create
 
     def replaced(namespace, body):
@@ -517,7 +517,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     process = subprocess.Popen(
         command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # What runs in the background ignores Ctrl-C, and so would this.
+        # Processes in the background ignore Ctrl-C by default.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     threading.Timer(120, process.kill).start()
@@ -577,7 +577,7 @@ def test_help_loads_no_client():
     subprocess.run([sys.executable, "-c", code], env=env, check=True, stdout=subprocess.DEVNULL)
 
 
-# What a user's settings may hold --------------------------------------------------------------
+# Invalid settings of users --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("token", ["Bearer s3cret\nx", "Bearer s3crét€"])

@@ -1,4 +1,4 @@
-"""``motifk8s import``: what a person types, what is written, and what is said of it."""
+"""The command import: its arguments, the files it writes, and its output."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def fasta(path: Path, n: int, seed: int, length: int = 40) -> Path:
 # --- Commands --------------------------------------------------------------------------------
 
 
-def test_fasta_to_a_study_that_can_begin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fasta_to_a_study_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate(["SRF", "Yy1", "Strange"]):
         fasta(tmp_path / f"{name}.peaks.fa", 40, seed)
         fasta(tmp_path / f"{name}.test.fa", 10, seed + 10)
@@ -131,7 +129,7 @@ def test_hdf5(tmp_path: Path) -> None:
     assert dataset.classes == ("SRF", "YY1") and np.bincount(dataset.split).tolist() == [20, 4, 10]
     with pytest.raises(InputError, match="has 2 classes .* not 1"):
         run("hdf5", tmp_path / "reference.h5", "--classes", "SRF", "--out", out)
-    # Ours can be read again, under its own names.
+    # A file of motifk8s can be imported again, with the same class names.
     assert run("hdf5", out, "--classes", "SRF,YY1", "--out", tmp_path / "again.h5") == 0
     assert datasets.read(tmp_path / "again.h5").data_hash == dataset.data_hash
 
@@ -187,7 +185,7 @@ def test_deepsea(
         (["a={}/a.fa", "--negatives", "dinucleotide", "--release", "J"], "unknown JASPAR release"),
     ],
 )
-def test_mistakes_are_told_and_leave_nothing(
+def test_mistakes_are_reported_and_leave_no_files(
     tmp_path: Path, words: list[str], message: str
 ) -> None:
     fasta(tmp_path / "a.fa", 40, 1)
@@ -266,7 +264,7 @@ def test_motifs_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_study_for_any_length(length: int, name: str, label: str) -> None:
     if not all(c.isprintable() for c in name + label):
-        return  # no file has such a name, and YAML no such letters
+        return  # invalid in file names or in YAML
     study = loads(starter_study(name, "x/y z #1.h5", length, {label: ["MA0083.3"]}), "test")
     [dataset] = study.datasets.values()
     assert list(dataset.motif_ids) == [label] and dataset.length == length

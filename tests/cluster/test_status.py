@@ -1,4 +1,4 @@
-"""How a study stands: what workflows say, what the store says, and both put together."""
+"""The state of a study: from workflows, from the store, and from both."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def flow(phase="Running", message="", cells=CELLS):
         ("Waiting for bio/Mutex/x lock. Lock status: 0/1", "another workflow has its lock"),
     ],
 )  # fmt: skip
-def test_reasons_to_wait_in_plain_words_and_in_kubernetes_own(message, words):
+def test_reasons_to_wait(message, words):
     theirs = message.removeprefix("Unschedulable: ").removeprefix('pods "w-cell-1" is forbidden: ')
     assert waiting(message) == f"{words}: {theirs}"
 
@@ -155,7 +155,7 @@ def test_before_its_cells_a_data_set_is_made(study):
     assert places(nothing) == set()
 
 
-def test_only_unfinished_cells_are_spoken_of(study):
+def test_only_unfinished_cells_are_listed(study):
     cells = Workflow(flow(cells=CELLS[2:]).cell(CELLS[2], RUNNING).json()).cells(study)
     assert cells == {
         CELLS[2]: CellNode("running", "", 1, "gpu-1"),
@@ -184,7 +184,7 @@ def test_attempts(study):
     assert stopped.state == "stopped"
     ended = flow("Failed", "Stopped with strategy 'Terminate'").cell(CELLS[0], RUNNING)
     assert Workflow(ended.json()).cells(study)[CELLS[0]].state == "stopped"  # as Argo leaves it
-    assert place(phase="Running").state == "waiting"  # no room for its first pod
+    assert place(phase="Running").state == "waiting"  # no free place for its first pod
     assert place(phase="Error", message="cannot make a pod").reason == "cannot make a pod"
 
 
@@ -226,7 +226,7 @@ def test_whose_workflow_it_is(study, tmp_path):
         return Workflow(flow.json()).is_of(study, path)
 
     assert is_of(Flow("w", "s3://x/y.yaml").plan(DONE))
-    assert not is_of(Flow("w", path).plan(DONE, study="other"))  # what the plan read is the truth
+    assert not is_of(Flow("w", path).plan(DONE, study="other"))  # the name from the plan counts
     assert is_of(Flow("w", text)) and is_of(Flow("w", path)) and is_of(Flow("w", "tiny"))
     assert is_of(Flow("w", "s3://x/y.yaml", **{"motifk8s/study": "tiny"}))
     assert not is_of(Flow("w", "smoke")) and not is_of(Flow("w", "no such study"))
@@ -288,7 +288,7 @@ def test_fresh_progress_of_a_pod_that_has_died():
     before, after = ((AT + timedelta(seconds=s)).isoformat() for s in (-5, 5))
     killed = CellNode("failed", "out of memory", 1, "gpu-1", after.replace("+00:00", "Z"))
     assert merged("started", TOLD, killed)[1:3] == ("failed", "out of memory")
-    # Someone has gone on with it since.
+    # Another run has continued since.
     assert merged("started", TOLD, killed._replace(finished=before)).state == "running"
 
 
@@ -296,7 +296,7 @@ def test_failed():
     node = CellNode("failed", "the loss is NaN (exit code 1)", 1, "gpu-1", NOW.isoformat())
     cell = merged("failed", None, node, reason="Traceback\nthe loss is NaN", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", "Traceback\nthe loss is NaN", ("x",))
-    # The store tells of an earlier failure.
+    # The failure in the store is an earlier one.
     cell = merged("failed", None, node, reason="other", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", node.reason, ())
     assert merged("failed", reason="other", log=("x",)).log == ("x",)

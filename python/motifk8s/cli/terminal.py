@@ -258,7 +258,7 @@ def print_estimate(
     if expected.costs and not bound:
         console.print(_costs(expected.costs), "")
     kind = "upper bound" if bound else "left"
-    total = f"{kind}: {expected.hours:.2f} GPU hours, one GPU per cell"
+    total = f"{kind}: {expected.hours:.2f} GPU hours, one GPU a cell"
     if price is not None and not bound:
         total += f"; {expected.hours * price:,.2f} at {price:g} an hour"
     if cap is not None:
