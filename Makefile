@@ -36,7 +36,7 @@ help: ## Show this help
 	@echo "  STUDY=$(STUDY)    a built-in study or a study file"
 	@echo "  STORE=$(STORE)    a folder or s3://bucket/prefix"
 	@echo "  PYTHON=$(PYTHON)    Python 3.11 to 3.13, to create .venv"
-	@echo "  ARGS=$(ARGS)    more arguments for motifk8s run (study), pytest (test) or training.py (bench)"
+	@echo "  ARGS=$(ARGS)    arguments for motifk8s run (study), pytest (test), training.py (bench)"
 	@echo "  CELL=$(CELL)    the cell to run, DATASET/MODEL/TRIAL (local)"
 	@echo "  GPUS=$(GPUS)    all: use the GPUs of this machine; empty: use its CPUs (local)"
 	@echo "  TORCH=$(TORCH)    yes: compare with PyTorch; empty: do not install it (bench)"
@@ -50,7 +50,7 @@ study: .venv/run.stamp ## Run STUDY and write results to STORE; run again to res
 
 install: .venv/run.stamp ## Install the command motifk8s into .venv
 
-local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as a pod does, and write results to STORE
+local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as a pod does, into STORE
 	@images/local.sh $(IMAGE):$(TAG)$(if $(GPUS),-gpu) "$(STUDY)" "$(CELL)" "$(STORE)" "$(GPUS)"
 
 image: docker ## Build the image for CPUs, IMAGE:TAG
@@ -93,7 +93,7 @@ bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Compare training with
 	@$(BIN)/python bench/training.py $(ARGS)
 	@$(BIN)/python bench/stages.py
 
-requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest versions)
+requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) $(UPGRADE) --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
 	@$(COMPILE) $(UPGRADE) --extra cpu --extra dev -c requirements/cpu.txt -o requirements/dev.txt
@@ -120,7 +120,7 @@ clean: ## Delete .venv and the caches of tools; keep the results in STORE
 	@touch .venv/run.stamp $@
 
 .venv/bench.stamp: requirements/bench.txt pyproject.toml | .venv/pip.stamp
-	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, because its wheels include CUDA;" \
+	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, where it includes CUDA;" \
 	  "make bench TORCH= does not need it)"
 	@$(INSTALL) --require-hashes -r requirements/bench.txt
 	@$(INSTALL) --no-build-isolation --editable .
