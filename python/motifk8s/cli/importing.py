@@ -333,12 +333,16 @@ def _finish(
 ) -> None:
     """Look up motifs, write data set, study and bins, and print their summary."""
     from motifk8s.data import datasets
-    from motifk8s.data.starter_study import class_motifs
+    from motifk8s.data.starter_study import class_motifs, starter_study
     from motifk8s.store.files import replacing
 
     given = {name: names_in(ids) for name, ids in assignments(args.motifs, "ID,ID").items()}
     motifs, remarks = class_motifs(dataset.classes, given, args.release)
-    study = _study_text(args, dataset, motifs) if args.study_out else ""
+    study = ""
+    if args.study_out:
+        path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
+        length = dataset.codes.shape[1]
+        study = starter_study(args.study_out.stem, path, length, motifs, args.release)
     datasets.write(dataset, args.out, _plain(spec))
     if study:
         with replacing(args.study_out) as file:
@@ -353,15 +357,6 @@ def _finish(
     if study:
         place = args.study_out if args.study_out.is_absolute() else f"./{args.study_out}"
         print(f"study file: {args.study_out}; run it: motifk8s run {place}")
-
-
-def _study_text(
-    args: argparse.Namespace, dataset: Dataset, motifs: Mapping[str, Sequence[str]]
-) -> str:
-    from motifk8s.data.starter_study import starter_study
-
-    path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
-    return starter_study(args.study_out.stem, path, dataset.codes.shape[1], motifs, args.release)
 
 
 def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,9 +37,22 @@ def new_console() -> Console:
     return console
 
 
-def new_table(*headers: str, **options: Any) -> Table:
-    """Return a table whose only rule is below its headers."""
-    return Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
+def new_table(*headers: str, numbers: Sequence[str] = (), **options: Any) -> Table:
+    """Return a table whose only rule is below its headers; columns of `numbers` are at the right."""
+    table = Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
+    for header in numbers:
+        table.add_column(header, justify="right")
+    return table
+
+
+def _add_rows(table: Table, rows: Iterable[Sequence[str]]) -> None:
+    """Add rows that begin with a data set, which only its first row shows."""
+    above = ""
+    for dataset, *texts in rows:
+        if above and dataset != above:
+            table.add_section()
+        table.add_row("" if dataset == above else dataset, *texts)
+        above = dataset
 
 
 def new_bars() -> Bars:
@@ -139,20 +152,13 @@ def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collec
     """
     totals = Counter(state for _, state, _ in cells)
     shown = [state for state in states if totals[state] or state in always]
-    table = new_table("data set", "model", title=title)
-    for state in shown:
-        table.add_column(state, justify="right")
+    table = new_table("data set", "model", numbers=shown, title=title)
     groups: dict[tuple[str, str], Counter[str]] = {}
     for cell, state, _ in cells:
         dataset, model, _ = cell.split("/")
         groups.setdefault((dataset, model), Counter())[state] += 1
-    above = ""
-    for (dataset, model), counts in groups.items():
-        if above and dataset != above:
-            table.add_section()
-        name = dataset if dataset != above else ""
-        table.add_row(name, model, *(str(counts[state] or "") for state in shown))
-        above = dataset
+    numbers = ([str(counts[state] or "") for state in shown] for counts in groups.values())
+    _add_rows(table, ([*names, *row] for names, row in zip(groups, numbers, strict=True)))
     table.add_section()
     table.add_row("all", "", *(str(totals[state]) for state in shown))
     return table
@@ -178,9 +184,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
         f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
         soft_wrap=True,
     )
-    table = new_table("positives")
-    for part in ("training", "validation", "test"):
-        table.add_column(part, justify="right")
+    table = new_table("positives", numbers=("training", "validation", "test"))
     for label, parts in facts["positives"].items():
         table.add_row(label, *(str(parts[part]) for part in ("train", "valid", "test")))
     console.print(table)
@@ -270,26 +274,17 @@ def print_estimate(
 
 def _costs(costs: list[Cost]) -> Table:
     """Return the table of the missing cells, with one row per data set and model."""
-    table = new_table("data set", "model")
-    for header in ("cells", "epochs", "s/epoch", "GPU hours"):
-        table.add_column(header, justify="right")
+    table = new_table("data set", "model", numbers=("cells", "epochs", "s/epoch", "GPU hours"))
     table.add_column("basis")
     groups: dict[tuple[str, str], list[Cost]] = {}
     for cost in costs:
         groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
-    above = ""
+    rows = []
     for (dataset, model), group in groups.items():
-        if above and dataset != above:
-            table.add_section()
         at_most = "≤ " if any(cost.at_most for cost in group) else ""
-        table.add_row(
-            dataset if dataset != above else "",
-            model,
-            str(len(group)),
-            f"{at_most}{sum(cost.epochs for cost in group):.0f}",
-            f"{group[0].seconds:.3g}",
-            f"{sum(cost.total for cost in group) / 3600:.2f}",
-            group[0].basis,
-        )
-        above = dataset
+        epochs = f"{at_most}{sum(cost.epochs for cost in group):.0f}"
+        hours = f"{sum(cost.total for cost in group) / 3600:.2f}"
+        seconds = f"{group[0].seconds:.3g}"
+        rows.append([dataset, model, str(len(group)), epochs, seconds, hours, group[0].basis])
+    _add_rows(table, rows)
     return table

@@ -78,8 +78,7 @@ class Cluster(ABC):
     def check_template(self) -> None:
         """Check that Argo and the chart are installed."""
         try:
-            what = f"cannot read WorkflowTemplate {TEMPLATE}"
-            self._call(what, "get workflowtemplates", self._template)
+            self._call(f"cannot read template {TEMPLATE}", "get workflowtemplates", self._template)
         except GoneError:
             raise Problem(
                 f"namespace {self.namespace} has no WorkflowTemplate {TEMPLATE}; install the chart "
@@ -102,8 +101,8 @@ class Cluster(ABC):
 
     def terminate(self, name: str) -> None:
         """Stop a workflow: its pods get SIGTERM and save their checkpoints."""
-        what = f"cannot stop workflow {name}"
-        self._call(what, "get and patch workflows", self._terminate, name)
+        needs = "get and patch workflows"
+        self._call(f"cannot stop workflow {name}", needs, self._terminate, name)
 
     @abstractmethod
     def _template(self) -> Json: ...
@@ -144,8 +143,9 @@ class Cluster(ABC):
                 f"{what}: no trusted connection to {self.url} ({detail}); {self.certificate_hint}"
             )
         if isinstance(cause, http.ProtocolError) and self.url.startswith("http:"):
-            hint = "if the server requires https, unset ARGO_SECURE"
-            return NoAnswerError(f"{what}: {self.url} closed the connection; {hint}")
+            return NoAnswerError(
+                f"{what}: {self.url} closed the connection; if it requires https, unset ARGO_SECURE"
+            )
         return NoAnswerError(
             f"{what}: {self.url} does not answer ({detail}); check the network, and whether the "
             "cluster runs"
@@ -155,8 +155,9 @@ class Cluster(ABC):
         """Explain an answer that is an error."""
         message, is_json = _message(body or "")
         if status == 401:
-            hint = self.credentials_hint
-            return Problem(f"{what}: {self.url} does not accept the credentials; {hint}")
+            return Problem(
+                f"{what}: {self.url} does not accept the credentials; {self.credentials_hint}"
+            )
         if status == 403:
             return Problem(
                 f"{what}: permission denied; your account needs the right to {needs} in namespace "
@@ -165,8 +166,9 @@ class Cluster(ABC):
         if status == 404 and not is_json:  # the server does not know the path
             return Problem(f"{what}: {self.no_argo}")
         if status == 404 and message.startswith("namespaces "):
-            hint = "give another with --namespace"
-            return InputError(f"{what}: there is no namespace {self.namespace}; {hint}")
+            return InputError(
+                f"{what}: there is no namespace {self.namespace}; give another with --namespace"
+            )
         if status == 404:
             return GoneError(f"{what}: {message}")
         if "HTTP request to an HTTPS server" in message:
