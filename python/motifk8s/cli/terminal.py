@@ -38,7 +38,7 @@ def new_console() -> Console:
 
 
 def new_table(*headers: str, numbers: Sequence[str] = (), **options: Any) -> Table:
-    """Return a table whose only rule is below its headers; columns of `numbers` are at the right."""
+    """Return a table whose only rule is below its headers; `numbers` are aligned to the right."""
     table = Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
     for header in numbers:
         table.add_column(header, justify="right")
@@ -153,12 +153,16 @@ def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collec
     totals = Counter(state for _, state, _ in cells)
     shown = [state for state in states if totals[state] or state in always]
     table = new_table("data set", "model", numbers=shown, title=title)
-    groups: dict[tuple[str, str], Counter[str]] = {}
+    groups: dict[str, Counter[str]] = {}
     for cell, state, _ in cells:
-        dataset, model, _ = cell.split("/")
-        groups.setdefault((dataset, model), Counter())[state] += 1
-    numbers = ([str(counts[state] or "") for state in shown] for counts in groups.values())
-    _add_rows(table, ([*names, *row] for names, row in zip(groups, numbers, strict=True)))
+        groups.setdefault(cell.rpartition("/")[0], Counter())[state] += 1
+    _add_rows(
+        table,
+        (
+            [*name.split("/"), *(str(counts[state] or "") for state in shown)]
+            for name, counts in groups.items()
+        ),
+    )
     table.add_section()
     table.add_row("all", "", *(str(totals[state]) for state in shown))
     return table
