@@ -169,7 +169,7 @@ def test_deepsea(
     ("words", "message"),
     [
         (["{}/a.fa", "--out", "none/x.h5"], "there is no folder none"),
-        (["{}/a.fa", "--out", "{}"], "is a folder; give the name of a file"),
+        (["{}/a.fa", "--out", "{}"], "is a folder"),
         (["{}/a.fa", "--study-out", "x.txt"], "must end in .yaml"),
         (["{}/a.fa"], "a.fa, line 1: s0 has no labels="),
         (["a={}/a.fa", "a={}/a.fa"], "class a is given twice"),
@@ -252,7 +252,7 @@ def test_motifs_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(remarks) == ["ZNF148"]
     assert "--motifs ZNF148=ID,ID" in remarks["ZNF148"]
     assert "--release JASPAR2026 has MA" in remarks["ZNF148"]
-    with pytest.raises(InputError, match="empty name"):
+    with pytest.raises(InputError, match="name is empty"):
         importing.names_in("MA0079.3,")
 
 
