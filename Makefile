@@ -25,32 +25,32 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 .DEFAULT_GOAL := help
 .PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
 .PHONY: bench pages requirements clean
-# One after the other: two installations into one environment would spoil it.
+# Two installations at the same time would break the environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-help: ## Show this
+help: ## Show this help
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STUDY=$(STUDY)    a built-in study or a study file"
 	@echo "  STORE=$(STORE)    a folder or s3://bucket/prefix"
-	@echo "  PYTHON=$(PYTHON)    3.11 to 3.13; used once, to create .venv"
-	@echo "  ARGS=$(ARGS)    more for motifk8s run (study), pytest (test) or training.py (bench)"
-	@echo "  CELL=$(CELL)    DATASET/MODEL/TRIAL (local)"
-	@echo "  GPUS=$(GPUS)    all: on the GPUs of this machine, else on its CPUs (local)"
-	@echo "  TORCH=$(TORCH)    empty: without PyTorch (bench)"
-	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if they have one"
-	@echo "  TAG=$(TAG)    their tag; -gpu is put after it for the one with CUDA"
-	@echo "  TEST_IMAGE=$(TEST_IMAGE)    one that the cluster of KUBECONFIG has (test-cluster)"
-	@echo "  WORKERS=$(WORKERS)    processes that test side by side; auto: one a core, at most 8 (test)"
+	@echo "  PYTHON=$(PYTHON)    Python 3.11 to 3.13, to create .venv"
+	@echo "  ARGS=$(ARGS)    arguments for motifk8s run (study), pytest (test), training.py (bench)"
+	@echo "  CELL=$(CELL)    the cell to run, DATASET/MODEL/TRIAL (local)"
+	@echo "  GPUS=$(GPUS)    all: use the GPUs of this machine; empty: use its CPUs (local)"
+	@echo "  TORCH=$(TORCH)    yes: compare with PyTorch; empty: do not install it (bench)"
+	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if needed"
+	@echo "  TAG=$(TAG)    tag of the images; the image with CUDA has TAG-gpu"
+	@echo "  TEST_IMAGE=$(TEST_IMAGE)    an image in the cluster of KUBECONFIG (test-cluster)"
+	@echo "  WORKERS=$(WORKERS)    parallel test processes; auto: one per core, at most 8 (test)"
 
-study: .venv/run.stamp ## Run STUDY into STORE; the same command goes on where it was
+study: .venv/run.stamp ## Run STUDY and write results to STORE; run again to resume
 	@$(BIN)/motifk8s run "$(STUDY)" --store "$(STORE)" $(ARGS)
 
 install: .venv/run.stamp ## Install the command motifk8s into .venv
 
-local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as in a pod, into STORE
+local: $(if $(GPUS),image-gpu,image) ## Run one CELL of STUDY in Docker, as a pod does, into STORE
 	@images/local.sh $(IMAGE):$(TAG)$(if $(GPUS),-gpu) "$(STUDY)" "$(CELL)" "$(STORE)" "$(GPUS)"
 
 image: docker ## Build the image for CPUs, IMAGE:TAG
@@ -63,14 +63,14 @@ docker:
 	@command -v docker >/dev/null || { \
 	  echo "make: no docker here; install Docker Engine" >&2; exit 1; }
 	@docker version >/dev/null 2>&1 || { \
-	  echo "make: no Docker daemon answers; start it, and see that this user may use it" >&2; \
+	  echo "make: no Docker daemon answers; start it, and check that this user may use it" >&2; \
 	  exit 1; }
 
 test: .venv/dev.stamp ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Workflows mostly wait, so there are more processes than cores; a file has its own namespace.
-test-cluster: .venv/dev.stamp ## Run the tests of Docker and of a cluster that holds TEST_IMAGE
+# Workflows mostly wait, so more processes than cores run. Each test file has its own namespace.
+test-cluster: .venv/dev.stamp ## Run the tests that need Docker and a cluster, with TEST_IMAGE
 	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
 	  $(BIN)/python -m pytest tests/system -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -79,24 +79,24 @@ test-image: docker ## Run the tests in the image, as any user and with a read-on
 	docker run --rm --init --read-only --tmpfs /tmp:exec --user 12345:6789 $(IMAGE):$(TAG)-test \
 	  -m "not slow" $(ARGS)
 
-lint: .venv/dev.stamp ## Check style, types, and which package imports which
+lint: .venv/dev.stamp ## Check style, types, and imports between packages
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said" >&2; exit 1; }
+	@output=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$output" >&2; exit 1; }
 
-format: .venv/dev.stamp ## Put the code in the style that lint wants
+format: .venv/dev.stamp ## Format the code as lint requires
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Measure training beside stock Keras and PyTorch, and all around it (hours)
+bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Compare training with Keras and PyTorch, and measure all other stages (hours)
 	@$(BIN)/python bench/training.py $(ARGS)
 	@$(BIN)/python bench/stages.py
 
-pages: .venv/dev.stamp ## Write the pages that are made from the code: commands, values of the chart
+pages: .venv/dev.stamp ## Write docs/cli.md and the chart's table of values from the code
 	@$(BIN)/python docs/generate.py
 
-requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newest)
+requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) $(UPGRADE) --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
 	@$(COMPILE) $(UPGRADE) --extra cpu --extra dev -c requirements/cpu.txt -o requirements/dev.txt
@@ -104,41 +104,41 @@ requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml 
 	  -o requirements/bench.txt
 	@! grep -n '://' requirements/*.txt || { echo "make: host names in requirements" >&2; exit 1; }
 
-clean: ## Remove the environment and the tools' caches; results in STORE stay
+clean: ## Delete .venv and the caches of tools; keep the results in STORE
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# .venv, step by step. What dev.txt and bench.txt install includes all of cpu.txt in the same
-# versions, so any may come first and none takes away what another brought.
+# The steps to create .venv. dev.txt and bench.txt include all of cpu.txt in the same versions, so
+# they can be installed in any order.
 .venv/run.stamp: requirements/cpu.txt pyproject.toml | .venv/pip.stamp
-	@echo "installing what a study needs into .venv (once; a few minutes)"
+	@echo "installing the packages for studies into .venv (once; a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/cpu.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/pip.stamp
-	@echo "installing what the tests need into .venv (once; a few minutes)"
+	@echo "installing the packages for tests into .venv (once; a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch .venv/run.stamp $@
 
 .venv/bench.stamp: requirements/bench.txt pyproject.toml | .venv/pip.stamp
-	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, where its wheels bring CUDA;" \
-	  "make bench TORCH= does without)"
+	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, where it includes CUDA;" \
+	  "make bench TORCH= does not need it)"
 	@$(INSTALL) --require-hashes -r requirements/bench.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch .venv/run.stamp $@
 
-# Keeps an environment that works, whoever made it.
+# An existing environment that works is kept.
 .venv/pip.stamp:
 	@command -v "$(PYTHON)" >/dev/null || { \
-	  echo "make: no $(PYTHON) here; install Python 3.11 to 3.13, or name it: make PYTHON=..." >&2; \
+	  echo "make: no $(PYTHON) here; install Python 3.11 to 3.13, or give its name: make PYTHON=..." >&2; \
 	  exit 1; }
 	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
 	  echo "make: $(PYTHON) is $$("$(PYTHON)" --version 2>&1), but motifk8s needs 3.11 to 3.13;" \
-	    "install one, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	    "install one of these, or give its name: make PYTHON=python3.12" >&2; exit 1; }
 	@{ $(BIN)/python -c '$(SUPPORTED)' && $(PIP) --version; } >/dev/null 2>&1 \
 	  || "$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
-	  echo "make: $(PYTHON) could not create .venv, for the reason above; on Debian and Ubuntu" \
-	    "install python3-venv, elsewhere see whether this folder is writable" >&2; exit 1; }
+	  echo "make: $(PYTHON) could not create .venv; see the error above. On Debian and Ubuntu," \
+	    "install python3-venv; elsewhere, check that this folder is writable" >&2; exit 1; }
 	@touch $@

@@ -5,18 +5,18 @@
 set -eu
 image=$1 study=$2 cell=$3 store=${4%/} gpus=${5:-}
 
-# Docker's options become this script's arguments. Folders have the same path in the container as
-# here, so that a path in a message is right in both.
+# The arguments of this script become options of Docker. Folders have the same path inside and
+# outside the container, so that paths in messages are valid in both.
 set -- --rm --read-only --tmpfs /tmp --user "$(id -u):$(id -g)" \
   --cap-drop ALL --security-opt no-new-privileges
 case $store in
-s3://*) # its endpoint may be on this machine, its credentials in the usual file
+s3://*) # the endpoint may be on this machine, and credentials in ~/.aws
   set -- "$@" --network host
   if [ -d "${HOME:-}/.aws" ]; then set -- "$@" --volume "$HOME/.aws:/tmp/.aws:ro"; fi
   ;;
-*://*) ;; # not known to us; the command says so
+*://*) ;; # unknown; the command reports it
 *)
-  mkdir -p "$store" # before docker does, as root
+  mkdir -p "$store" # otherwise docker creates it as root
   store=$(cd "$store" && pwd -P)
   set -- "$@" --volume "$store:$store"
   ;;
@@ -26,13 +26,13 @@ if [ -f "$study" ]; then
   study=$folder/$(basename "$study")
   [ "$folder" = "$store" ] || set -- "$@" --volume "$folder:$folder:ro"
 fi
-# Files that variables name.
+# Mount the files in environment variables.
 for name in AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_WEB_IDENTITY_TOKEN_FILE \
   MOTIFK8S_DEEPSEA; do
   file=$(printenv "$name") && [ -e "$file" ] || continue
   file=$(cd "$(dirname "$file")" && pwd -P)/$(basename "$file")
   export "$name=$file"
-  case " $* " in *" $file:$file"*) continue ;; esac # docker takes it once
+  case " $* " in *" $file:$file"*) continue ;; esac # docker accepts a volume only once
   set -- "$@" --volume "$file:$file:ro"
 done
 passed='AWS_[A-Z_]*|HTTPS?_PROXY|NO_PROXY|MOTIFK8S_(SSE|SSE_KMS_KEY|DEEPSEA|CHECKPOINT_SECONDS)'
@@ -42,7 +42,7 @@ if [ -n "$gpus" ]; then set -- "$@" --gpus "$gpus"; fi
 terminal=
 if [ -t 0 ] && [ -t 2 ]; then terminal='--interactive --tty'; fi
 
-# shellcheck disable=SC2086 # words, or nothing
+# shellcheck disable=SC2086 # $terminal is split into words
 {
   docker run $terminal "$@" "$image" jobs/dataset.py "$study" "${cell%%/*}"
   docker run $terminal "$@" "$image" jobs/cell.py "$study" "$cell"

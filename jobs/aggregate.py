@@ -1,4 +1,4 @@
-"""Make tables, figures and report of a study from its finished cells."""
+"""Write tables, figures and report of a study from its finished cells."""
 
 import sys
 

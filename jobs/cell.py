@@ -1,4 +1,4 @@
-"""Run one cell of a study: train, read filters, match motifs."""
+"""Run one cell of a study: training, filters, matches, analysis."""
 
 import sys
 

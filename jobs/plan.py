@@ -1,4 +1,4 @@
-"""Tell where the cells of a study stand; with --outputs, what a workflow has to do."""
+"""Plan a study: list the state of its cells; with --outputs, write the work of the next steps."""
 
 import sys
 

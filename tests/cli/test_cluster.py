@@ -1,4 +1,4 @@
-"""Submitting, following and cancelling workflows, by both ways to Argo; every error in a line."""
+"""Submit, follow and cancel workflows, through both APIs; every error is one line."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ WAYS = {"kubeconfig": by_kubeconfig, "server": by_server}
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """How the cluster is reached."""
+    """The API: Kubernetes, or the Argo Server."""
     return WAYS[request.param]
 
 
 @pytest.fixture
 def reached(way, monkeypatch, tmp_path, fake):
-    """A cluster that is reached either way."""
+    """A fake cluster, reached through either API."""
     way(monkeypatch, tmp_path, f"http://{fake.address}")
     return fake
 
@@ -84,11 +84,10 @@ def test_builtin_study_goes_by_its_name(here, reached):
     }
     assert workflow["spec"]["workflowTemplateRef"] == {"name": "motifk8s"}
     assert arguments(workflow) == {"study": "smoke", "max-gpu-hours": "2.5"}
-    assert out.splitlines() == [
-        f"workflow smoke-x0zzz in namespace bio of http://{reached.address}",
-        "how it stands: motifk8s status smoke",
-        "stop it:       motifk8s cancel smoke",
-    ]
+    first, *hints = out.splitlines()
+    assert first == f"workflow smoke-x0zzz in namespace bio of http://{reached.address}"
+    commands = [hint.partition(":")[2].strip() for hint in hints]
+    assert commands == ["motifk8s status smoke", "motifk8s cancel smoke"]
 
 
 def test_study_file_goes_as_its_text(here, reached, study):
@@ -114,7 +113,7 @@ def test_too_large_a_study_is_refused(here, reached, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"trials": 0}, {"models": {"a": {"wrong": 1}}}])
-def test_bad_study_is_refused_before_the_cluster_is_asked(here, reached, tmp_path, change):
+def test_bad_study_is_refused_before_any_request(here, reached, tmp_path, change):
     code, _, err = here("submit", study_file(tmp_path / "bad.yaml", change))
     assert code == 2 and "bad.yaml" in one_line(err)
     assert reached.asked == []
@@ -129,7 +128,7 @@ def test_database_that_pods_cannot_read_is_refused(here, reached, tmp_path):
 
 @pytest.fixture
 def with_file(tmp_path):
-    """A study of a data set that is a file of this machine."""
+    """A study with a data set that is a local file."""
     codes = np.random.default_rng(0).integers(0, 4, (40, 40)).astype("int8")
     with h5py.File(tmp_path / "own.h5", "w") as file:
         for part, n in (("train", 20), ("valid", 10), ("test", 10)):
@@ -148,23 +147,23 @@ def test_file_is_uploaded_to_the_clusters_store(here, reached, with_file, monkey
 
     bucket = FolderStore(tmp_path / "bucket")
     monkeypatch.setattr(submit, "open_store", lambda url: bucket)
-    code, out, err = here("submit", with_file, "--store", "s3://b/p")
+    code, out, err = here("submit", with_file, "--store", "s3://bucket/p")
     assert (code, err) == (0, "") and "uploading data set own" in out
     assert [p for p in bucket.list() if p.endswith("data.h5")]
-    # A pod finds it under the same name, though it lacks the file.
+    # A pod finds it under the same name without the file.
     from motifk8s.data import stored
 
     assert stored.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
-    assert "uploading" not in here("submit", with_file, "--store", "s3://b/p")[1]
+    assert "uploading" not in here("submit", with_file, "--store", "s3://bucket/p")[1]
 
 
-def test_another_workflow_of_the_study_is_told_of(here, reached):
+def test_another_active_workflow_of_the_study_is_reported(here, reached):
     reached.add(Flow("smoke-old", "smoke", "Succeeded"))
     reached.add(Flow("tiny-a", "x").plan(("Succeeded", "")))
     reached.add(Flow("smoke-b", "smoke"))
     code, out, _ = here("submit", "smoke")
     assert code == 0
-    assert out.splitlines()[0].startswith("study smoke is already running: smoke-b; that is safe")
+    assert out.splitlines()[0].startswith("study smoke is already running: smoke-b; ")
 
 
 # Errors ---------------------------------------------------------------------------------------
@@ -184,7 +183,7 @@ def test_no_argo(here, reached, way):
         reached.answer = (200, "<html>welcome</html>")
     code, _, err = here("submit", "smoke")
     assert code == 1
-    assert ("install Argo" if way is by_kubeconfig else "is no Argo Server") in one_line(err)
+    assert ("Argo Workflows" if way is by_kubeconfig else "check ARGO_SERVER") in one_line(err)
 
 
 @pytest.mark.parametrize("command", ["submit", "cancel"])
@@ -194,7 +193,7 @@ def test_permission_denied(here, reached, command):
     code, _, err = here(command, "smoke")
     assert code == 1 and told in one_line(err)
     needs = {"submit": "get workflowtemplates", "cancel": "list workflows"}[command]
-    assert f"the right to {needs} in namespace bio" in err
+    assert needs in err and "namespace bio" in err
 
 
 def test_wrong_credentials(here, way, monkeypatch, tmp_path, fake):
@@ -204,7 +203,7 @@ def test_wrong_credentials(here, way, monkeypatch, tmp_path, fake):
     assert code == 1 and hint in one_line(err)
 
 
-def test_failed_login_program_is_told_in_the_same_line(here, monkeypatch, tmp_path, fake):
+def test_failed_login_program_is_reported_in_the_same_line(here, monkeypatch, tmp_path, fake):
     program = {
         "apiVersion": "client.authentication.k8s.io/v1", "command": "/no/such/login",
         "interactiveMode": "Never",
@@ -231,7 +230,7 @@ def test_unreachable_cluster(here, way, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A certificate for loopback, signed by itself, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -261,7 +260,7 @@ def certificate(tmp_path_factory):
     return path
 
 
-def test_certificate_of_nobody(here, way, monkeypatch, tmp_path, certificate):
+def test_untrusted_certificate(here, way, monkeypatch, tmp_path, certificate):
     fake = FakeArgo(certificate)
     way(monkeypatch, tmp_path, f"https://{fake.address}")
     code, _, err = here("cancel", "smoke")
@@ -274,7 +273,7 @@ def test_certificate_of_nobody(here, way, monkeypatch, tmp_path, certificate):
     fake.close()
 
 
-def test_https_asked_of_a_plain_server(here, monkeypatch, tmp_path, fake):
+def test_https_to_a_server_without_it(here, monkeypatch, tmp_path, fake):
     by_server(monkeypatch, tmp_path, f"https://{fake.address}")
     assert "ARGO_SECURE=false" in one_line(here("cancel", "smoke")[2])
 
@@ -286,13 +285,13 @@ def test_no_kubeconfig(here, monkeypatch, tmp_path):
     for text in ("", "[]", "clusters: {", "apiVersion: v1"):
         (tmp_path / ".kube/config").write_text(text)
         code, _, err = here("submit", "smoke")
-        assert code == 1 and "kubeconfig ~/.kube/config cannot be used: " in one_line(err), text
+        assert code == 1 and "kubeconfig ~/.kube/config" in one_line(err), text
 
 
 def test_pod_uses_its_own_account(here, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    assert "this pod has no account" in one_line(here("submit", "smoke")[2])
+    assert "service account" in one_line(here("submit", "smoke")[2])
 
 
 @pytest.mark.parametrize("server", ["http://localhost:2746", "localhost", "a b:1"])
@@ -351,7 +350,7 @@ def test_all_pages_are_read(monkeypatch, tmp_path, fake):
 
 
 class Script:
-    """A cluster that shows a workflow as it was at one moment after the other."""
+    """A cluster whose answers are successive states of one workflow."""
 
     def __init__(self, *moments):
         self.moments = list(moments)
@@ -381,7 +380,7 @@ def watch(capsys, study, *moments):
     return error, capsys.readouterr().err.splitlines()
 
 
-def test_waiting_tells_what_changes(capsys, study):
+def test_waiting_prints_changes(capsys, study):
     failed = ("Failed", "main: Error (exit code 1): epoch 3\nmotifk8s: the loss is NaN")
     no_gpu = "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     partial = "study tiny is incomplete: 1 of 4 cells are missing, and the tables partial"
@@ -398,11 +397,12 @@ def test_waiting_tells_what_changes(capsys, study):
         .cell(CELLS[0], DONE).cell(CELLS[1], failed).cell(CELLS[2], DONE).cell(CELLS[3], DONE)
         .aggregate(("Failed", f"main: Error (exit code 3): motifk8s: {partial}"), code="3"),
     )  # fmt: skip
+    untouched, planned = Workflow(Flow("w", "tiny", "").json()), Workflow(flow().json())
     assert said == [
-        "waiting for Argo's controller, which has not looked at the workflow yet",
+        f"waiting for {untouched._before_plan()}",
         "0 done, 4 waiting",
         "waiting for the plan",
-        "waiting for a place: other cells of the workflow go first",
+        f"waiting {planned.cells(load(str(study)))[CELLS[1]].reason}",
         "waiting: no free GPU: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
         "0 done, 1 running, 3 waiting",
         "small/a/2  failed: the loss is NaN (exit code 1)",
@@ -410,7 +410,7 @@ def test_waiting_tells_what_changes(capsys, study):
         "3 done, 1 failed",
     ]
     assert isinstance(error, IncompleteError) and error.exit_code == 3
-    assert str(error) == f"{partial}; the same submit does only what is missing"
+    assert str(error).startswith(f"{partial}; ")
 
 
 def test_a_bar_at_a_terminal(capsys, study, monkeypatch):
@@ -447,7 +447,7 @@ def test_stopped_by_someone_else(capsys, study):
         CELLS[0], ("Failed", "workflow shutdown with strategy:  Terminate")
     )
     error, said = watch(capsys, study, ended)
-    assert error.exit_code == 1 and "it was stopped; the same submit goes on" in str(error)
+    assert error.exit_code == 1 and "stopped" in str(error) and "submit" in str(error)
     assert not [line for line in said if "failed" in line]
 
 
@@ -458,12 +458,12 @@ def test_cluster_that_is_away_for_a_while(capsys, study, monkeypatch):
     assert error is None
     assert said == ["cannot read workflow w: it does not answer; trying again", "4 done"]
     monkeypatch.setattr(follow, "PATIENCE", 0)
-    assert str(watch(capsys, study, away)[0]) == f"{away}; workflow w goes on"
+    assert str(watch(capsys, study, away)[0]).startswith(f"{away}; workflow w ")
 
 
 def test_login_that_expires_meanwhile(capsys, study):
     error, _ = watch(capsys, study, flow(), Problem("cannot read workflow w: permission denied"))
-    assert str(error) == "cannot read workflow w: permission denied; workflow w goes on"
+    assert str(error).startswith("cannot read workflow w: permission denied; workflow w ")
 
 
 def test_deleted_workflow(capsys, study):
@@ -474,10 +474,10 @@ def test_deleted_workflow(capsys, study):
 def test_interrupted_waiting(capsys, study):
     error, _ = watch(capsys, study, flow(), KeyboardInterrupt())
     assert isinstance(error, Interrupted) and error.exit_code == 75
-    assert "workflow w goes on" in str(error)
+    assert "workflow w " in str(error) and "motifk8s cancel" in str(error)
 
 
-def test_counts_are_not_told_too_often(capsys, study):
+def test_counts_are_not_printed_too_often(capsys, study):
     lines = follow.Lines(4, between=1000)
     moments = [flow().cell(CELLS[0], ("Running", "")), flow().cell(CELLS[0], DONE)]
     ended = flow("Succeeded", cells=[]).aggregate(DONE)
@@ -488,7 +488,7 @@ def test_counts_are_not_told_too_often(capsys, study):
 
 
 def ends(fake, flow):
-    """Let the workflow that is submitted next end as `flow` does."""
+    """Let the next submitted workflow end in the state of `flow`."""
     create = fake.create
 
     def replaced(namespace, body):
@@ -517,7 +517,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     process = subprocess.Popen(
         command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # What runs in the background ignores Ctrl-C, and so would this.
+        # Processes in the background ignore Ctrl-C by default.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     threading.Timer(120, process.kill).start()
@@ -527,7 +527,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 75
-    assert "stopped waiting; workflow smoke-x0zzz goes on" in one_line(err)
+    assert "workflow smoke-x0zzz" in one_line(err)
     assert "shutdown" not in reached.workflows["smoke-x0zzz"]["spec"]
 
 
@@ -544,13 +544,13 @@ def test_cancel_stops_all_of_the_study_and_no_other(here, reached, study):
     assert (code, err) == (0, "")
     stopped = {n for n, w in reached.workflows.items() if w["spec"].get("shutdown") == "Terminate"}
     assert stopped == {"tiny-a", "tiny-b", "tiny-c"}
-    assert all(name in out for name in stopped) and "the same submit goes on" in out
+    assert all(name in out for name in stopped) and "submit" in out
 
 
 def test_nothing_to_cancel(here, reached):
     reached.add(Flow("smoke-old", "smoke", "Succeeded"))
     code, out, err = here("cancel", "smoke")
-    assert (code, err) == (0, "") and out.startswith("nothing to stop: no workflow of study smoke")
+    assert (code, err) == (0, "") and "smoke" in out and "smoke-old" not in out
 
 
 def test_workflow_that_ends_while_it_is_stopped(here, reached, monkeypatch):
@@ -577,7 +577,7 @@ def test_help_loads_no_client():
     subprocess.run([sys.executable, "-c", code], env=env, check=True, stdout=subprocess.DEVNULL)
 
 
-# What a user's settings may hold --------------------------------------------------------------
+# Invalid settings of users --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("token", ["Bearer s3cret\nx", "Bearer s3crét€"])
@@ -585,7 +585,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(here, monkeypatch, tmp_path, f
     by_server(monkeypatch, tmp_path, f"http://{fake.address}")
     monkeypatch.setenv("ARGO_TOKEN", token)
     code, _, err = here("submit", "smoke")
-    assert code == 2 and "characters that cannot be sent" in one_line(err)
+    assert code == 2 and "characters" in one_line(err)
     assert "s3cr" not in err
 
 
@@ -595,7 +595,7 @@ def test_a_proxy_without_a_scheme(here, monkeypatch, tmp_path, fake):
     monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
     monkeypatch.delenv("NO_PROXY", raising=False)
     code, _, err = here("submit", "smoke")
-    assert code == 2 and "HTTPS_PROXY and HTTP_PROXY are like http://host:port" in one_line(err)
+    assert code == 2 and "HTTPS_PROXY" in one_line(err)
 
 
 def test_what_never_began_is_not_done_when_a_workflow_is_stopped(study):

@@ -1,4 +1,4 @@
-"""``motifk8s import``: what a person types, what is written, and what is said of it."""
+"""The command import: its arguments, the files it writes, and its output."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def fasta(path: Path, n: int, seed: int, length: int = 40) -> Path:
 # --- Commands --------------------------------------------------------------------------------
 
 
-def test_fasta_to_a_study_that_can_begin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fasta_to_a_study_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate(["SRF", "Yy1", "Strange"]):
         fasta(tmp_path / f"{name}.peaks.fa", 40, seed)
         fasta(tmp_path / f"{name}.test.fa", 10, seed + 10)
@@ -131,7 +129,7 @@ def test_hdf5(tmp_path: Path) -> None:
     assert dataset.classes == ("SRF", "YY1") and np.bincount(dataset.split).tolist() == [20, 4, 10]
     with pytest.raises(InputError, match="has 2 classes .* not 1"):
         run("hdf5", tmp_path / "reference.h5", "--classes", "SRF", "--out", out)
-    # Ours can be read again, under its own names.
+    # A file of motifk8s can be imported again, with the same class names.
     assert run("hdf5", out, "--classes", "SRF,YY1", "--out", tmp_path / "again.h5") == 0
     assert datasets.read(tmp_path / "again.h5").data_hash == dataset.data_hash
 
@@ -163,7 +161,7 @@ def test_deepsea(
     assert "270,382" in said and "invivo" in said
     with pytest.raises(InputError, match="has no data set of kind deepsea; try --study koo2019"):
         run("deepsea", "--study", "smoke", "--store", tmp_path)
-    with pytest.raises(InputError, match="say which DeepSEA data set by --dataset: invivo"):
+    with pytest.raises(InputError, match="--dataset: invivo"):
         run("deepsea", "--dataset", "synthetic", "--store", tmp_path)
 
 
@@ -171,10 +169,10 @@ def test_deepsea(
     ("words", "message"),
     [
         (["{}/a.fa", "--out", "none/x.h5"], "there is no folder none"),
-        (["{}/a.fa", "--out", "{}"], "is a folder; give the name of a file"),
+        (["{}/a.fa", "--out", "{}"], "is a folder"),
         (["{}/a.fa", "--study-out", "x.txt"], "must end in .yaml"),
         (["{}/a.fa"], "a.fa, line 1: s0 has no labels="),
-        (["a={}/a.fa", "a={}/a.fa"], "the class a is given before"),
+        (["a={}/a.fa", "a={}/a.fa"], "class a is given twice"),
         (["a={}/a.fa", "{}/a.fa"], "give CLASS=FILE for each class"),
         (["{}/*{}.fa", "x"], "give CLASS=FILE for each class"),
         (["a={}/a.fa", "--negatives", "0.5"], "--negatives: give files, not a share"),
@@ -187,7 +185,7 @@ def test_deepsea(
         (["a={}/a.fa", "--negatives", "dinucleotide", "--release", "J"], "unknown JASPAR release"),
     ],
 )
-def test_mistakes_are_told_and_leave_nothing(
+def test_mistakes_are_reported_and_leave_no_files(
     tmp_path: Path, words: list[str], message: str
 ) -> None:
     fasta(tmp_path / "a.fa", 40, 1)
@@ -226,7 +224,7 @@ def test_files(tmp_path: Path) -> None:
     pattern = str(tmp_path / "{}.x.fa")
     assert list(parse_files([pattern])) == ["[1]", "a", "b"]  # type: ignore[arg-type]
     assert parse_files([pattern], ["q"]) == {"q": tmp_path / "q.x.fa"}
-    with pytest.raises(InputError, match="no file fits this pattern"):
+    with pytest.raises(InputError, match="no file matches this pattern"):
         parse_files([str(tmp_path / "{}.y")])
     with pytest.raises(InputError, match="once"):
         parse_files(["{}/{}.fa"])
@@ -254,7 +252,7 @@ def test_motifs_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(remarks) == ["ZNF148"]
     assert "--motifs ZNF148=ID,ID" in remarks["ZNF148"]
     assert "--release JASPAR2026 has MA" in remarks["ZNF148"]
-    with pytest.raises(InputError, match="empty name"):
+    with pytest.raises(InputError, match="name is empty"):
         importing.names_in("MA0079.3,")
 
 
@@ -266,7 +264,7 @@ def test_motifs_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_study_for_any_length(length: int, name: str, label: str) -> None:
     if not all(c.isprintable() for c in name + label):
-        return  # no file has such a name, and YAML no such letters
+        return  # invalid in file names or in YAML
     study = loads(starter_study(name, "x/y z #1.h5", length, {label: ["MA0083.3"]}), "test")
     [dataset] = study.datasets.values()
     assert list(dataset.motif_ids) == [label] and dataset.length == length

@@ -1,4 +1,4 @@
-"""The command line: its help, its errors in one line, its exit codes, and what it prints."""
+"""The command line: help, errors in one line, exit codes, and output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEAVY = {"numpy", "pandas", "tensorflow", "keras", "boto3", "matplotlib", "h5py"
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
-    """Every command of the program, those below others too, such as "import fasta"."""
+    """Return every command by name, with subcommands such as "import fasta"."""
     found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -94,7 +94,7 @@ def test_version(capsys, monkeypatch):
     provenance.code_version.cache_clear()
     assert main.main(["--version"]) == 0
     assert re.fullmatch(r"0\.1\.0(\+g[0-9a-f]{12}(\.dirty)?)?\n", capsys.readouterr().out)
-    # An image has no checkout; it carries its commit.
+    # An image has no checkout, but a variable with its commit.
     provenance.code_version.cache_clear()
     monkeypatch.setenv("MOTIFK8S_COMMIT", "0123456789ab")
     assert provenance.code_version() == "0.1.0+g0123456789ab"
@@ -119,7 +119,7 @@ def test_jobs_are_the_command(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(path), run_name="__main__")
     assert left.value.code == 7 and seen == [[name, "demo", "--store", "s3://b"]]
-    runpy.run_path(str(path))  # imported, it does nothing
+    runpy.run_path(str(path))  # an import does not run it
     assert len(seen) == 1
     monkeypatch.undo()
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
@@ -164,6 +164,27 @@ def test_a_study_that_is_not_there(here, tmp_path):
     assert code == 2 and "koo2019" in one_line(err)
     code, _, err = here("plan", tmp_path / "none.yaml")
     assert code == 2 and "none.yaml: no such file" in one_line(err)
+
+
+def test_a_submitted_study_is_found_by_its_name(here, tmp_path):
+    """The newest version that the store keeps is loaded, also if the file is gone."""
+    store = tmp_path / "store"
+    file = study_file(tmp_path / "tiny.yaml")
+    for age, trials in enumerate((2, 3)):  # of two versions, the first is the newer
+        study_file(file, {"trials": trials})
+        outputs = tmp_path / f"outputs{age}"
+        assert here("plan", file, "--store", store, "--outputs", outputs)[0] == 0
+        kept = Path((outputs / "study").read_text())
+        os.utime(kept, (time.time() - 100 * age,) * 2)
+    file.unlink()
+    code, out, err = here("plan", "tiny", "--json", "--store", store)
+    assert (code, err) == (0, "") and len(json.loads(out)) == 4
+    assert here("status", "tiny", "--store", store)[0] == 0
+    code, _, err = here("report", "tiny", "--store", store, "--out", tmp_path / "report")
+    assert code == 3 and "tiny" in one_line(err)
+    for name, place in (("tine", store), ("tiny", tmp_path / "other")):
+        code, _, err = here("plan", name, "--store", place)
+        assert code == 2 and name in one_line(err) and str(place) in err
 
 
 @pytest.mark.parametrize(
@@ -224,11 +245,11 @@ def test_stores_that_cannot_be_written(tmp_path, here, monkeypatch):
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["run", "demo", "--jobs", "0"], "'0' is not a whole number above 0"),
+        (["run", "demo", "--jobs", "0"], "--jobs: expected an integer of 1 or more, got '0'"),
         (["run", "demo", "--jobs", "-2"], "--jobs"),
-        (["cell", "demo", "synthetic/cnn-4/1", "--threads", "many"], "'many' is not a whole"),
-        (["tomtom", "x.meme", "--evalue", "-1"], "'-1' is not a number above 0"),
-        (["tomtom", "x.meme", "--evalue", "nan"], "'nan' is not a number above 0"),
+        (["cell", "demo", "synthetic/cnn-4/1", "--threads", "many"], "got 'many'"),
+        (["tomtom", "x.meme", "--evalue", "-1"], "--evalue: expected a number above 0, got '-1'"),
+        (["tomtom", "x.meme", "--evalue", "nan"], "got 'nan'"),
         (["plan"], "required: STUDY"),
         (["play"], "invalid choice: 'play'"),
     ],
@@ -246,7 +267,7 @@ def test_a_pattern_that_is_like_no_cell(tmp_path, here):
     assert not (tmp_path / "store").exists()
 
 
-def test_what_goes_wrong_beyond_us_is_one_line_too(monkeypatch, here):
+def test_unexpected_errors_are_one_line_too(monkeypatch, here):
     def fail(args):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
 
@@ -260,7 +281,7 @@ def test_what_goes_wrong_beyond_us_is_one_line_too(monkeypatch, here):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_full_disk_behind_our_output():
+def test_a_full_disk_for_the_output():
     with open("/dev/full", "w") as full:
         ran = subprocess.run(
             [sys.executable, "-m", "motifk8s", "schema"],
@@ -273,7 +294,7 @@ def test_a_full_disk_behind_our_output():
 
 
 @pytest.mark.parametrize("args", [["schema"], ["plan", "koo2019"], ["--help"]])
-def test_a_reader_that_leaves(args, tmp_path):
+def test_a_closed_pipe(args, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     store = {"MOTIFK8S_STORE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT / "python")}
@@ -332,7 +353,7 @@ def test_tomtom(query, here, tmp_path):
     header, *rows = [line.split("\t") for line in out.splitlines() if line[:1] not in ("", "#")]
     assert header == COLUMNS
     assert ["MA0083.3", "MA0083.3"] in [row[:2] for row in rows]
-    # To a file, the same; against a file, and with another cut-off, fewer.
+    # The file has the same hits. With a MEME file and a lower cut-off there are fewer.
     code, said, _ = here("tomtom", query, "--out", tmp_path / "hits.tsv")
     assert code == 0 and (tmp_path / "hits.tsv").read_text() == out
     assert said == f"{len(rows)} hits of 2 motifs: {tmp_path / 'hits.tsv'}\n"
@@ -374,7 +395,7 @@ def test_tomtom_of_what_is_not_meme(query, here, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory, finished):
-    """Models trained elsewhere: of 40 bp, of any length, of 30 bp, and one of no sequences."""
+    """Models of other programs: for 40 bp, any length, 30 bp, and one not for sequences."""
     setup = devices.setup
     setup(1)
     import keras
@@ -424,7 +445,7 @@ def test_filters_of_a_model_trained_elsewhere(elsewhere, finished, tmp_path, her
         ("other.keras", "motifs are read from models of one-hot sequences"),
     ],
 )
-def test_filters_of_what_is_no_such_model(elsewhere, finished, tmp_path, here, name, words):
+def test_filters_of_an_invalid_model(elsewhere, finished, tmp_path, here, name, words):
     data = next((finished / "datasets").glob("*/data.h5"))
     args = ["filters", elsewhere / name, "--data", data, "--out", tmp_path / "out"]
     code, _, err = here(*args)
@@ -445,7 +466,7 @@ def test_filters_with_wrong_arguments(elsewhere, finished, tmp_path, here):
         assert code == 2 and words in one_line(err)
 
 
-# What a person sees ---------------------------------------------------------------------------
+# Output ---------------------------------------------------------------------------------------
 
 
 def paper(trials: int) -> Aggregate:
@@ -495,8 +516,8 @@ def test_without_a_terminal_progress_is_lines(capsys, monkeypatch):
     with terminal.Progress() as progress:
         progress(Begun(1))
         progress(Started("d/m/1"))
-        progress(Epoch("d/m/1", 1, 9, row))  # too soon to say so
-        progress.said["d/m/1"] -= terminal.SECONDS_BETWEEN_LINES
+        progress(Epoch("d/m/1", 1, 9, row))  # too soon for a line
+        progress.printed_at["d/m/1"] -= terminal.SECONDS_BETWEEN_LINES
         progress(Epoch("d/m/1", 2, 9, row))
         progress(Note("d/m/1", "look [here]"))
         progress(Finished("d/m/1", metrics))
@@ -512,7 +533,7 @@ def test_without_a_terminal_progress_is_lines(capsys, monkeypatch):
 
 
 def test_at_a_terminal_there_are_bars(monkeypatch):
-    """A bar for all cells and one for each that runs, within 80 columns."""
+    """There is a bar for all cells and one for each running cell."""
     import io
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""How a study stands: what workflows say, what the store says, and both put together."""
+"""The state of a study: from workflows, from the store, and from both."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def flow(phase="Running", message="", cells=CELLS):
         (
             "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node "
             "affinity/selector.",
-            "no node is of the kind that is asked for",
+            "no node matches the node selector or affinity",
         ),
         (
             "Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint "
             "{nvidia.com/gpu: present}.",
-            "no node admits it",
+            "nodes have a taint that the pod does not tolerate",
         ),
-        ("Unschedulable: 0/1 nodes are available: 1 Too many pods.", "no node can take it"),
+        ("Unschedulable: 0/1 nodes are available: 1 Too many pods.", "no node fits the pod"),
         ('ImagePullBackOff: Back-off pulling image "m:1": not found', "image cannot be pulled"),
         ("ErrImagePull: rpc error: code = NotFound", "image cannot be pulled"),
         ("ErrImageNeverPull: Container image is not present", "image cannot be pulled"),
@@ -76,12 +76,12 @@ def flow(phase="Running", message="", cells=CELLS):
         ),
         (
             'CreateContainerConfigError: secret "s3" not found',
-            "its Secret or ConfigMap is not as it should be",
+            "its Secret or ConfigMap is missing, or lacks a key",
         ),
-        ("Waiting for bio/Mutex/x lock. Lock status: 0/1", "another workflow holds its lock"),
+        ("Waiting for bio/Mutex/x lock. Lock status: 0/1", "another workflow has its lock"),
     ],
 )  # fmt: skip
-def test_reasons_to_wait_in_plain_words_and_in_kubernetes_own(message, words):
+def test_reasons_to_wait(message, words):
     theirs = message.removeprefix("Unschedulable: ").removeprefix('pods "w-cell-1" is forbidden: ')
     assert waiting(message) == f"{words}: {theirs}"
 
@@ -111,7 +111,7 @@ def test_starting_pods_and_unknown_reasons():
         ("main: OOMKilled (exit code 137): epoch 7", None),
         ("pod deleted", "pod deleted"),
         ("The node was low on resource: memory.", "The node was low on resource: memory."),
-        ("", "no reason is known"),
+        ("", "unknown reason"),
     ],
 )
 def test_reasons_of_failures(message, told):
@@ -155,11 +155,11 @@ def test_before_its_cells_a_data_set_is_made(study):
     assert places(nothing) == set()
 
 
-def test_only_unfinished_cells_are_spoken_of(study):
+def test_only_unfinished_cells_are_listed(study):
     cells = Workflow(flow(cells=CELLS[2:]).cell(CELLS[2], RUNNING).json()).cells(study)
     assert cells == {
         CELLS[2]: CellNode("running", "", 1, "gpu-1"),
-        CELLS[3]: CellNode("waiting", "for a place: other cells of the workflow go first"),
+        CELLS[3]: CellNode("waiting", "for other cells of the workflow, which run first"),
     }
 
 
@@ -174,7 +174,7 @@ def test_attempts(study):
     assert place(EXIT_75, ("Pending", "")).attempt == 2
     again = place(EXIT_75, phase="Running")
     assert again.state == "waiting" and again.attempt == 1
-    assert "tried again" in again.reason and "stopped; the same command" in again.reason
+    assert "attempt 1" in again.reason and "stopped; the same command" in again.reason
     for phase in ("Failed", "Error"):
         gone = place(*[(phase, "pod deleted")] * 10, message="No more retries left")
         assert gone == CellNode(
@@ -184,7 +184,7 @@ def test_attempts(study):
     assert stopped.state == "stopped"
     ended = flow("Failed", "Stopped with strategy 'Terminate'").cell(CELLS[0], RUNNING)
     assert Workflow(ended.json()).cells(study)[CELLS[0]].state == "stopped"  # as Argo leaves it
-    assert place(phase="Running").state == "waiting"  # no room for its first pod
+    assert place(phase="Running").state == "waiting"  # no free place for its first pod
     assert place(phase="Error", message="cannot make a pod").reason == "cannot make a pod"
 
 
@@ -226,7 +226,7 @@ def test_whose_workflow_it_is(study, tmp_path):
         return Workflow(flow.json()).is_of(study, path)
 
     assert is_of(Flow("w", "s3://x/y.yaml").plan(DONE))
-    assert not is_of(Flow("w", path).plan(DONE, study="other"))  # what the plan read is the truth
+    assert not is_of(Flow("w", path).plan(DONE, study="other"))  # the name from the plan counts
     assert is_of(Flow("w", text)) and is_of(Flow("w", path)) and is_of(Flow("w", "tiny"))
     assert is_of(Flow("w", "s3://x/y.yaml", **{"motifk8s/study": "tiny"}))
     assert not is_of(Flow("w", "smoke")) and not is_of(Flow("w", "no such study"))
@@ -288,7 +288,7 @@ def test_fresh_progress_of_a_pod_that_has_died():
     before, after = ((AT + timedelta(seconds=s)).isoformat() for s in (-5, 5))
     killed = CellNode("failed", "out of memory", 1, "gpu-1", after.replace("+00:00", "Z"))
     assert merged("started", TOLD, killed)[1:3] == ("failed", "out of memory")
-    # Someone has gone on with it since.
+    # Another run has continued since.
     assert merged("started", TOLD, killed._replace(finished=before)).state == "running"
 
 
@@ -296,7 +296,7 @@ def test_failed():
     node = CellNode("failed", "the loss is NaN (exit code 1)", 1, "gpu-1", NOW.isoformat())
     cell = merged("failed", None, node, reason="Traceback\nthe loss is NaN", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", "Traceback\nthe loss is NaN", ("x",))
-    # The store tells of an earlier failure.
+    # The failure in the store is an earlier one.
     cell = merged("failed", None, node, reason="other", log=("x",))
     assert (cell.state, cell.reason, cell.log) == ("failed", node.reason, ())
     assert merged("failed", reason="other", log=("x",)).log == ("x",)
@@ -325,7 +325,7 @@ def test_cell_that_the_store_lacks(study, tmp_path):
     done = Workflow(flow("Succeeded").cell(CELLS[0], DONE).json())
     status = gather(study, FolderStore(tmp_path / "s"), [done], NOW)
     assert status.counts() == {"done": 1, "missing": 3}
-    assert "is it the store that the chart was given" in status.remarks[0]
+    assert CELLS[0] in status.remarks[0] and "store.url" in status.remarks[0]
 
 
 # The command ----------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_status(here, study, store, fake, way, monkeypatch, tmp_path):
     assert (
         "waiting: small/a/2: no free GPU: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     ) in lines
-    assert "waiting: small/b/2: for a place: other cells of the workflow go first" in lines
+    assert "waiting: small/b/2: for other cells of the workflow, which run first" in lines
     at = lines.index("failed: small/b/1: ValueError: bad")
     assert lines[at + 1 : at + 6] == [f"line {i}" for i in range(4, 9)]
     assert "old" not in out and "note:" not in out
@@ -413,7 +413,7 @@ def test_status_without_a_cluster(here, store, study, tmp_path):
     code, out, err = here("status", tmp_path / "tiny.yaml", "--store", store.url)
     assert (code, err) == (0, "")
     [note] = [line for line in out.splitlines() if line.startswith("note:")]
-    assert "no cluster" in note and "what waits and why cannot be told" in note
+    assert "no cluster" in note and "waiting cells" in note
     assert "on gpu-9" in out and "failed: small/b/1: ValueError: bad" in out
     out = here("status", tmp_path / "tiny.yaml", "--store", store.url, "--json")[1]
     assert json.loads(out)["namespace"] is None and len(json.loads(out)["remarks"]) == 1
@@ -450,7 +450,7 @@ def test_long_lists_are_cut(capsys, study):
     cells = [merged("failed", reason="x")] * 60
     status_table.print_status(Status("tiny", "store", None, cells, [], []), NOW)
     out = capsys.readouterr().out
-    assert out.count("failed: small/a/1: x") == 50 and "failed: 10 more; --json names all" in out
+    assert out.count("failed: small/a/1: x") == 50 and "failed: 10 more; --json lists all" in out
 
 
 @pytest.mark.parametrize(

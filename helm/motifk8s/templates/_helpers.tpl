@@ -1,10 +1,10 @@
-{{- /* What the schema cannot say: rules across keys. */ -}}
+{{- /* Rules that involve several values, which the schema cannot express. */ -}}
 {{- define "motifk8s.validate" -}}
 {{- with .Values -}}
-{{- if not .store.url }}{{ fail "store.url is not set: say where results go, --set store.url=s3://BUCKET/PREFIX" }}{{ end -}}
-{{- if and .store.sseKmsKey (not (hasPrefix "aws:kms" .store.sse)) }}{{ fail "store.sseKmsKey is for store.sse=aws:kms or aws:kms:dsse; set one too, or leave the key out" }}{{ end -}}
-{{- if and .s3.enabled (not .store.secretName) }}{{ fail "store.secretName is not set: s3.enabled needs a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; make it first, and name it" }}{{ end -}}
-{{- if and .s3.enabled .store.endpoint }}{{ fail "store.endpoint is set, and s3.enabled brings its own; drop one of them" }}{{ end -}}
+{{- if not .store.url }}{{ fail "store.url is not set: give the place for results with --set store.url=s3://BUCKET/PREFIX" }}{{ end -}}
+{{- if and .store.sseKmsKey (not (hasPrefix "aws:kms" .store.sse)) }}{{ fail "store.sseKmsKey is for store.sse=aws:kms or aws:kms:dsse; set store.sse to one of them, or remove store.sseKmsKey" }}{{ end -}}
+{{- if and .s3.enabled (not .store.secretName) }}{{ fail "store.secretName is not set: s3.enabled needs a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; create it and set store.secretName to its name" }}{{ end -}}
+{{- if and .s3.enabled .store.endpoint }}{{ fail "store.endpoint and s3.enabled exclude each other: s3.enabled sets the endpoint itself; remove one of them" }}{{ end -}}
 {{- end -}}
 {{- end -}}
 
@@ -17,7 +17,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{- /* Labels of the pods of a step; what users add cannot replace ours. (root, step) */ -}}
+{{- /* Labels of the pods of a step. Labels that users add cannot replace these. (root, step) */ -}}
 {{- define "motifk8s.podLabels" -}}
 {{- $ours := dict "app.kubernetes.io/part-of" "motifk8s" "motifk8s/step" .step -}}
 {{- if eq .step "cell" -}}
@@ -36,7 +36,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- with merge $ours .root.Values.podAnnotations }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{- /* The image of a step, as deployed. (root, step) */ -}}
+{{- /* The image of a step. (root, step) */ -}}
 {{- define "motifk8s.image" -}}
 {{- $cpu := .root.Values.image -}}
 {{- $tag := $cpu.tag | default .root.Chart.AppVersion -}}
@@ -68,7 +68,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{- /* What every container of ours has in its environment. (root, step) */ -}}
+{{- /* The environment of every container of motifk8s. (root, step) */ -}}
 {{- define "motifk8s.env" -}}
 {{- $v := .root.Values -}}
 - {name: MOTIFK8S_STORE, value: {{ $v.store.url | quote }}}
@@ -110,7 +110,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end -}}
 
-{{- /* The root is read-only: what is written goes to /tmp. */ -}}
+{{- /* The root filesystem is read-only, so programs write to /tmp only. */ -}}
 {{- define "motifk8s.volumes" -}}
 - {name: tmp, emptyDir: {}}
 {{- with .Values.ca.configMap }}
@@ -134,7 +134,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{- /* The container of a step, but for its arguments. (root, step) */ -}}
+{{- /* The container of a step, without its command and arguments. (root, step) */ -}}
 {{- define "motifk8s.container" -}}
 {{- $v := .root.Values -}}
 {{- $resources := deepCopy (index $v .step).resources -}}
@@ -142,7 +142,7 @@ annotations:
 {{- if $gpu }}{{ $_ := set $resources "limits" (merge (dict $v.gpu.resource ($v.gpu.count | int)) ($resources.limits | default dict)) }}{{ end -}}
 image: {{ include "motifk8s.image" . | quote }}
 imagePullPolicy: {{ $v.image.pullPolicy }}
-terminationMessagePolicy: FallbackToLogsOnError  # our last line is then the message in Argo
+terminationMessagePolicy: FallbackToLogsOnError  # Argo then shows the last line of the log
 securityContext:
   {{- include "motifk8s.securityContext" . | nindent 2 }}
 resources:
@@ -168,10 +168,10 @@ volumeMounts:
 {{- end -}}
 
 {{- /*
-Try again after a preemption, and only then. It has many faces: our own exit code 75, the exit codes
-of SIGTERM and SIGKILL, and the messages of Argo and of the kubelet. Argo's own containers (init,
-wait) may be what was killed, and after a hard reboot of the node nothing is known of ours. Out of
-memory, out of disk and out of time end with the same codes, but would end so again.
+Retry only after a preemption. Its signs are exit code 75 of motifk8s, the exit codes of SIGTERM and
+SIGKILL, and several messages of Argo and of the kubelet. The signal may have ended one of Argo's
+containers (init, wait). After a hard reboot of the node the state of the main container is unknown.
+Out of memory, disk or time has the same exit codes, but a retry would fail again.
 */ -}}
 {{- define "motifk8s.retry" -}}
 limit: {{ .Values.retry.limit | int }}
@@ -188,7 +188,7 @@ expression: >-
   || lastRetry.message contains "node is draining"
 {{- end -}}
 
-{{- /* What pods share that Argo does not start. */ -}}
+{{- /* The common part of pods that Argo does not start. */ -}}
 {{- define "motifk8s.pod" -}}
 automountServiceAccountToken: false
 securityContext:

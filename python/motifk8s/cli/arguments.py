@@ -1,31 +1,36 @@
-"""What the commands share: how one is added, its usual arguments, and how errors are printed."""
+"""What all commands share: adding a command, its common arguments, and printing errors."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from motifk8s.errors import InputError
+
 if TYPE_CHECKING:
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
 T = TypeVar("T")
+DEFAULT = "(default: %(default)s)"  # at the end of the help of an option
 Commands = argparse._SubParsersAction
 STUDIES = sorted(
     path.stem for path in (Path(__file__).parents[1] / "study" / "builtin").glob("*.yaml")
 )
 EPILOG = f"""\
-STUDY is the path of a .yaml file, its s3:// address, its text, or the name of a built-in study:
+STUDY is the path of a .yaml file, its s3:// address or its text, the name of a study that was
+submitted to the store, or the name of a built-in study:
 {", ".join(STUDIES)}.
-The store is a folder or s3://bucket/prefix: --store, or MOTIFK8S_STORE, or ./store.
+The store is a folder or s3://bucket/prefix, set by --store or MOTIFK8S_STORE (default: ./store).
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
-(the same command resumes)
+(run the same command again to resume)
 """
 
 
@@ -36,7 +41,7 @@ def add(
     text: str,
     epilog: str = EPILOG,
 ) -> argparse.ArgumentParser:
-    """Add a command; `text` says in one line what it does, `run` returns its exit code."""
+    """Add a command. `text` describes it in one line; `run` returns its exit code."""
     sub: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -51,7 +56,7 @@ def add(
 def add_study(parser: argparse.ArgumentParser) -> None:
     """Add the arguments STUDY and --store."""
     parser.add_argument(
-        "study", metavar="STUDY", help="name of a built-in study, or a .yaml file or s3:// address"
+        "study", metavar="STUDY", help="name of a study, .yaml file, or s3:// address"
     )
     add_store(parser)
 
@@ -62,27 +67,40 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         "--store",
         metavar="URL",
         default=os.environ.get("MOTIFK8S_STORE", "./store"),
-        help="folder or s3://bucket/prefix (default: %(default)s)",
+        help=f"folder or s3://bucket/prefix {DEFAULT}",
     )
 
 
 def open_study(args: argparse.Namespace) -> tuple[Study, Store]:
-    """Load the study and open the store that the arguments of `add_study` name."""
+    """Load the study and open the store that the arguments of `add_study` name.
+
+    A name that is not a built-in study is looked up in the store: the plan step of a workflow
+    keeps each submitted study there. Of several versions, the newest is loaded.
+    """
     from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
-    return load(args.study), open_store(args.store)
+    if args.study in STUDIES or not re.fullmatch("[-a-z0-9]+", args.study):
+        return load(args.study), open_store(args.store)
+    store = open_store(args.store)
+    infos = store.infos(f"{args.study}/studies")
+    if newest := max(infos, key=lambda path: infos[path].modified, default=None):
+        return load(f"{store.url.rstrip('/')}/{newest}"), store
+    try:
+        return load(args.study), store
+    except InputError as error:
+        raise InputError(f"{error}; store {store.url} has no study of this name") from None
 
 
 def optional(kind: Callable[[str], T]) -> Callable[[str], T | None]:
-    """Read an empty text as None, others with `kind`: a workflow passes options it has not set."""
+    """Return a parser that reads an empty text as None: workflows pass unset options as empty."""
     return lambda text: kind(text) if text else None
 
 
 def count(text: str) -> int:
-    """Parse a whole number above 0."""
+    """Parse an integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
     return int(text)
 
 
@@ -93,15 +111,15 @@ def positive(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value
 
 
 def print_error(text: str, code: int) -> int:
     """Print an error to stderr; return its exit code.
 
-    It takes one line, and an indented line for each further mistake of a study file. In a pod it
-    is also the termination message, which Kubernetes and Argo show.
+    An error is one line. A study file with several mistakes adds an indented line for each.
+    In a pod, the text is also written as termination message, which Kubernetes and Argo show.
     """
     parts = (" ".join(part.splitlines()) for part in text.split("\n  "))
     line = "motifk8s: " + "\n  ".join(parts)

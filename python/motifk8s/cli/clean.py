@@ -1,23 +1,23 @@
-"""The command line of clean."""
+"""The command clean."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 
-from motifk8s.cli.arguments import Commands, add, add_study
+from motifk8s.cli.arguments import Commands, add, add_study, open_study
 
 
 def register(commands: Commands) -> None:
-    """Add the command ``clean`` to those of the program."""
+    """Add the command clean."""
     text = "delete what a study no longer needs: checkpoints of finished cells, superseded runs"
     sub = add(commands, "clean", _clean, text)
     add_study(sub)
-    sub.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    sub.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
     sub.add_argument(
         "--all-checkpoints",
         action="store_true",
-        help="those of unfinished cells too, which then begin again",
+        help="delete checkpoints of unfinished cells too; these cells start again at epoch 1",
     )
 
 
@@ -25,10 +25,8 @@ def _clean(args: argparse.Namespace) -> int:
     from rich.filesize import decimal
 
     from motifk8s.cells.clean import find, remove
-    from motifk8s.store.open import open_store
-    from motifk8s.study.study import load
 
-    study, store = load(args.study), open_store(args.store)
+    study, store = open_study(args)
     found = find(study, store, all_checkpoints=args.all_checkpoints)
     freed: Counter[str] = Counter()
     size = changed = 0
@@ -42,9 +40,9 @@ def _clean(args: argparse.Namespace) -> int:
     what = ", ".join(_counted(n, kind) for kind, n in freed.items()) or "nothing to delete"
     print(f"{'would free' if args.dry_run else 'freed'} {decimal(size)}: {what}")
     if found.young:
-        print(f"left {_counted(len(found.young), 'run')} younger than an hour: maybe an upload")
+        print(f"left {_counted(len(found.young), 'run')} younger than an hour: may be uploading")
     if changed:
-        print(f"left {_counted(changed, 'leftover')}: the cell was finished meanwhile")
+        print(f"left {_counted(changed, 'leftover')}: its cell finished in the meantime")
     for text in found.damaged:
         print(text)
     return 0

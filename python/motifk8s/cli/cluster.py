@@ -1,4 +1,4 @@
-"""The commands for clusters: submit a study, show its state, cancel it."""
+"""The commands submit, status and cancel, for studies in a cluster."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from motifk8s.errors import InputError, Problem
 
 def register(commands: Commands) -> None:
     """Add submit, status and cancel."""
-    sub = add(commands, "submit", _submit, "run a study in a cluster: only what is missing of it")
+    sub = add(commands, "submit", _submit, "run the missing cells of a study in a cluster")
     add_study(sub)
     _add_namespace(sub)
-    sub.add_argument("--wait", action="store_true", help="show its progress until it ends")
+    sub.add_argument("--wait", action="store_true", help="print its progress until it ends")
     sub.add_argument(
         "--max-gpu-hours",
         metavar="H",
         type=positive,
-        help="refuse the study if it is planned to take more (default: the chart's value)",
+        help="fail if the estimate is higher (default: the chart's maxGpuHours)",
     )
 
-    sub = add(commands, "status", _status, "show how a study stands, in store and cluster")
+    sub = add(commands, "status", _status, "show the state of a study in store and cluster")
     add_study(sub)
     _add_namespace(sub)
-    sub.add_argument("--json", action="store_true", help="print it as JSON, with every cell")
+    sub.add_argument("--json", action="store_true", help="print JSON, with every cell")
 
-    sub = add(commands, "cancel", _cancel, "stop a study in a cluster; it can go on later")
-    sub.add_argument("study", metavar="STUDY", help="as it was submitted")
+    sub = add(commands, "cancel", _cancel, "stop a study in a cluster; submit resumes it")
+    sub.add_argument("study", metavar="STUDY", help="the same STUDY as for submit")
     _add_namespace(sub)
 
 
@@ -37,7 +37,7 @@ def _add_namespace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace",
         metavar="NS",
-        help="of the cluster (default: ARGO_NAMESPACE, or the kubeconfig's)",
+        help="Kubernetes namespace (default: ARGO_NAMESPACE, or the kubeconfig's)",
     )
 
 
@@ -46,17 +46,16 @@ def _submit(args: argparse.Namespace) -> int:
     from motifk8s.cluster.client import connect
     from motifk8s.cluster.submit import new_workflow, upload
     from motifk8s.cluster.workflows import workflows_of
-    from motifk8s.study.study import load
 
-    study = load(args.study)
+    study, _ = open_study(args)
     workflow = new_workflow(study, args.study, args.max_gpu_hours)
     cluster = connect(args.namespace)
     cluster.check_template()
     others = workflows_of(cluster.workflows(), study, args.study)
     if running := [other.name for other in others if other.active]:
         print(
-            f"study {study.name} is already running: {', '.join(running)}; that is safe, but "
-            "cells may be computed twice"
+            f"study {study.name} is already running: {', '.join(running)}; results stay correct, "
+            "but some cells may be computed twice"
         )
     for line in upload(study, args.store):
         print(line, flush=True)
@@ -64,8 +63,8 @@ def _submit(args: argparse.Namespace) -> int:
     rest = [args.study, *(["--namespace", args.namespace] if args.namespace else [])]
     store = ["--store", args.store] if args.store.startswith("s3://") else []
     print(f"workflow {name} in namespace {cluster.namespace} of {cluster.url}")
-    print(f"how it stands: motifk8s status {shlex.join([*rest, *store])}")
-    print(f"stop it:       motifk8s cancel {shlex.join(rest)}", flush=True)
+    print(f"show its state: motifk8s status {shlex.join([*rest, *store])}")
+    print(f"stop it:        motifk8s cancel {shlex.join(rest)}", flush=True)
     if args.wait:
         cells = len(study.cells())
         follow(cluster, name, study, Lines(cells))
@@ -88,7 +87,7 @@ def _status(args: argparse.Namespace) -> int:
     except InputError:
         raise
     except Problem as error:
-        remarks = [f"{error}; without the cluster, what waits and why cannot be told"]
+        remarks = [f"{error}; without the cluster, waiting cells and their reasons are unknown"]
     status = gather(study, store, workflows)
     status = status._replace(namespace=namespace, remarks=[*remarks, *status.remarks])
     if args.json:
@@ -112,10 +111,10 @@ def _cancel(args: argparse.Namespace) -> int:
         except Problem:
             if Workflow(cluster.get(workflow.name)).active:
                 raise
-            continue  # it has just ended by itself
+            continue  # it ended in the meantime
         print(f"stopping workflow {workflow.name}; its pods save their checkpoints")
     if running:
-        print("the same submit goes on from there")
+        print("run the same submit command to resume")
     else:
         print(f"nothing to stop: no workflow of study {study.name} runs in namespace "
               f"{cluster.namespace}")  # fmt: skip

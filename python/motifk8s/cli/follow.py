@@ -1,4 +1,4 @@
-"""Following a workflow to its end: a bar at a terminal, otherwise a line for each change."""
+"""Follow a workflow to its end: with a bar in a terminal, otherwise one line per change."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ from motifk8s.cluster.workflows import STARTING, CellNode, Workflow
 from motifk8s.errors import IncompleteError, Interrupted, Problem
 from motifk8s.study.study import Study
 
-SECONDS = 5.0  # between two requests; Argo itself updates every 10
-PATIENCE = 600.0  # seconds without an answer from the cluster
+SECONDS = 5.0  # between two requests; Argo updates a workflow every 10 s
+PATIENCE = 600.0  # seconds without an answer from the cluster, then following fails
 
 
 class Lines:
-    """Prints the progress of a workflow, each line once.
+    """Prints the progress of a workflow with `cells` cells, each line once.
 
-    Parameters
-    ----------
-    cells : int
-        Of the study.
-    between : float
-        Seconds between two lines of counts, where there is no terminal.
+    Without a terminal, lines of counts are at least `between` seconds apart.
     """
 
     def __init__(self, cells: int, between: float = SECONDS_BETWEEN_LINES):
@@ -45,7 +40,7 @@ class Lines:
         self.bar.stop()
 
     def show(self, counts: dict[str, int], last: bool = False) -> None:
-        """Show cells by state: in the bar, or in a line if they have changed."""
+        """Show the number of cells by state: in the bar, or as a line if it has changed."""
         text = ", ".join(f"{n} {state}" for state, n in counts.items() if n or state == "done")
         self.bar.update(self.task, completed=counts["done"], info=text)
         now = time.monotonic()
@@ -73,19 +68,19 @@ def follow(
     Raises
     ------
     IncompleteError
-        If it ended with tables, but cells are missing.
+        It ended and wrote the tables, but cells are missing.
     Problem
-        If it failed, was stopped or deleted, or the cluster has not answered for ten minutes.
+        It failed, was stopped or deleted, or the cluster has not answered for 10 minutes.
     Interrupted
-        After Ctrl-C or SIGTERM; the workflow goes on.
+        Ctrl-C or SIGTERM; the workflow continues.
     """
     try:
         with lines:
             workflow = _watch(cluster, name, study, lines, sleep)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped waiting; workflow {name} goes on: motifk8s status tells how, motifk8s cancel "
-            "stops it"
+            f"stopped waiting; workflow {name} continues: motifk8s status shows its state, "
+            "motifk8s cancel stops it"
         ) from None
     _check_success(workflow)
 
@@ -104,13 +99,13 @@ def _watch(
                 return workflow
         except GoneError as error:
             raise Problem(
-                f"{error}; someone or its time to live deleted it: motifk8s status tells how the "
-                "study stands"
+                f"{error}; a user or the chart's ttlStrategy deleted it: motifk8s status shows the "
+                "state of the study"
             ) from None
         except Problem as error:
             lost = time.monotonic() - answered >= PATIENCE
             if lost or not isinstance(error, NoAnswerError):
-                raise Problem(f"{error}; workflow {name} goes on") from error
+                raise Problem(f"{error}; workflow {name} continues") from error
             lines.say(f"{error}; trying again", "yellow")
         sleep(SECONDS)
 
@@ -129,7 +124,7 @@ def _show(workflow: Workflow, study: Study, lines: Lines) -> None:
 
 
 def count(study: Study, workflow: Workflow, cells: dict[str, CellNode]) -> dict[str, int]:
-    """Count the cells of a study by state; those that the plan did not list were done before."""
+    """Count the cells of a study by state; cells that the plan did not list were done before."""
     counts = Counter(node.state for node in cells.values())
     counts["done" if workflow.planned else "missing"] += len(study.cells()) - len(cells)
     counts["missing"] += counts.pop("stopped", 0)
@@ -141,8 +136,8 @@ def _check_success(workflow: Workflow) -> None:
     if workflow.phase == "Succeeded":
         return
     if workflow.incomplete:
-        raise IncompleteError(f"{workflow.incomplete}; the same submit does only what is missing")
+        raise IncompleteError(f"{workflow.incomplete}; submit again to run only these")
     why = "; ".join(f"{step}: {reason}" for step, reason in workflow.failures())
     if workflow.stopped:
-        why = "it was stopped; the same submit goes on from the checkpoints"
+        why = "it was stopped; run the same submit command to resume from the checkpoints"
     raise Problem(f"workflow {workflow.name} {workflow.phase.lower()}: {why or workflow.message}")

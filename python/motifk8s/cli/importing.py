@@ -1,4 +1,4 @@
-"""The command ``motifk8s import``: data sets from DeepSEA's bundle, FASTA, BED or HDF5."""
+"""The command import: data sets from DeepSEA's bundle, FASTA, BED or HDF5."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motifk8s.cli.arguments import add, add_store
+from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from motifk8s.data.datasets import Dataset
 
 Files = Path | dict[str, Path]
-"""One file, or a file by class."""
+"""One file, or one file per class."""
 COMPARED = ["here", "paper", "difference"]
 FILES = """\
-FILES are CLASS=FILE for each class, or one pattern with {} in the place of the class, such as
-peaks/{}.fa.gz, or one FILE for all classes. Any file may be compressed by gzip.
+FILES are CLASS=FILE for each class, or one pattern with {} in the place of the class, e.g.
+peaks/{}.fa.gz, or one FILE for all classes. Files may be compressed with gzip.
 """
 LABELLED = """\
-One FASTA file for all classes has labels in its headers: ">name labels=SRF,-YY1" is positive for
-SRF and negative for YY1, "labels=" is negative for all, and "split=test" (or valid, train) puts a
-sequence there.
+A FASTA file for all classes has labels in its headers: ">name labels=SRF,-YY1" is positive for SRF
+and negative for YY1; "labels=" is negative for all classes. "split=test" (or valid, train) assigns
+a sequence to a part.
 """
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``import`` to those of the program."""
-    text = "make a data set from other people's files, or your own"
+    """Add the command import."""
+    text = "make a data set from FASTA, BED or HDF5 files, or import DeepSEA's data"
 
     def print_help(_: argparse.Namespace) -> int:
         parent.print_help()
@@ -44,9 +44,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
     parent = add(commands, "import", print_help, text, epilog="")
     kind = partial(add, parent.add_subparsers(title="kinds", metavar="KIND"), epilog="")
-    _add_deepsea(
-        kind("deepsea", _deepsea, "put DeepSEA's data, the paper's in vivo set, into the store")
-    )
+    _add_deepsea(kind("deepsea", _deepsea, "import DeepSEA's data (the in vivo data of the paper)"))
     _add_fasta(kind("fasta", _fasta, "make a data set from FASTA files", epilog=FILES + LABELLED))
     _add_bed(
         kind("bed", _bed, "make a data set from peaks (BED, narrowPeak) and a genome", epilog=FILES)
@@ -56,32 +54,27 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _add_deepsea(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "bundle", metavar="BUNDLE", nargs="?", help="folder, tar.gz or URL (default: DeepSEA's own)"
+        "bundle", metavar="BUNDLE", nargs="?", help="folder, tar.gz or URL (default: DeepSEA's URL)"
     )
-    parser.add_argument("--study", default="koo2019", help="that says which classes (%(default)s)")
-    parser.add_argument("--dataset", metavar="NAME", help="of the study, if several are DeepSEA's")
+    parser.add_argument("--study", default="koo2019", help=f"study that has the data set {DEFAULT}")
+    parser.add_argument("--dataset", metavar="NAME", help="data set, if the study has several")
     add_store(parser)
 
 
 def _add_fasta(parser: argparse.ArgumentParser) -> None:
     files = partial(parser.add_argument, metavar="FILES", nargs="+")
-    files("files", help="sequences for training")
-    files("--valid", help="for validation, or a share (default: 0.1)")
-    files("--test", help="for the test, or a share (default: 0.2)")
-    files(
-        "--negatives",
-        help="negatives for training, or dinucleotide to make them by shuffling (default: none)",
-    )
-    files("--valid-negatives", help="negatives for validation")
-    files("--test-negatives", help="negatives for the test")
+    files("files", help="training sequences")
+    files("--valid", help="validation sequences, or a share of FILES (default: 0.1)")
+    files("--test", help="test sequences, or a share of FILES (default: 0.2)")
+    files("--negatives", help="training negatives, or dinucleotide: shuffle the positives")
+    files("--valid-negatives", help="validation negatives")
+    files("--test-negatives", help="test negatives")
     parser.add_argument(
         "--negatives-from-others",
         action="store_true",
-        help="take every sequence that is not given for a class as negative, not as unknown",
+        help="count sequences of other classes as negative for a class, not as unknown",
     )
-    parser.add_argument(
-        "--length", metavar="BP", type=int, help="crop longer sequences to the centre"
-    )
+    parser.add_argument("--length", metavar="BP", type=int, help="crop sequences to their centre")
     _add_seed(parser)
     _add_outputs(parser)
 
@@ -89,75 +82,63 @@ def _add_fasta(parser: argparse.ArgumentParser) -> None:
 def _add_bed(parser: argparse.ArgumentParser) -> None:
     argument = parser.add_argument
     argument("files", metavar="FILES", nargs="+", help="peaks of each class")
-    argument("--genome", metavar="FASTA", type=Path, required=True, help="of the peaks")
-    argument("--bin", metavar="BP", type=int, default=200, help="(%(default)s)")
-    argument("--length", metavar="BP", type=int, default=1000, help="of sequences (%(default)s)")
+    argument("--genome", metavar="FASTA", type=Path, required=True, help="genome of the peaks")
+    argument("--bin", metavar="BP", type=int, default=200, help=f"bin size {DEFAULT}")
+    argument("--length", metavar="BP", type=int, default=1000, help=f"sequence length {DEFAULT}")
     argument(
         "--rule",
         choices=["bin", "merged"],
         default="bin",
-        help="a bin with flanks, or bins merged with their labels (%(default)s)",
+        help=f"a sequence per bin, or per group of merged bins {DEFAULT}",
     )
-    argument("--test", metavar="A,B", default="chr8,chr9", help="chromosomes (%(default)s)")
-    argument("--valid", metavar="A,B", default="chr7", help="chromosomes, or a share (%(default)s)")
-    argument("--chromosomes", metavar="A,B", help="to use (default: autosomes)")
+    argument("--test", metavar="A,B", default="chr8,chr9", help=f"test chromosomes {DEFAULT}")
+    argument("--valid", metavar="A,B", default="chr7", help=f"chromosomes or a share {DEFAULT}")
+    argument("--chromosomes", metavar="A,B", help="chromosomes to use (default: autosomes)")
     argument(
         "--negatives",
         choices=["bins", "all", "dinucleotide"],
-        help="add as many bins without peaks, all bins, or shuffled sequences (default: none)",
+        help="add as many bins without peaks as positives, all of them, or shuffled sequences",
     )
     argument("--both-strands", action="store_true", help="add reverse complements")
-    argument("--bins-out", metavar="FILE.tsv", type=Path, help="where each row comes from")
+    argument("--bins-out", metavar="FILE.tsv", type=Path, help="table of the bins to write")
     _add_seed(parser)
     _add_outputs(parser)
 
 
 def _add_hdf5(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", metavar="FILE.h5", type=Path, help="ours, or of the reference layout"
+        "file", metavar="FILE.h5", type=Path, help="file of motifk8s or of the reference code"
     )
-    parser.add_argument("--classes", metavar="A,B", required=True, help="names, in order of labels")
+    parser.add_argument("--classes", metavar="A,B", required=True, help="class of each label")
     _add_outputs(parser)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", metavar="N", type=int, default=2019, help="(%(default)s)")
+    parser.add_argument("--seed", metavar="N", type=int, default=2019, help=f"seed {DEFAULT}")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True, help="to write")
     parser.add_argument(
-        "--study-out",
-        metavar="FILE.yaml",
-        type=Path,
-        help="write a study of the data to begin with",
+        "--out", metavar="FILE.h5", type=Path, required=True, help="data set to write"
     )
+    parser.add_argument("--study-out", metavar="FILE.yaml", type=Path, help="study file to write")
     parser.add_argument(
         "--motifs",
         metavar="CLASS=ID,ID",
         nargs="+",
         default=[],
-        help="known motifs of classes (default: looked up in JASPAR by name)",
+        help="known motifs of a class (default: motifs in JASPAR that have its name)",
     )
-    parser.add_argument("--release", default="JASPAR2016", help="of JASPAR (%(default)s)")
+    parser.add_argument("--release", default="JASPAR2016", help=f"JASPAR release {DEFAULT}")
 
 
 # --- Arguments -------------------------------------------------------------------------------
 
 
 def parse_files(values: Sequence[str], classes: Sequence[str] = ()) -> Files:
-    """One file, or a file by class, from CLASS=FILE ..., a pattern with {}, or FILE.
+    """Parse FILES: CLASS=FILE for each class, a pattern with {}, or one FILE.
 
-    Parameters
-    ----------
-    values : sequence of str
-    classes : sequence of str
-        What {} stands for; by default whatever is found, in the order of their names.
-
-    Raises
-    ------
-    InputError
-        Also for a class given twice, and a pattern that nothing fits.
+    `classes` replace {}. By default, these are the classes of the existing files, sorted.
     """
     only = values[0] if len(values) == 1 else ""
     if "{}" in only and "=" not in only.split("{}")[0]:
@@ -168,37 +149,37 @@ def parse_files(values: Sequence[str], classes: Sequence[str] = ()) -> Files:
 
 
 def _matching_files(pattern: str, classes: Sequence[str]) -> dict[str, Path]:
-    """A file by class from a pattern with {} in the place of the class."""
+    """Return one file per class from a pattern with {} in the place of the class."""
     if pattern.count("{}") > 1:
-        raise InputError(f"{pattern}: give {{}} once, in the place of the class")
+        raise InputError(f"{pattern}: expected {{}} once, in the place of the class")
     before, after = pattern.split("{}")
     if not classes:
         paths = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")
         names = (path[len(before) : len(path) - len(after)] for path in paths)
         classes = sorted(name for name in names if name)
     if not classes:
-        raise InputError(f"{pattern}: no file fits this pattern")
+        raise InputError(f"{pattern}: no file matches this pattern")
     return {name: Path(f"{before}{name}{after}") for name in classes}
 
 
 def assignments(values: Sequence[str], what: str) -> dict[str, str]:
-    """Read CLASS=WHAT of several classes, each given once."""
+    """Parse CLASS=WHAT for each class."""
     result: dict[str, str] = {}
     for value in values:
         name, equals, rest = value.partition("=")
         if not (name and equals and rest):
             raise InputError(f"{value!r}: give CLASS={what} for each class")
         if name in result:
-            raise InputError(f"{value}: the class {name} is given before; a class has one {what}")
+            raise InputError(f"{value}: class {name} is given twice; give one {what} per class")
         result[name] = rest
     return result
 
 
 def names_in(text: str) -> list[str]:
-    """Read NAME,NAME."""
+    """Parse NAME,NAME."""
     names = text.split(",")
     if not all(names):
-        raise InputError(f"{text!r}: an empty name; give NAME,NAME")
+        raise InputError(f"{text!r}: a name is empty; give NAME,NAME")
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{text!r}: {min(twice)} is given more than once")
     return names
@@ -214,15 +195,13 @@ def _share(text: str) -> float | None:
 def _deepsea(args: argparse.Namespace) -> int:
     from motifk8s.cli import terminal
     from motifk8s.data import deepsea, stored
-    from motifk8s.store.open import open_store
-    from motifk8s.study.study import load
 
-    study, store = load(args.study), open_store(args.store)
+    study, store = open_study(args)
     names = [name for name, spec in study.datasets.items() if spec.kind == "deepsea"]
     name = args.dataset or (names[0] if len(names) == 1 else None)
     if name not in names:
         raise InputError(
-            f"study {study.name}: say which DeepSEA data set by --dataset: {', '.join(names)}"
+            f"study {study.name}: choose a DeepSEA data set with --dataset: {', '.join(names)}"
             if names
             else f"study {study.name} has no data set of kind deepsea; try --study koo2019"
         )
@@ -239,7 +218,7 @@ def _deepsea(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _bytes_bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for what is read or downloaded; nothing where there is no terminal."""
+    """Show a bar for bytes read or downloaded; nothing without a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
@@ -305,7 +284,7 @@ def _bed(args: argparse.Namespace) -> int:
     peaks = parse_files(args.files)
     if isinstance(peaks, Path):
         raise InputError(f"{peaks}: name its class: CLASS={peaks}")
-    # A name such as 7 is a chromosome; a share has a point.
+    # 7 is a chromosome, because a share has a decimal point.
     share = _share(args.valid) if "." in args.valid else None
     options = BedOptions(
         bin_size=args.bin,
@@ -335,12 +314,12 @@ def _hdf5(args: argparse.Namespace) -> int:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Refuse, before the work begins, outputs that cannot be written."""
+    """Raise `InputError` for outputs that cannot be written, before the work begins."""
     for path in (args.out, args.study_out, getattr(args, "bins_out", None)):
         if path is not None and path.is_dir():
-            raise InputError(f"{path}: is a folder; give the name of a file")
+            raise InputError(f"{path}: is a folder; give the path of a file")
         if path is not None and not path.parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+            raise InputError(f"{path}: there is no folder {path.parent}; create it first")
     if args.study_out and args.study_out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--study-out {args.study_out}: its name must end in .yaml")
 
@@ -352,14 +331,18 @@ def _finish(
     notes: Mapping[str, int],
     bins: pd.DataFrame | None = None,
 ) -> None:
-    """Look up motifs, write data set, study and bins, and print what they hold."""
+    """Look up motifs, write data set, study and bins, and print their summary."""
     from motifk8s.data import datasets
-    from motifk8s.data.starter_study import class_motifs
+    from motifk8s.data.starter_study import class_motifs, starter_study
     from motifk8s.store.files import replacing
 
     given = {name: names_in(ids) for name, ids in assignments(args.motifs, "ID,ID").items()}
     motifs, remarks = class_motifs(dataset.classes, given, args.release)
-    study = _study_text(args, dataset, motifs) if args.study_out else ""
+    study = ""
+    if args.study_out:
+        path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
+        length = dataset.codes.shape[1]
+        study = starter_study(args.study_out.stem, path, length, motifs, args.release)
     datasets.write(dataset, args.out, _plain(spec))
     if study:
         with replacing(args.study_out) as file:
@@ -373,21 +356,11 @@ def _finish(
     )
     if study:
         place = args.study_out if args.study_out.is_absolute() else f"./{args.study_out}"
-        print(f"a study of it: {args.study_out}; run it: motifk8s run {place}")
-
-
-def _study_text(
-    args: argparse.Namespace, dataset: Dataset, motifs: Mapping[str, Sequence[str]]
-) -> str:
-    from motifk8s.data.starter_study import starter_study
-
-    path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
-    length = dataset.codes.shape[1]
-    return starter_study(args.study_out.stem, path, length, motifs, args.release)
+        print(f"study file: {args.study_out}; run it: motifk8s run {place}")
 
 
 def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:
-    """Write where each row of a data set comes from, with its part and labels."""
+    """Write the position, part and labels of each sequence as TSV."""
     from motifk8s.data.datasets import PARTS
     from motifk8s.store.files import replacing
 
@@ -399,7 +372,7 @@ def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str, int]) -> None:
-    """Print how many sequences and labels there are, and what was done to make them."""
+    """Print the numbers of sequences and labels, and what the import did."""
     from motifk8s.cli import terminal
     from motifk8s.data import datasets
 
@@ -413,28 +386,26 @@ def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str
         rows.append([name, *(f"{n} ({u})" for n, u in zip(negative, unknown, strict=True))])
     _print_table(["negatives (unknown)", "training", "validation", "test"], rows)
     if notes:
-        _print_table(["what was done", "number"], [[k, f"{n:,}"] for k, n in notes.items()])
+        _print_table(["import", "number"], [[k, f"{n:,}"] for k, n in notes.items()])
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from motifk8s.cli import terminal
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table = terminal.new_table()
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i and name != "ids" else "left")
     for row in rows:
-        table.add_row(*map(Text, row))  # a name may look like markup
+        table.add_row(*map(Text, row))  # Text, because a name may look like markup
     console = terminal.new_console()
     console.print()
     console.print(table)
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold, with the name and the hash of its content for each file."""
+    """Return a value as plain JSON; a file becomes its name and the hash of its content."""
     from motifk8s.store.files import sha256_of
 
     if isinstance(value, Mapping):

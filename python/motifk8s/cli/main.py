@@ -12,8 +12,8 @@ from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, print_error
 from motifk8s.errors import Interrupted, Problem
 
-# Adds one command, or a few, with their arguments; in the order of the help. What a command
-# imports, it imports when it runs, so that the help is quick.
+# Each function adds one or a few commands, in the order of the help. A command imports its modules
+# only when it runs, so that --help is fast.
 COMMANDS = (
     studies.add_run,
     studies.add_plan,
@@ -32,7 +32,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    # SIGTERM, which ends a pod, is handled as Ctrl-C; running cells do better, see `workers`.
+    # SIGTERM, which ends a pod, is handled like Ctrl-C. `cells.workers` has its own handler.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = _run(argv)
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_error(str(error), error.exit_code)
     except KeyboardInterrupt:
         return print_error("stopped", Interrupted.exit_code)
-    except BrokenPipeError:  # the reader of our output, such as head, has exited
+    except BrokenPipeError:  # the reader of the output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # one that no module explains, such as a full disk
+    except OSError as error:  # one that no module handles, such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         return print_error(f"{where}{error.strerror or error}", 1)
     finally:

@@ -6,28 +6,38 @@ import argparse
 import sys
 from pathlib import Path
 
-from motifk8s.cli.arguments import Commands, add, positive
+from motifk8s.cli.arguments import DEFAULT, Commands, add, positive
 
 
 def register(commands: Commands) -> None:
     """Add filters and tomtom."""
     sub = add(commands, "filters", _filters, "turn the filters of any Keras model into motifs")
     sub.add_argument(
-        "model", metavar="MODEL.keras", type=Path, help="reads one-hot (N, L, 4), A C G T"
+        "model",
+        metavar="MODEL.keras",
+        type=Path,
+        help="model with one-hot input (N, L, 4) in the order A C G T",
     )
-    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set; its test part")
+    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set (its test part)")
     sub.add_argument(
-        "--preset", choices=["as-run", "as-written"], default="as-run", help="rule (%(default)s)"
+        "--preset",
+        choices=["as-run", "as-written"],
+        default="as-run",
+        help=f"motif settings {DEFAULT}",
     )
     sub.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path("filters"), help="(%(default)s)"
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("filters"),
+        help=f"output folder {DEFAULT}",
     )
     _add_matching(sub)
 
     sub = add(commands, "tomtom", _tomtom, "compare motifs with a database of motifs")
     sub.add_argument("query", metavar="QUERY.meme", type=Path, help="motifs to compare")
     sub.add_argument(
-        "--out", metavar="FILE", type=Path, help="write the hits here, not to the terminal"
+        "--out", metavar="FILE", type=Path, help="write the hits to this file instead of stdout"
     )
     _add_matching(sub)
 
@@ -37,10 +47,10 @@ def _add_matching(parser: argparse.ArgumentParser) -> None:
         "--database",
         metavar="NAME",
         default="JASPAR2016",
-        help="a JASPAR release (CORE vertebrates) or a MEME file (default: %(default)s)",
+        help=f"JASPAR release (CORE vertebrates) or MEME file {DEFAULT}",
     )
     parser.add_argument(
-        "--evalue", metavar="E", type=positive, default=0.1, help="largest E-value (%(default)s)"
+        "--evalue", metavar="E", type=positive, default=0.1, help=f"largest E-value {DEFAULT}"
     )
 
 

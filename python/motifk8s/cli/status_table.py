@@ -1,4 +1,4 @@
-"""What `motifk8s status` prints: a table of counts, then what runs, waits and failed, and why."""
+"""Output of `motifk8s status`: a table of counts, then running, waiting and failed cells."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from motifk8s.cluster.workflows import Workflow
 from motifk8s.errors import last_line
 
 ALWAYS = ("done", "running", "waiting", "failed", "missing")
-LOG_LINES = 5  # of the log of a failed cell
-MOST = 50  # running or failed cells, one by one; the JSON has all
+LOG_LINES = 5  # printed of the log of a failed cell
+MOST = 50  # running or failed cells that are printed; the JSON lists all
 
 
 def print_status(status: Status, now: datetime | None = None) -> None:
@@ -25,7 +25,7 @@ def print_status(status: Status, now: datetime | None = None) -> None:
 
 
 def _lines(status: Status, now: datetime | None) -> Iterator[tuple[str, str]]:
-    """Yield what is printed below the table, each line with its style."""
+    """Yield the lines below the table, each with its style."""
     for workflow in status.workflows:
         yield _workflow(workflow, now), ""
         for step, reason in workflow.failures():
@@ -35,7 +35,7 @@ def _lines(status: Status, now: datetime | None) -> Iterator[tuple[str, str]]:
     for cell in running[:MOST]:
         yield f"running: {cell.cell}: {progress(cell)}", ""
     if len(running) > MOST:
-        yield f"running: {len(running) - MOST} more; --json names all", ""
+        yield f"running: {len(running) - MOST} more; --json lists all", ""
 
     others = [cell for cell in status.cells if cell.state not in ("done", "running", "failed")]
     others.sort(key=lambda cell: STATES.index(cell.state))
@@ -48,7 +48,7 @@ def _lines(status: Status, now: datetime | None) -> Iterator[tuple[str, str]]:
         for line in cell.log[-LOG_LINES:]:
             yield f"  {line}", ""
     if len(failed) > MOST:
-        yield f"failed: {len(failed) - MOST} more; --json names all", ""
+        yield f"failed: {len(failed) - MOST} more; --json lists all", ""
 
     for remark in status.remarks:
         yield f"note: {remark}", "yellow"
@@ -57,13 +57,12 @@ def _lines(status: Status, now: datetime | None) -> Iterator[tuple[str, str]]:
 def _workflow(workflow: Workflow, now: datetime | None) -> str:
     begun = f", begun {ago(workflow.created, now)} ago" if workflow.created else ""
     ended = f", ended {ago(workflow.finished, now)} ago" if workflow.finished else ""
-    message = workflow.message if not workflow.failures() else ""
-    why = f": {message}" if message else ""
+    why = f": {workflow.message}" if workflow.message and not workflow.failures() else ""
     return f"workflow {workflow.name}: {workflow.phase}{begun}{ended}{why}"
 
 
 def progress(cell: CellStatus) -> str:
-    """Say how far a running cell is, and where it runs."""
+    """Return epoch, time left, attempt and node of a running cell, as text."""
     if cell.epoch is None:
         parts = ["starting"]
     else:

@@ -1,4 +1,4 @@
-"""The commands that run a study on this machine, whole or by step, and make its report."""
+"""The commands that run a study on this machine, as a whole or step by step, and report it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.cli.arguments import (
+    DEFAULT,
     STUDIES,
     Commands,
     add,
@@ -29,22 +30,22 @@ if TYPE_CHECKING:
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
-PAPER = "koo2019"  # the study of the paper
+PAPER = "koo2019"  # the built-in study that reproduces the paper
 
 
 def add_run(commands: Commands) -> None:
     """Add the command run."""
-    text = "run what is missing of a study on this machine, then aggregate it"
+    text = "run the missing cells of a study on this machine, then aggregate the results"
     sub = add(commands, "run", _run, text)
     add_study(sub)
     sub.add_argument(
         "--jobs",
         metavar="N",
         type=count,
-        help="cells at a time (default: one a core; one on a GPU)",
+        help="cells that run at the same time (default: one per core; one on a GPU)",
     )
     sub.add_argument(
-        "--cells", metavar="PATTERN", default="*", help="only these, such as 'synthetic/cnn-25/*'"
+        "--cells", metavar="PATTERN", default="*", help="run only these, e.g. 'synthetic/cnn-25/*'"
     )
 
 
@@ -64,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def add_plan(commands: Commands) -> None:
     """Add the command plan."""
-    text = "show the grid of a study: what is done and what is missing"
+    text = "show which cells of a study are done and which are missing"
     sub = add(commands, "plan", _plan, text)
     add_study(sub)
     sub.add_argument("--json", action="store_true", help="print the unfinished cells as JSON")
@@ -72,10 +73,10 @@ def add_plan(commands: Commands) -> None:
         "--max-gpu-hours",
         metavar="H",
         type=optional(positive),
-        help="estimate what is left, and refuse more than this",
+        help="estimate the GPU hours of the missing cells, and fail if they exceed H",
     )
     sub.add_argument(
-        "--price", metavar="P", type=positive, help="of a GPU hour; estimate what is left"
+        "--price", metavar="P", type=positive, help="price of a GPU hour; estimate the cost"
     )
     _add_outputs(sub, "study, name, datasets")
 
@@ -111,17 +112,17 @@ def _plan(args: argparse.Namespace) -> int:
 
 def add_dataset(commands: Commands) -> None:
     """Add the command dataset."""
-    text = "make or import a data set of a study, unless it is there"
+    text = "make or import a data set of a study, unless the store has it"
     sub = add(commands, "dataset", _dataset, text)
     add_study(sub)
-    sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all of the study)")
+    sub.add_argument("name", metavar="NAME", nargs="?", help="data set (default: all)")
     sub.add_argument("--from", metavar="FILE", dest="source", help="HDF5 file to import")
-    sub.add_argument("--again", action="store_true", help="make it even if it is there")
+    sub.add_argument("--again", action="store_true", help="make it even if the store has it")
     sub.add_argument(
         "--bundle",
         metavar="BUNDLE",
         default=os.environ.get("MOTIFK8S_DEEPSEA"),
-        help="to import data of the kind deepsea from (default: MOTIFK8S_DEEPSEA)",
+        help="DeepSEA bundle for data sets of kind deepsea (default: MOTIFK8S_DEEPSEA)",
     )
     _add_outputs(sub, "cells")
 
@@ -146,7 +147,7 @@ def _dataset(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) -> dict[str, Any]:
-    """Put a data set into the store, from DeepSEA's bundle where there is one; describe it."""
+    """Write a data set to the store, from DeepSEA's bundle if one is given; return its facts."""
     from motifk8s.data import deepsea, stored
 
     kind = getattr(study.datasets.get(name), "kind", None)
@@ -161,12 +162,12 @@ def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) ->
 
 def add_cell(commands: Commands) -> None:
     """Add the command cell."""
-    text = "run one cell of a study: train, read filters, match motifs"
+    text = "run one cell of a study: training, filters, matches, analysis"
     sub = add(commands, "cell", _cell, text)
     add_study(sub)
-    sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, such as synthetic/cnn-25/3")
+    sub.add_argument("cell", metavar="CELL", help="DATASET/MODEL/TRIAL, e.g. synthetic/cnn-25/3")
     sub.add_argument(
-        "--threads", metavar="N", type=optional(count), help="CPU threads (default: one a core)"
+        "--threads", metavar="N", type=optional(count), help="CPU threads (default: one per core)"
     )
 
 
@@ -185,17 +186,17 @@ def _cell(args: argparse.Namespace) -> int:
 
 def add_reports(commands: Commands) -> None:
     """Add the commands aggregate and report."""
-    text = "make tables, figures and report of a study in its store"
+    text = "write tables, figures and report of a study to its store"
     add_study(add(commands, "aggregate", _aggregate, text))
 
-    text = "make tables, figures and report of a study in a local folder"
+    text = "write tables, figures and report of a study to a local folder"
     sub = add(commands, "report", _aggregate, text)
     add_study(sub)
     _add_out(sub, "report")
 
 
 def _aggregate(args: argparse.Namespace) -> int:
-    """Aggregate into ``--out``; the command without this option does it in the store."""
+    """Aggregate into ``--out``, or into the store if the command has no such option."""
     from motifk8s.report.aggregate import aggregate
 
     study, store = open_study(args)
@@ -207,7 +208,7 @@ def _aggregate(args: argparse.Namespace) -> int:
 
 
 def _check_complete(made: Aggregate) -> None:
-    """Raise `IncompleteError` if cells are missing; what was printed before comes first."""
+    """Raise `IncompleteError` if cells are missing."""
     if made.missing:
         sys.stdout.flush()
         raise IncompleteError(made.missing)
@@ -215,15 +216,13 @@ def _check_complete(made: Aggregate) -> None:
 
 def add_paper(commands: Commands) -> None:
     """Add the command paper."""
-    sub = add(commands, "paper", _paper, "make the paper's tables and figures, by name")
-    sub.add_argument(
-        "study", metavar="STUDY", nargs="?", default=PAPER, help="as elsewhere (%(default)s)"
-    )
+    sub = add(commands, "paper", _paper, "write the paper's tables and figures")
+    sub.add_argument("study", metavar="STUDY", nargs="?", default=PAPER, help=f"study {DEFAULT}")
     sub.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="table1 table2 s1-table fig1 and the study's figures (fig2 ...); default: all it has",
+        help="table1, table2, s1-table, fig1 or a figure of the study (fig2 ...); default: all",
     )
     add_store(sub)
     _add_out(sub, "paper")
@@ -235,7 +234,7 @@ def _paper(args: argparse.Namespace) -> int:
     from motifk8s.study.study import load
 
     study, names = args.study, args.names
-    if study not in STUDIES and re.fullmatch("[-a-z0-9]+", study):  # not a study, so a NAME
+    if study not in STUDIES and re.fullmatch("[-a-z0-9]+", study):  # STUDY is left out
         study, names = PAPER, [study, *names]
     made = paper.make(load(study), open_store(args.store), names, args.out)
     for path in made.files:
@@ -248,7 +247,7 @@ def _paper(args: argparse.Namespace) -> int:
 
 def add_check(commands: Commands) -> None:
     """Add the command check."""
-    add_store(add(commands, "check", _check, "try the store: list, write, read and delete a file"))
+    add_store(add(commands, "check", _check, "test the store: write, list, read and delete a file"))
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -274,7 +273,7 @@ def _schema(args: argparse.Namespace) -> int:
 
 def _add_out(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path(folder), help="(%(default)s)"
+        "--out", metavar="FOLDER", type=Path, default=Path(folder), help=f"output folder {DEFAULT}"
     )
 
 
@@ -283,12 +282,12 @@ def _add_outputs(parser: argparse.ArgumentParser, files: str) -> None:
         "--outputs",
         metavar="FOLDER",
         type=Path,
-        help=f"for workflows: write here what the next step needs ({files})",
+        help=f"for workflows: folder for the outputs of this step ({files})",
     )
 
 
 def _write_outputs(folder: Path, **outputs: str) -> None:
-    """Write one file for each output, named by its key."""
+    """Write each output to a file that has its name."""
     from motifk8s.store.files import local_problem
 
     try:

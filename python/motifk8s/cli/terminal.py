@@ -1,10 +1,10 @@
-"""What a person at a terminal sees: progress bars, tables, and where the results are."""
+"""Output of the commands: progress bars, tables, and the paths of the results."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,26 +24,39 @@ if TYPE_CHECKING:
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
-SECONDS_BETWEEN_LINES = 30.0  # about one cell, where there is no terminal
+SECONDS_BETWEEN_LINES = 30.0  # per cell, if stderr is not a terminal
 Cells = Sequence[tuple[str, str, str]]  # id, state, reason
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
 
 
 def new_console() -> Console:
-    """Return a console for tables, 100 columns wide where there is no terminal."""
+    """Return a console for tables; it has 100 columns if stdout is not a terminal."""
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = 100
     return console
 
 
-def new_table(*headers: str, **options: Any) -> Table:
-    """Return a table with a line below its headers and no other lines."""
-    return Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
+def new_table(*headers: str, numbers: Sequence[str] = (), **options: Any) -> Table:
+    """Return a table whose only rule is below its headers; `numbers` are aligned to the right."""
+    table = Table(*headers, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, **options)
+    for header in numbers:
+        table.add_column(header, justify="right")
+    return table
+
+
+def _add_rows(table: Table, rows: Iterable[Sequence[str]]) -> None:
+    """Add rows that begin with a data set, which only its first row shows."""
+    above = ""
+    for dataset, *texts in rows:
+        if above and dataset != above:
+            table.add_section()
+        table.add_row("" if dataset == above else dataset, *texts)
+        above = dataset
 
 
 def new_bars() -> Bars:
-    """Return bars on stderr, each with a field `info`; disabled where there is no terminal."""
+    """Return bars on stderr, each with a field `info`; disabled if stderr is not a terminal."""
     console = Console(stderr=True, highlight=False, emoji=False, markup=False)
     return Bars(
         TextColumn("{task.description}", markup=False),
@@ -58,13 +71,13 @@ def new_bars() -> Bars:
 
 
 class Progress:
-    """A bar for the study and one for each running cell; plain lines where there is no terminal."""
+    """A bar for the study and one for each running cell; without a terminal, plain lines."""
 
     def __init__(self) -> None:
         self.bars = new_bars()
         self.console = self.bars.console
         self.tasks: dict[str, Any] = {}
-        self.said: dict[str, float] = {}
+        self.printed_at: dict[str, float] = {}  # monotonic time of the last line of a cell
         self.all: Any = None
 
     def __enter__(self) -> Self:
@@ -81,7 +94,7 @@ class Progress:
                 self.all = self.bars.add_task("cells", total=cells, info="")
             case events.Started(cell):
                 self.tasks[cell] = self.bars.add_task(cell, total=None, info="starting")
-                self.said[cell] = time.monotonic()
+                self.printed_at[cell] = time.monotonic()
             case events.Epoch(cell, number, most, row):
                 self._epoch(cell, number, most, row)
             case events.Note(cell, text):
@@ -95,8 +108,8 @@ class Progress:
         info = f"loss {row['val_loss']:.4f} AUROC {row['val_auroc']:.3f}"
         self.bars.update(self.tasks[cell], completed=epoch, total=epochs, info=info)
         now = time.monotonic()
-        if self.bars.disable and now - self.said[cell] >= SECONDS_BETWEEN_LINES:
-            self.said[cell] = now
+        if self.bars.disable and now - self.printed_at[cell] >= SECONDS_BETWEEN_LINES:
+            self.printed_at[cell] = now
             self._say(cell, f"epoch {epoch} of at most {epochs}, validation {info}")
 
     def _end(self, cell: str, text: str, style: str = "") -> None:
@@ -111,7 +124,7 @@ class Progress:
 
 
 def _summary(metrics: dict[str, Any]) -> str:
-    """Summarize a finished cell in a line."""
+    """Summarize a finished cell in one line."""
     layers = ", ".join(
         f"{name} {layer['match_truth']:.3f}" for name, layer in metrics["layers"].items()
     )
@@ -122,7 +135,7 @@ def _summary(metrics: dict[str, Any]) -> str:
 
 
 def print_plan(study: Study, store: Store, states: Sequence[State]) -> None:
-    """Print the grid: how many trials of each model are done or missing, and why."""
+    """Print how many trials of each model are done or missing, and why."""
     console = new_console()
     cells = [(s.cell.id, s.state, s.reason) for s in states]
     title = f"{study.name} in {store.url}"
@@ -132,40 +145,31 @@ def print_plan(study: Study, store: Store, states: Sequence[State]) -> None:
 
 
 def counts_table(title: str, cells: Cells, states: Sequence[str], always: Collection[str]) -> Table:
-    """Count the cells of each data set and model by state.
+    """Return a table that counts the cells of each data set and model by state.
 
-    Parameters
-    ----------
-    title : str
-    cells : sequence of (id, state, reason)
-    states : sequence of str
-        All states, in the order of the columns.
-    always : collection of str
-        States that have a column even if no cell is in them.
+    `states` are all states in the order of the columns. A state without cells has a column only if
+    it is in `always`.
     """
     totals = Counter(state for _, state, _ in cells)
     shown = [state for state in states if totals[state] or state in always]
-    table = new_table("data set", "model", title=title)
-    for state in shown:
-        table.add_column(state, justify="right")
-    groups: dict[tuple[str, str], Counter[str]] = {}
+    table = new_table("data set", "model", numbers=shown, title=title)
+    groups: dict[str, Counter[str]] = {}
     for cell, state, _ in cells:
-        dataset, model, _ = cell.split("/")
-        groups.setdefault((dataset, model), Counter())[state] += 1
-    above = ""
-    for (dataset, model), counts in groups.items():
-        if above and dataset != above:
-            table.add_section()
-        name = dataset if dataset != above else ""
-        table.add_row(name, model, *(str(counts[state] or "") for state in shown))
-        above = dataset
+        groups.setdefault(cell.rpartition("/")[0], Counter())[state] += 1
+    _add_rows(
+        table,
+        (
+            [*name.split("/"), *(str(counts[state] or "") for state in shown)]
+            for name, counts in groups.items()
+        ),
+    )
     table.add_section()
     table.add_row("all", "", *(str(totals[state]) for state in shown))
     return table
 
 
 def reasons(cells: Cells) -> Iterator[str]:
-    """Yield a line for each state and reason, with the first cell and the number of others."""
+    """Yield one line per state and reason, with the first cell and the number of others."""
     groups: dict[tuple[str, str], list[str]] = {}
     for cell, state, reason in cells:
         if reason:
@@ -176,7 +180,7 @@ def reasons(cells: Cells) -> Iterator[str]:
 
 
 def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
-    """Print what a data set holds."""
+    """Print the size of a data set, its positives by class, and its path."""
     console = new_console()
     counts = facts["sequences"]
     console.print(
@@ -184,9 +188,7 @@ def print_dataset(name: str, place: str, facts: dict[str, Any]) -> None:
         f"sequences of {facts['length']} bp, {facts['sequences_with_n']} with N",
         soft_wrap=True,
     )
-    table = new_table("positives")
-    for part in ("training", "validation", "test"):
-        table.add_column(part, justify="right")
+    table = new_table("positives", numbers=("training", "validation", "test"))
     for label, parts in facts["positives"].items():
         table.add_row(label, *(str(parts[part]) for part in ("train", "valid", "test")))
     console.print(table)
@@ -207,7 +209,7 @@ def print_layers(layers: dict[str, Any], out: Path) -> None:
 
 
 def print_results(study: Study, made: Aggregate) -> None:
-    """Print the study's table of finished cells, then the paths of its results and report."""
+    """Print the results of the finished cells, then the paths of table and report."""
     console = new_console()
     finished = made.table[made.table.trials > 0]
     for dataset in dict.fromkeys(finished.dataset):
@@ -218,7 +220,7 @@ def print_results(study: Study, made: Aggregate) -> None:
 
 
 def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
-    """Return one data set's table, narrower than 80 columns for the paper's architectures."""
+    """Return one data set's table; for the paper's architectures it fits 80 columns."""
     from motifk8s.report.words import plus_minus, published, truth_word
 
     title = f"{study.name}, {dataset}: filters that match a motif, share of all, n trials"
@@ -238,7 +240,7 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
         first = row["layer"] == "conv1"
         n = f"{row['trials']}/{row['planned']}" if partial else str(row["trials"])
         number = [row[f"published_match_truth_{key}"] for key in ("kind", "mean", "sd")]
-        # A score of the model is printed once, with its first layer.
+        # Scores of the model are printed only with its first layer.
         model = [row["label"], n, plus_minus(row["auroc_mean"])] if first else [""] * 3
         table.add_row(
             model[0],
@@ -254,23 +256,17 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
 def print_estimate(
     expected: Estimate, price: float | None = None, cap: float | None = None
 ) -> None:
-    """Print what is left by data set and model, the sum, and what it rests on.
+    """Print the GPU hours of the missing cells by data set and model, the sum, and their basis.
 
-    Where nothing is measured there is no estimate: then only a cap has a figure, an upper bound.
-
-    Parameters
-    ----------
-    expected : Estimate
-    price : float, optional
-        Of a GPU hour, in any currency.
-    cap : float, optional
-        In GPU hours.
+    `price` is that of a GPU hour, in any currency; `cap` is in GPU hours. Without any measured
+    time there is no estimate: then only the upper bound is printed, and only if there is a cap.
     """
     console = new_console()
     bound = expected.machine is None and expected.costs
     if expected.costs and not bound:
         console.print(_costs(expected.costs), "")
-    total = f"{'upper bound' if bound else 'left'}: {expected.hours:.2f} GPU hours, one GPU a cell"
+    kind = "upper bound" if bound else "left"
+    total = f"{kind}: {expected.hours:.2f} GPU hours, one GPU a cell"
     if price is not None and not bound:
         total += f"; {expected.hours * price:,.2f} at {price:g} an hour"
     if cap is not None:
@@ -281,29 +277,18 @@ def print_estimate(
 
 
 def _costs(costs: list[Cost]) -> Table:
-    """Return the table of what is left, with a row for each data set and model."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for header in ("data set", "model"):
-        table.add_column(header)
-    for header in ("cells", "epochs", "s/epoch", "GPU hours"):
-        table.add_column(header, justify="right")
+    """Return the table of the missing cells, with one row per data set and model."""
+    table = new_table("data set", "model", numbers=("cells", "epochs", "s/epoch", "GPU hours"))
     table.add_column("basis")
     groups: dict[tuple[str, str], list[Cost]] = {}
     for cost in costs:
         groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
-    above = ""
+    rows = []
     for (dataset, model), group in groups.items():
-        if above and dataset != above:
-            table.add_section()
         at_most = "≤ " if any(cost.at_most for cost in group) else ""
-        table.add_row(
-            dataset if dataset != above else "",
-            model,
-            str(len(group)),
-            f"{at_most}{sum(cost.epochs for cost in group):.0f}",
-            f"{group[0].seconds:.3g}",
-            f"{sum(cost.total for cost in group) / 3600:.2f}",
-            group[0].basis,
-        )
-        above = dataset
+        epochs = f"{at_most}{sum(cost.epochs for cost in group):.0f}"
+        hours = f"{sum(cost.total for cost in group) / 3600:.2f}"
+        seconds = f"{group[0].seconds:.3g}"
+        rows.append([dataset, model, str(len(group)), epochs, seconds, hours, group[0].basis])
+    _add_rows(table, rows)
     return table

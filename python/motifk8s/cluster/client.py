@@ -1,8 +1,7 @@
 """Workflows in a cluster. The only module that uses the `kubernetes` and `argo_workflows` clients.
 
-There are two ways to Argo Workflows: the Kubernetes API, with the user's kubeconfig or a pod's own
-account, and the Argo Server that ARGO_SERVER names. Workflows are plain JSON, as either sends them;
-`workflows.py` reads it.
+It reaches Argo Workflows by the Kubernetes API, with the user's kubeconfig or a pod's own account,
+or by the Argo Server in ARGO_SERVER. Workflows are plain JSON, which `workflows.py` reads.
 """
 
 from __future__ import annotations
@@ -26,45 +25,44 @@ from motifk8s.errors import InputError, Problem, one_line
 
 Json = dict[str, Any]
 
-TEMPLATE = "motifk8s"  # the WorkflowTemplate that the chart installs
-PART_OF = "app.kubernetes.io/part-of"  # label of everything that is ours
+TEMPLATE = "motifk8s"  # the chart's WorkflowTemplate
+PART_OF = "app.kubernetes.io/part-of"  # label of all objects of motifk8s
 OURS = f"{PART_OF}=motifk8s"
 GROUP, VERSION = "argoproj.io", "v1alpha1"
 TIMEOUT = (5.0, 30.0)  # seconds to connect, and to answer
-PAGE = 50  # workflows in one answer: one of a thousand cells is up to a megabyte
+PAGE = 50  # workflows per answer; one with a thousand cells can have a megabyte
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class NoAnswerError(Problem):
-    """The cluster does not answer, or cannot at the moment: worth another try."""
+    """The cluster does not answer, or is overloaded; a retry may succeed."""
 
 
 class GoneError(Problem):
-    """There is no such workflow."""
+    """The cluster has no object of this name."""
 
 
 def connect(namespace: str | None = None) -> Cluster:
-    """Find the cluster as `argo` and `kubectl` do; sends no request yet.
+    """Find the cluster as `argo` and `kubectl` do, without a request to it.
 
-    Parameters
-    ----------
-    namespace : str, optional
-        By default ARGO_NAMESPACE, then that of the kubeconfig's context or the pod's own, then
-        "default".
+    The namespace is by default ARGO_NAMESPACE, else that of the kubeconfig's context or of the
+    pod, else "default".
 
     Raises
     ------
     Problem
-        If no cluster is configured, or the kubeconfig cannot be used.
+        No cluster is configured, or the kubeconfig is invalid.
     """
     namespace = namespace or os.environ.get("ARGO_NAMESPACE")
     if namespace and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
-        raise InputError(f"{namespace!r} cannot be the name of a namespace")
+        raise InputError(
+            f"{namespace!r} is not a valid namespace: use a-z, 0-9 and -, at most 63 characters"
+        )
     try:
         return ArgoServer(namespace) if os.environ.get("ARGO_SERVER") else Kubernetes(namespace)
-    except http.HTTPError as error:  # of a proxy's address
+    except http.HTTPError as error:  # from the address of a proxy
         raise InputError(
-            f"no cluster: {_line(error)}; HTTPS_PROXY and HTTP_PROXY are like http://host:port"
+            f"no cluster: {_line(error)}; HTTPS_PROXY and HTTP_PROXY must be http://host:port"
         ) from error
 
 
@@ -73,41 +71,38 @@ class Cluster(ABC):
 
     namespace: str
     url: str
-    # What error messages say: of a certificate that is not trusted, of credentials that are not
-    # accepted, and where there is no Argo.
-    certificate_hint: str
-    credentials_hint: str
-    no_argo: str
+    certificate_hint: str  # how to fix an untrusted certificate
+    credentials_hint: str  # how to fix rejected credentials
+    no_argo: str  # the error if the server is not Argo
 
     def check_template(self) -> None:
-        """Raise `Problem` unless Argo and the chart are installed."""
+        """Check that Argo and the chart are installed."""
         try:
-            what = f"cannot look for WorkflowTemplate {TEMPLATE}"
-            self._call(what, "get workflowtemplates", self._template)
+            self._call(f"cannot read template {TEMPLATE}", "get workflowtemplates", self._template)
         except GoneError:
             raise Problem(
                 f"namespace {self.namespace} has no WorkflowTemplate {TEMPLATE}; install the chart "
-                f"(helm install {TEMPLATE} helm/{TEMPLATE} --namespace {self.namespace}), or name "
+                f"(helm install {TEMPLATE} helm/{TEMPLATE} --namespace {self.namespace}), or give "
                 "its namespace with --namespace"
             ) from None
 
     def create(self, workflow: Json) -> Json:
-        """Create a workflow and return it, with its name."""
+        """Create a workflow; return it with its generated name."""
         return self._call("cannot submit", "create workflows", self._create, workflow)
 
     def workflows(self) -> list[Json]:
-        """Return our workflows of the namespace, running and finished, newest first."""
+        """Return the workflows of motifk8s in the namespace, active and finished, newest first."""
         workflows = self._call("cannot list workflows", "list workflows", self._list)
         return sorted(workflows, key=lambda w: w["metadata"]["creationTimestamp"], reverse=True)
 
     def get(self, name: str) -> Json:
-        """Return one workflow; raise `GoneError` if there is none."""
+        """Return one workflow; raise `GoneError` if it does not exist."""
         return self._call(f"cannot read workflow {name}", "get workflows", self._get, name)
 
     def terminate(self, name: str) -> None:
-        """End a workflow: its pods get SIGTERM, and save their checkpoints."""
-        what = f"cannot stop workflow {name}"
-        self._call(what, "get and patch workflows", self._terminate, name)
+        """Stop a workflow: its pods get SIGTERM and save their checkpoints."""
+        needs = "get and patch workflows"
+        self._call(f"cannot stop workflow {name}", needs, self._terminate, name)
 
     @abstractmethod
     def _template(self) -> Json: ...
@@ -125,16 +120,16 @@ class Cluster(ABC):
     def _terminate(self, name: str) -> Json: ...
 
     def _call(self, what: str, needs: str, request: Callable[..., Any], *args: Any) -> Any:
-        """Send a request and explain its errors; `needs` is the permission that it takes."""
+        """Send a request and explain its errors; `needs` is the required permission."""
         try:
             return request(*args)
         except http.HTTPError as error:
             raise self._unreachable(what, error) from error
-        except json.JSONDecodeError as error:  # a web page, for example
+        except json.JSONDecodeError as error:  # the answer may be a web page
             raise Problem(f"{what}: {self.no_argo}") from error
-        except ValueError:  # of http.client, whose message contains the token
+        except ValueError:  # from http.client; its message contains the token
             raise InputError(
-                f"{what}: the token has characters that cannot be sent, a line break maybe; "
+                f"{what}: the token contains invalid characters, such as a line break; "
                 f"{self.credentials_hint}"
             ) from None
         except (client.ApiException, argo_workflows.ApiException) as error:
@@ -148,33 +143,36 @@ class Cluster(ABC):
                 f"{what}: no trusted connection to {self.url} ({detail}); {self.certificate_hint}"
             )
         if isinstance(cause, http.ProtocolError) and self.url.startswith("http:"):
-            hint = "if it wants https, unset ARGO_SECURE"
-            return NoAnswerError(f"{what}: {self.url} hung up; {hint}")
+            return NoAnswerError(
+                f"{what}: {self.url} closed the connection; if it requires https, unset ARGO_SECURE"
+            )
         return NoAnswerError(
             f"{what}: {self.url} does not answer ({detail}); check the network, and whether the "
-            "cluster is up"
+            "cluster runs"
         )
 
     def _refused(self, what: str, needs: str, status: int, body: str | bytes | None) -> Problem:
         """Explain an answer that is an error."""
         message, is_json = _message(body or "")
         if status == 401:
-            hint = self.credentials_hint
-            return Problem(f"{what}: {self.url} does not accept the credentials; {hint}")
+            return Problem(
+                f"{what}: {self.url} does not accept the credentials; {self.credentials_hint}"
+            )
         if status == 403:
             return Problem(
-                f"{what}: permission denied; it takes the right to {needs} in namespace "
+                f"{what}: permission denied; your account needs the right to {needs} in namespace "
                 f"{self.namespace} ({message})"
             )
-        if status == 404 and not is_json:  # not even the path of the request is known
+        if status == 404 and not is_json:  # the server does not know the path
             return Problem(f"{what}: {self.no_argo}")
         if status == 404 and message.startswith("namespaces "):
-            hint = "name another with --namespace"
-            return InputError(f"{what}: there is no namespace {self.namespace}; {hint}")
+            return InputError(
+                f"{what}: there is no namespace {self.namespace}; give another with --namespace"
+            )
         if status == 404:
             return GoneError(f"{what}: {message}")
         if "HTTP request to an HTTPS server" in message:
-            return Problem(f"{what}: {self.url} wants https; unset ARGO_SECURE")
+            return Problem(f"{what}: {self.url} requires https; unset ARGO_SECURE")
         kind = NoAnswerError if status in (408, 429, 502, 503, 504) else Problem
         return kind(f"{what}: {self.url} answered {status}: {message}")
 
@@ -193,7 +191,7 @@ class Kubernetes(Cluster):
             f"log in to the cluster again, or check the user in the kubeconfig{remark}"
         )
         self.no_argo = (
-            f"{self.url} knows no workflows; install Argo Workflows, or choose another cluster "
+            f"{self.url} does not have Argo Workflows; install it, or select another cluster "
             "(kubectl config use-context)"
         )
         self._api = client.CustomObjectsApi(client.ApiClient(configuration))
@@ -228,22 +226,22 @@ class Kubernetes(Cluster):
 
 
 class ArgoServer(Cluster):
-    """The Argo Server that ARGO_SERVER names, with the `argo` command's other variables.
+    """The Argo Server in ARGO_SERVER, configured by the variables of the `argo` command.
 
-    Of its client only the transport is used: the models of its answers are those of Argo 3.
+    Only the client's transport is used, because its models of answers are those of Argo 3.
     """
 
     certificate_hint = (
-        "SSL_CERT_FILE names certificates to trust, ARGO_INSECURE_SKIP_VERIFY=true trusts any, "
-        "ARGO_SECURE=false is for a server that speaks plain http"
+        "set SSL_CERT_FILE to a file of trusted certificates, ARGO_INSECURE_SKIP_VERIFY=true to "
+        "trust any certificate, or ARGO_SECURE=false for a server without https"
     )
 
     def __init__(self, namespace: str | None):
         server, token = os.environ["ARGO_SERVER"], os.environ.get("ARGO_TOKEN")
         if not re.fullmatch(r"([^\s/:]+|\[[^\s/]+\]):\d+", server):
             raise InputError(
-                f"ARGO_SERVER={server}: want host:port, such as localhost:2746 (ARGO_SECURE=false "
-                "where it speaks plain http)"
+                f"ARGO_SERVER={server}: expected host:port, such as localhost:2746 (for a server "
+                "without https, set ARGO_SECURE=false)"
             )
         scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
         base = os.environ.get("ARGO_BASE_HREF", "").strip("/")
@@ -253,7 +251,7 @@ class ArgoServer(Cluster):
             f"ARGO_TOKEN {'is not valid' if token else 'is not set'}; export "
             f'ARGO_TOKEN="Bearer $(kubectl create token ACCOUNT --namespace {self.namespace})"'
         )
-        self.no_argo = f"{self.url} is no Argo Server; check ARGO_SERVER"
+        self.no_argo = f"{self.url} is not an Argo Server; check ARGO_SERVER and ARGO_BASE_HREF"
         configuration = argo_workflows.Configuration(host=self.url)
         configuration.api_key = {"BearerToken": token} if token else {}
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
@@ -291,14 +289,14 @@ class ArgoServer(Cluster):
 
 
 def _limit_retries(configuration: Any) -> None:
-    """Retry once only, so that a dead cluster is reported within seconds."""
+    """Retry only once, so that an unreachable cluster is reported within seconds."""
     configuration.retries = urllib3.Retry(total=1, redirect=0, respect_retry_after_header=False)
-    if not configuration.verify_ssl:  # the user has asked for it
+    if not configuration.verify_ssl:  # by the user's choice
         urllib3.disable_warnings(http.InsecureRequestWarning)
 
 
 def _configuration() -> tuple[Any, str | None, str]:
-    """Return the client's configuration, its namespace, and a remark on its login."""
+    """Return the client's configuration, its namespace, and a remark about a failed login."""
     configuration = client.Configuration()
     path = _kubeconfig()
     if path is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -306,7 +304,7 @@ def _configuration() -> tuple[Any, str | None, str]:
             config.load_incluster_config(configuration)
         except (config.ConfigException, OSError) as error:
             raise Problem(
-                f"no cluster: no kubeconfig, and this pod has no account ({_line(error)})"
+                f"no cluster: no kubeconfig, and this pod has no service account ({_line(error)})"
             ) from error
         return configuration, _own_namespace(), ""
     if path is None:
@@ -317,15 +315,15 @@ def _configuration() -> tuple[Any, str | None, str]:
     try:
         with _logged() as messages:
             config.load_kube_config(path, client_configuration=configuration)
-    except Exception as error:  # for a broken file the client raises many kinds
+    except Exception as error:  # the client raises many types for an invalid file
         reason = _line(error) or type(error).__name__
-        raise Problem(f"kubeconfig {path} cannot be used: {reason}") from error
+        raise Problem(f"kubeconfig {path} is invalid: {reason}") from error
     remark = f" ({'; '.join(messages)})" if messages else ""
     return configuration, _context_namespace(), remark
 
 
 def _kubeconfig() -> str | None:
-    """Return KUBECONFIG, or the usual path; None if there is no such file."""
+    """Return KUBECONFIG or the default path; None if the file does not exist."""
     paths = os.environ.get("KUBECONFIG") or "~/.kube/config"
     exists = any(p and Path(p).expanduser().exists() for p in paths.split(os.pathsep))
     return paths if exists else None
@@ -338,7 +336,7 @@ def _context_namespace() -> str | None:
         return _own_namespace()
     try:
         return config.list_kube_config_contexts(path)[1]["context"].get("namespace")
-    except Exception:  # for a broken file; where it is needed, loading it raises a Problem
+    except Exception:  # an invalid file; if it is needed, loading it raises a Problem
         return None
 
 
@@ -351,7 +349,7 @@ def _own_namespace() -> str | None:
 
 @contextmanager
 def _logged() -> Iterator[list[str]]:
-    """Collect log messages: the client logs that a login program failed, and continues."""
+    """Collect log messages, because the client only logs that a login program failed."""
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(_line(record.getMessage()))  # type: ignore[method-assign]
@@ -364,12 +362,12 @@ def _logged() -> Iterator[list[str]]:
 
 
 def _message(body: str | bytes) -> tuple[str, bool]:
-    """Return the message of an error's JSON, or its text; and whether it is JSON."""
+    """Return the message of an error's JSON, or its text, and whether it is JSON."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     try:
         return _line(json.loads(text)["message"]), True
     except (ValueError, KeyError, TypeError):
-        return _line(text)[:200] or "nothing more", False
+        return _line(text)[:200] or "no message", False
 
 
 def _line(text: object) -> str:

@@ -1,7 +1,7 @@
-"""The state of a study: what the store knows of its cells, and the cluster of their pods.
+"""The state of a study: its cells in the store, and their pods in the cluster.
 
-The store knows what is done and how far a training is; the cluster knows what runs, what waits and
-why. `gather` reads the store, `merge` combines both for one cell, and reads neither.
+The store has results and progress; the cluster has running and waiting pods, with reasons.
+`gather` reads the store. `merge` combines both for one cell, without any I/O.
 """
 
 from __future__ import annotations
@@ -23,69 +23,36 @@ FORMAT = 1
 STATES = (
     "done", "running", "waiting", "failed", "missing", "started", "outdated", "damaged",
 )  # fmt: skip
-# Of several workflows that have a cell, the one whose state comes first counts.
+# If several workflows have a cell, the first of these states is used.
 FURTHEST_FIRST = ("running", "done", "waiting", "failed", "missing", "stopped")
-# Progress that is older, and older than three epochs, is of a training that has stopped.
+# Progress older than this and than three epochs is of a training that has stopped.
 SECONDS_STALE = 300.0
 
 
 class CellStatus(NamedTuple):
-    """The state of a cell.
+    """The state of a cell."""
 
-    Attributes
-    ----------
-    cell : str
-        Its id.
-    state : str
-        One of `STATES`; "started": stopped, and a checkpoint exists.
-    reason : str
-        Why it waits, failed, or is not done.
-    epoch, epochs : int, optional
-        Epochs trained, and the most there can be.
-    seconds_left : float, optional
-        Of training, at most.
-    attempt : int, optional
-        From 1.
-    node, workflow : str, optional
-        Kubernetes' node, and the workflow.
-    log : tuple of str
-        Last lines of the log of a failed cell.
-    """
-
-    cell: str
-    state: str
-    reason: str = ""
-    epoch: int | None = None
-    epochs: int | None = None
-    seconds_left: float | None = None
-    attempt: int | None = None
-    node: str | None = None
+    cell: str  # its id
+    state: str  # one of STATES; "started": stopped, and a checkpoint exists
+    reason: str = ""  # why it waits, failed, or is not done
+    epoch: int | None = None  # epochs trained
+    epochs: int | None = None  # maximum
+    seconds_left: float | None = None  # of training, at most
+    attempt: int | None = None  # from 1
+    node: str | None = None  # of Kubernetes
     workflow: str | None = None
-    log: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()  # last lines of the log of a failed cell
 
 
 class Status(NamedTuple):
-    """The state of a study.
+    """The state of a study."""
 
-    Attributes
-    ----------
-    study, store : str
-        Name and URL.
-    namespace : str, optional
-        Of the cluster; None if it could not be asked.
-    cells : list of CellStatus
-    workflows : list of Workflow
-        Those that run, newest first; if none does, the one that ended last.
-    remarks : list of str
-        What is not known, and why.
-    """
-
-    study: str
-    store: str
-    namespace: str | None
+    study: str  # name
+    store: str  # URL
+    namespace: str | None  # None if the cluster did not answer
     cells: list[CellStatus]
-    workflows: list[Workflow]
-    remarks: list[str]
+    workflows: list[Workflow]  # the active ones, newest first; if there are none, the newest
+    remarks: list[str]  # what is unknown, and why
 
     def counts(self) -> dict[str, int]:
         """Count cells by state."""
@@ -95,21 +62,9 @@ class Status(NamedTuple):
 def gather(
     study: Study, store: Store, workflows: list[Workflow], now: datetime | None = None
 ) -> Status:
-    """Read the store, and combine it with what the workflows say.
+    """Return the state of a study in its store and its workflows; `namespace` is None.
 
-    Parameters
-    ----------
-    study : Study
-    store : Store
-    workflows : list of Workflow
-        The study's, newest first.
-    now : datetime, optional
-        With a time zone.
-
-    Returns
-    -------
-    Status
-        Without a namespace.
+    `workflows` are those of the study, newest first. `now` has a time zone.
     """
     now = datetime.now(UTC) if now is None else now
     shown = [w for w in workflows if w.active] or workflows[:1]
@@ -128,7 +83,7 @@ def gather(
     cells = store.map(look, states)
     remarks = [
         f"Argo keeps the steps of workflow {workflow.name} in its database: set ARGO_SERVER and "
-        "ARGO_TOKEN to see what waits, and why"
+        "ARGO_TOKEN to see waiting cells and their reasons"
         for workflow in shown
         if workflow.offloaded
     ]
@@ -139,14 +94,14 @@ def gather(
     ]
     if lacking:
         remarks.append(
-            f"the cluster finished {len(lacking)} cells that {store.url} lacks, {lacking[0]} "
-            "among them: is it the store that the chart was given?"
+            f"the cluster finished {len(lacking)} cells that {store.url} lacks, for example "
+            f"{lacking[0]}: use the store of the chart's value store.url"
         )
     return Status(study.name, store.url, None, cells, shown, remarks)
 
 
 def _furthest_nodes(study: Study, workflows: list[Workflow]) -> dict[str, CellNode]:
-    """Return the state of each cell in the workflow that is furthest with it."""
+    """Return for each cell the most advanced of its states in several workflows."""
     nodes: dict[str, CellNode] = {}
     for workflow in workflows:
         for cell, node in workflow.cells(study).items():
@@ -159,19 +114,18 @@ def _furthest_nodes(study: Study, workflows: list[Workflow]) -> dict[str, CellNo
 def merge(
     state: State, saved: Json | None, log: tuple[str, ...], node: CellNode | None, now: datetime
 ) -> CellStatus:
-    """Combine what the store and the cluster say of one cell.
+    """Combine the state of one cell in the store and in the cluster.
 
     Parameters
     ----------
     state : State
         In the store.
     saved : dict, optional
-        Its progress file.
+        Content of its progress file.
     log : tuple of str
         Last lines of the log of its last failure.
     node : CellNode, optional
-        Its state in a workflow. A cell runs or waits only in a workflow that is active.
-    now : datetime
+        Its state in a workflow. Only an active workflow has running or waiting cells.
     """
     cell = CellStatus(state.cell.id, state.state, state.reason)
     if cell.state == "done":
@@ -186,13 +140,13 @@ def merge(
         return _running(cell, saved, now)
     if node and node.state == "done" and cell.state in ("missing", "started"):
         return cell._replace(state="done", reason="")
-    # What the job itself wrote says most, unless it is of an earlier failure.
+    # The job's own report has most detail, but it may be of an earlier failure.
     same_failure = node and cell.state == "failed" and last_line(cell.reason) in node.reason
     if node and node.state in ("failed", "missing") and not same_failure:
         return cell._replace(state=node.state, reason=node.reason)
     if cell.state == "failed":
         return cell._replace(log=log)
-    if cell.state == "missing" and saved:  # it began, and has no checkpoint yet
+    if cell.state == "missing" and saved:  # it has begun, but has no checkpoint yet
         return cell._replace(state="started")
     return cell
 
@@ -229,7 +183,7 @@ def _ended_since(node: CellNode | None, saved: Json) -> bool:
 
 
 def to_json(status: Status) -> Json:
-    """Return a status as plain JSON, for machines."""
+    """Return a status as plain JSON."""
     return {
         "format": FORMAT,
         "study": status.study,

@@ -19,27 +19,22 @@ LONGEST = 128 * 1024 - 1  # bytes of one argument of a process, Linux's limit
 
 
 def new_workflow(study: Study, argument: str, max_gpu_hours: float | None) -> dict[str, Any]:
-    """Return the workflow that runs a study, to be created in a cluster.
+    """Return the manifest of the workflow that runs a study.
 
-    Parameters
-    ----------
-    study : Study
-    argument : str
-        What the user calls the study: a name, file, text or URL.
-    max_gpu_hours : float, optional
-        By default the chart's value.
+    `argument` is the study as the user gives it: a name, file, text or URL. `max_gpu_hours` is by
+    default the chart's value.
 
     Raises
     ------
     InputError
-        If pods cannot be given the study, or cannot read its database of motifs.
+        The study is too large to pass to pods, or pods cannot read its database of motifs.
     """
     database = study.matches.database
     parameters = [{"name": "study", "value": study_argument(study, argument)}]
     if database not in releases() and "://" not in database:
         raise InputError(
-            f"study {study.name}: matches.database: pods cannot read {database}; put it into the "
-            "store and name its s3:// address"
+            f"study {study.name}: matches.database: pods cannot read {database}; copy it to the "
+            "store and give its s3:// address"
         )
     if max_gpu_hours is not None:
         parameters.append({"name": "max-gpu-hours", "value": f"{max_gpu_hours:g}"})
@@ -58,29 +53,27 @@ def new_workflow(study: Study, argument: str, max_gpu_hours: float | None) -> di
 
 
 def study_argument(study: Study, argument: str) -> str:
-    """Return what pods get as the study: its name or URL; for a file, which they lack, its text."""
+    """Return the study as pods can load it: its name or URL, or its text for a local file."""
     if argument in builtin_names() or argument.startswith("s3://"):
         return argument
     text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
-    # Argo would expand {{...}} as its own variable; only strings can contain it.
+    # Argo would replace {{...}} as a variable of its own. In JSON only strings can contain it.
     text = text.replace("{{", "{\\u007b")
     if (size := len(text.encode())) > LONGEST:
         raise InputError(
-            f"study {study.name} takes {size:,} bytes, more than the {LONGEST:,} that a pod can be "
-            "given; put its file into the store and name its s3:// address"
+            f"study {study.name} has {size:,} bytes, more than the {LONGEST:,} of an argument of a "
+            "pod; copy its file to the store and give its s3:// address"
         )
     return text
 
 
 def upload(study: Study, url: str) -> Iterator[str]:
-    """Upload data sets that are local files to the store, where pods find them.
-
-    Yields a line for the user before each upload.
+    """Upload data sets that are local files to the store, and yield a message before each upload.
 
     Raises
     ------
     InputError
-        If there is such a file, but `url` is not a store that pods can read.
+        A data set is a local file, but `url` is not a store that pods can read.
     """
     for name, spec in study.datasets.items():
         path = getattr(spec, "path", None)
@@ -88,8 +81,8 @@ def upload(study: Study, url: str) -> Iterator[str]:
             continue
         if not url.startswith("s3://"):
             raise InputError(
-                f"data set {name} is a file of this machine, {path}: to upload it, give the "
-                "cluster's store with --store s3://bucket/prefix"
+                f"data set {name} is a local file, {path}; give the cluster's store to upload it: "
+                "--store s3://bucket/prefix"
             )
         store = open_store(url)
         if not stored.is_ready(study, name, store):

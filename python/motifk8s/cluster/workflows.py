@@ -1,7 +1,7 @@
-"""The state of a workflow: its steps and its cells, and why one waits or failed.
+"""Read the state of a workflow: its steps, its cells, and why one waits or failed.
 
-Argo keeps a node for every step of a workflow. A step with retries has a node of type Retry, whose
-children are its attempts, pods. `tests/helpers/fakeargo.py` has their shape.
+Argo has a node for every step of a workflow. A step with retries has a node of type Retry; its
+children are the attempts, which are pods. `tests/helpers/fakeargo.py` shows their format.
 """
 
 from __future__ import annotations
@@ -21,96 +21,62 @@ Json = dict[str, Any]
 STUDY_LABEL = "motifk8s/study"
 FINISHED = ("Succeeded", "Failed", "Error")
 FAILED = ("Failed", "Error")
-# Lines that Argo's own process in the container adds to a job's log.
+# Lines that Argo's process in the container adds to the log of a job.
 ARGO_LINE = re.compile(r"time=\S+ level=.* argo=true|Error: exit status \d+$")
 STOPPED = re.compile(r"(shutdown|stopped) with strategy", re.IGNORECASE)
-# Kubernetes' reasons why a pod waits, in plain words; the first match counts.
+# Kubernetes' reasons why a pod waits, in plain words; the first match is used.
 WAITING = (
     (r"Insufficient \S*(gpu|nvidia|/mig-)", "no free GPU"),
     (r"exceeded quota", "quota"),
     (r"^Unschedulable.*Insufficient (cpu|memory)", "no node has enough free CPU and memory"),
-    (r"^Unschedulable.*(affinity|selector)", "no node is of the kind that is asked for"),
-    (r"^Unschedulable.*taint", "no node admits it"),
-    (r"^Unschedulable", "no node can take it"),
+    (r"^Unschedulable.*(affinity|selector)", "no node matches the node selector or affinity"),
+    (r"^Unschedulable.*taint", "nodes have a taint that the pod does not tolerate"),
+    (r"^Unschedulable", "no node fits the pod"),
     (r"^(ImagePullBackOff|ErrImage\w+|InvalidImageName|RegistryUnavailable|ImageInspectError)",
      "image cannot be pulled"),
-    (r"^CreateContainerConfigError", "its Secret or ConfigMap is not as it should be"),
+    (r"^CreateContainerConfigError", "its Secret or ConfigMap is missing, or lacks a key"),
     (r"^(CreateContainerError|RunContainerError|CrashLoopBackOff)", "container cannot be started"),
-    (r"^Waiting for .* lock", "another workflow holds its lock"),
+    (r"^Waiting for .* lock", "another workflow has its lock"),
 )  # fmt: skip
 STARTING = "its pod is starting"
 WITH_WORKFLOW = "stopped with its workflow"
 
 
 class CellNode(NamedTuple):
-    """The state of a cell, or of another step, in a workflow.
+    """The state of a cell, or of another step, in a workflow."""
 
-    Attributes
-    ----------
-    state : str
-        "done", "running", "waiting", "failed"; "stopped" (with its workflow); "missing" (its data
-        set could not be made).
-    reason : str
-        Why, in plain words, then in Kubernetes' own after a colon; empty for done and running.
-    attempt : int, optional
-        From 1.
-    host : str, optional
-        Kubernetes' node that the last attempt ran on.
-    finished : str, optional
-        ISO time.
-    workflow : str, optional
-        Name of its workflow, where several are compared.
-    """
-
-    state: str
-    reason: str = ""
-    attempt: int | None = None
-    host: str | None = None
-    finished: str | None = None
-    workflow: str | None = None
+    state: str  # done, running, waiting, failed, stopped, or missing (its data set failed)
+    reason: str = ""  # in plain words, then Kubernetes' message; empty if done or running
+    attempt: int | None = None  # from 1
+    host: str | None = None  # Kubernetes' node of the last attempt
+    finished: str | None = None  # ISO time
+    workflow: str | None = None  # name of the workflow, if several are compared
 
 
 class Workflow:
-    """A workflow as the cluster describes it.
-
-    Attributes
-    ----------
-    name, phase, message : str
-        The phase is Argo's, "Pending" if no controller has handled it yet.
-    created, finished : str, optional
-        ISO time.
-    labels : dict
-    nodes : dict
-        Argo's nodes by id.
-    argument : str
-        The study, as it was submitted.
-    untouched : bool
-        Whether no controller has handled it yet.
-    active, stopped : bool
-        Whether it has not ended; whether someone stopped it.
-    offloaded : bool
-        Whether its nodes are kept in Argo's database only.
-    """
+    """A workflow, from the cluster's JSON."""
 
     def __init__(self, data: Json):
         status = data.get("status") or {}
         self.name: str = data["metadata"]["name"]
-        self.created: str | None = data["metadata"].get("creationTimestamp")
+        self.created: str | None = data["metadata"].get("creationTimestamp")  # ISO time
         self.labels: Json = data["metadata"].get("labels") or {}
-        self.phase: str = status.get("phase") or "Pending"
+        self.phase: str = status.get("phase") or "Pending"  # of Argo
         self.message: str = status.get("message") or ""
-        self.finished: str | None = status.get("finishedAt")
+        self.finished: str | None = status.get("finishedAt")  # ISO time
         self.active = self.phase not in FINISHED
-        self.stopped = not self.active and bool(STOPPED.search(self.message))
-        self.untouched = not status.get("phase")
-        self.nodes = _nodes(status)
+        self.stopped = not self.active and bool(STOPPED.search(self.message))  # by a user
+        self.untouched = not status.get("phase")  # no controller has processed it yet
+        self.nodes = _nodes(status)  # Argo's nodes by id
+        # Argo can keep the nodes of large workflows in a database instead.
         self.offloaded = bool(status.get("offloadNodeStatusVersion")) and not self.nodes
+        # STUDY of the submit command, or what pods get instead.
         self.argument = _parameter((data.get("spec") or {}).get("arguments"), "study") or ""
         retries = [node for node in self.nodes.values() if node["type"] == "Retry"]
         self._attempts = {child for node in retries for child in node.get("children", ())}
 
     def is_of(self, study: Study, argument: str) -> bool:
-        """Return whether it runs this study, which the user calls `argument`."""
+        """Return whether it runs this study, which the user gives as `argument`."""
         plan = self._step("plan")
         name = (plan and _output(plan, "name")) or self.labels.get(STUDY_LABEL)
         if name:
@@ -119,17 +85,17 @@ class Workflow:
             return True
         try:
             return load(self.argument).name == study.name
-        except Problem:  # a study that this version or this user cannot read
+        except Problem:  # this version or this user cannot read it
             return False
 
     @property
     def planned(self) -> bool:
-        """Whether it is known which cells were unfinished at its start."""
+        """Whether the plan step succeeded, so that the unfinished cells are known."""
         return any(node["phase"] == "Succeeded" for node in self._steps("plan"))
 
     @property
     def incomplete(self) -> str:
-        """Which cells are missing, if the tables were written all the same; otherwise empty."""
+        """The message about missing cells if only partial tables were written; else empty."""
         for node in self._steps("aggregate"):
             if self._exit_code(node) == "3":
                 return self._state(node).reason.removesuffix(" (exit code 3)")
@@ -144,7 +110,7 @@ class Workflow:
                 if state == "failed" and not (step == "aggregate" and self.incomplete):
                     name = f"{step} {_input(node, 'dataset') or ''}".strip()
                     failures.append((name, reason))
-        # What failed before it became a step: parameters that cannot be read, for example.
+        # Failures before a step begins: parameters that cannot be read, for example.
         for node in self.nodes.values():
             if node["type"] == "Skipped" and node["phase"] in FAILED and node.get("message"):
                 failures.append((node.get("displayName", ""), one_line(node["message"])))
@@ -155,7 +121,7 @@ class Workflow:
         return failures
 
     def cells(self, study: Study) -> dict[str, CellNode]:
-        """Return the state of its cells by id, without those that were done when it began."""
+        """Return the state of its cells by id, without those that were done before it began."""
         cells = {
             cell: self._state(node)
             for node in self._steps("cell")
@@ -168,7 +134,7 @@ class Workflow:
         return cells
 
     def _without_nodes(self, study: Study) -> dict[str, CellNode]:
-        """Return the state of the cells to be run, as their plan and data sets say it."""
+        """Return the state of the cells without nodes, from the plan and the data sets."""
         by_dataset = {
             name: [cell.id for cell in study.cells() if cell.dataset == name]
             for name in study.datasets
@@ -184,12 +150,12 @@ class Workflow:
         return cells
 
     def _of_dataset(self, name: str, step: Json | None, cells: list[str]) -> dict[str, CellNode]:
-        """Return the state of a data set's cells, given the step that makes it."""
+        """Return the state of a data set's cells, from the step that makes it."""
         if step is None:
             return self._waiting(cells, f"data set {name}")
         if step["phase"] == "Succeeded":
             unfinished = json.loads(_output(step, "cells") or "[]")
-            return self._waiting(unfinished, "a place: other cells of the workflow go first")
+            return self._waiting(unfinished, "other cells of the workflow, which run first")
         if step["phase"] in FAILED:
             made = self._state(step)
             state = "stopped" if made.state == "stopped" else "missing"
@@ -198,7 +164,7 @@ class Workflow:
 
     def _before_plan(self) -> str:
         if self.untouched:
-            return "Argo's controller, which has not looked at the workflow yet"
+            return "Argo's controller, which has not processed the workflow yet"
         return f"the plan ({one_line(self.message)})" if self.message else "the plan"
 
     def _waiting(self, cells: list[str], what: str) -> dict[str, CellNode]:
@@ -206,17 +172,17 @@ class Workflow:
         return dict.fromkeys(cells, waits if self.active else ended)
 
     def _why(self, step: Json, what: str) -> str:
-        """Add to `what` why the step waits, if it does more than start."""
+        """Add to `what` why the step waits, unless its pod is starting."""
         state, reason, *_ = self._state(step)
         known = state == "waiting" and not reason.startswith(STARTING)
         return f"{what} ({reason})" if known else what
 
     def _step(self, template: str) -> Json | None:
-        """Return the first node of a template, if there is one."""
+        """Return the first node of a template, or None."""
         return next(iter(self._steps(template)), None)
 
     def _steps(self, template: str) -> list[Json]:
-        """Return the nodes of a template, without attempts, in the order in which they began."""
+        """Return the nodes of a template, without attempts, by start time."""
         steps = [
             node
             for id, node in self.nodes.items()
@@ -227,7 +193,7 @@ class Workflow:
         return sorted(steps, key=lambda node: node.get("startedAt") or "")
 
     def _pods(self, node: Json) -> list[Json]:
-        """Return the attempts at a step."""
+        """Return the attempts of a step."""
         if node["type"] != "Retry":
             return [node]
         attempts = [self.nodes[id] for id in node.get("children", ()) if id in self.nodes]
@@ -238,7 +204,7 @@ class Workflow:
         return next((code for code in reversed(codes) if code), None)
 
     def _state(self, node: Json) -> CellNode:
-        """Return the state of a step, which is mostly that of its last attempt."""
+        """Return the state of a step, from its last attempt."""
         attempts = self._pods(node)
         last = attempts[-1] if attempts else node
         state, reason = self._state_and_reason(node, last, attempts)
@@ -262,25 +228,25 @@ class Workflow:
         if last["phase"] == "Pending":
             return "waiting", waiting(message)
         if last["phase"] in FAILED:
-            reason = f"to be tried again, for attempt {len(attempts)} ended: {failure(message)}"
+            reason = f"for a retry, because attempt {len(attempts)} ended: {failure(message)}"
             return "waiting", reason
         if not attempts:
-            return "waiting", "for a place: other cells go first"
+            return "waiting", "for other cells, which run first"
         return "running", ""
 
 
 def workflows_of(workflows: Iterable[Json], study: Study, argument: str) -> list[Workflow]:
-    """Return the workflows of a study, in their order; the user calls it `argument`."""
+    """Return the workflows of a study, which the user gives as `argument`, in their order."""
     return [w for data in workflows if (w := Workflow(data)).is_of(study, argument)]
 
 
 def waiting(message: str) -> str:
-    """Say in plain words why a pod waits, then in Kubernetes' own."""
-    # Without the pod's name, so that the reason is the same for every cell.
+    """Return why a pod waits: plain words, then Kubernetes' message."""
+    # Without the name of the pod, the reason is the same for every cell.
     text = re.sub(r'^pods "\S+" is forbidden: ', "", one_line(message))
     if text in ("ContainerCreating", "PodInitializing"):
         return STARTING
-    if not text:  # the scheduler has not seen it, or Kueue or another gate holds it
+    if not text:  # the scheduler has not processed it, or a gate such as Kueue's holds it
         return f"{STARTING}, or held in a queue"
     for pattern, words in WAITING:
         if re.search(pattern, text):
@@ -290,10 +256,10 @@ def waiting(message: str) -> str:
 
 
 def failure(message: str) -> str:
-    """Say in one line why a pod failed: the last line of its job, if Argo's message has any."""
+    """Return in one line why a pod failed: the last line of its log if Argo's message has it."""
     parts = re.match(r"(?:\w+: )?(\w+) \(exit code (\d+)\)(?:: (.*))?$", message.strip(), re.DOTALL)
     if parts is None:
-        return one_line(message) or "no reason is known"
+        return one_line(message) or "unknown reason"
     kind, code, log = parts[1], parts[2], parts[3] or ""
     if kind == "OOMKilled":
         return f"out of memory: raise its memory limit (OOMKilled, exit code {code})"
@@ -305,7 +271,7 @@ def failure(message: str) -> str:
 
 
 def _nodes(status: Json) -> dict[str, Json]:
-    """Return nodes by id; Argo compresses them if they are many."""
+    """Return nodes by id; Argo compresses them if there are many."""
     if packed := status.get("compressedNodes"):
         return dict(json.loads(gzip.decompress(base64.b64decode(packed))))
     return status.get("nodes") or {}
