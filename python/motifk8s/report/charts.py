@@ -1,7 +1,7 @@
-"""Charts of numbers: fractions, training curves, heat maps, filters one by one.
+"""Draw charts: match fractions, training curves, heat maps, strip charts of filters.
 
-Drawn on matplotlib's object interface, so that nothing global changes and no display is needed,
-and measured in inches by hand, because automatic layout takes seconds.
+They use matplotlib's object interface, which changes no global state and needs no display. Sizes
+are computed in inches, because automatic layout takes seconds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 TRUTH, ANY, PAPER, LIGHT, FAINT = "#0072B2", "#E69F00", "#222222", "#DDDDDD", "#EEEEEE"
 TRAINING = "#999999"
-# Of the two fractions: colour, marker, and how far below the middle of its row.
+# For each fraction: colour, marker, and offset below the middle of its row.
 MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
 PANELS = 4  # training curves side by side
-ROW = 0.2  # in, of a row of a heat map
+ROW = 0.2  # in, height of a row of a heat map
 GAP = 0.2  # in, between heat maps
 BELOW = 0.3  # in, for the axis of a heat map
-LEAST = 5.0  # in, the width of a heat map: a page shows a narrower one too large
-LETTER = 0.068  # in, of text of 8 pt in the mean
-LONGEST = 26  # characters of a name; more are cut
-MOST = 60  # rows or columns of a heat map that can still be read
-# Below this the axis of losses is linear, above logarithmic: silencing most filters does little.
+LEAST = 5.0  # in, minimum width of a heat map: the page enlarges narrower ones too much
+LETTER = 0.068  # in, mean width of a letter of 8 pt
+LONGEST = 26  # characters of a name; longer names are cut
+MOST = 60  # rows or columns of a readable heat map
+# The axis of losses is linear below this and logarithmic above: most filters have small effects.
 NEXT_TO_NOTHING = 1e-4  # nats
 
 
@@ -42,16 +42,12 @@ NEXT_TO_NOTHING = 1e-4  # nats
 
 
 def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths) -> None:
-    """Draw shares of filters with a match per architecture and layer, and the published ones.
+    """Draw one data set's match fractions by architecture and layer, with the published ones.
 
     Parameters
     ----------
     table : DataFrame
         As from `tables.table1`.
-    study : Study
-    dataset : str
-        Which data set of the table.
-    paths : path or paths
     """
     from matplotlib.figure import Figure
 
@@ -84,7 +80,7 @@ def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths
 
 
 def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) -> None:
-    """Draw a published number: a diamond, or for a bound a bar with an arrow."""
+    """Draw a published number: a diamond, or a bar with an arrow for a bound."""
     kind = row[f"published_{measure}_kind"]
     mean, sd = row[f"published_{measure}_mean"], row[f"published_{measure}_sd"]
     style: dict[str, Any] = {"color": PAPER, "lw": 0, "zorder": 3}
@@ -99,7 +95,7 @@ def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) 
 
 
 def _fraction_handles(word: str, kinds: set[str]) -> list[Artist]:
-    """The legend's entries: both fractions, and the kinds of published numbers that occur."""
+    """Make the legend's entries: both fractions, and the kinds of published numbers that occur."""
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [
@@ -123,10 +119,9 @@ def history_plot(
     Parameters
     ----------
     histories : dict of model's label to dict of trial to DataFrame
-        Columns of ``history.csv``.
-    paths : path or paths
+        Columns as in ``history.csv``.
     measure : {"loss", "auroc"}
-        Loss of the training set (grey) and the validation set (blue), or AUROC of the latter.
+        Training loss (grey) and validation loss (blue), or validation AUROC.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -140,7 +135,7 @@ def history_plot(
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for i, axes in enumerate(grid.flat):
-        # The last panel of a column has the epochs, also where the grid is not full.
+        # The last panel of a column has the axis labels, even if the grid is not full.
         axes.tick_params(labelbottom=i + columns >= len(histories))
         axes.set_visible(i < len(histories))
     for axes, (name, trials) in zip(grid.flat, histories.items(), strict=False):
@@ -164,14 +159,14 @@ def history_plot(
 
 
 def _curves(axes: Axes, history: pd.DataFrame, measure: str) -> None:
-    """Draw one trial, with a dot at the epoch whose weights are kept."""
+    """Draw one trial, with a dot at the epoch of the lowest validation loss."""
     line: dict[str, Any] = {"lw": 0.9, "alpha": 0.85}
     if measure == "auroc":
         axes.plot(history.epoch, history.val_auroc, color=TRUTH, **line)
         return
     axes.plot(history.epoch, history.loss, color=TRAINING, **line)
     axes.plot(history.epoch, history.val_loss, color=TRUTH, **line)
-    best = history.val_loss.to_numpy().argmin()  # a cell with a NaN loss fails
+    best = history.val_loss.to_numpy().argmin()  # never nan: such a cell fails
     axes.plot(history.epoch.iloc[best], history.val_loss.iloc[best], "o", color=TRUTH, ms=3)
 
 
@@ -179,54 +174,28 @@ def _curves(axes: Axes, history: pd.DataFrame, measure: str) -> None:
 
 
 class Map(NamedTuple):
-    """One heat map.
-
-    Attributes
-    ----------
-    title : str
-    columns : C str
-    values : (R, C) array
-        A nan is left white.
-    framed : int, optional
-        A column to point out, by its place.
-    marked : (R, C) bool array, optional
-        Values in bold, with a frame.
-    """
+    """One heat map of R rows and C columns."""
 
     title: str
     columns: Sequence[str]
-    values: np.ndarray
-    framed: int | None = None
-    marked: np.ndarray | None = None
+    values: np.ndarray  # (R, C); nan is white
+    framed: int | None = None  # index of a column to highlight
+    marked: np.ndarray | None = None  # (R, C) bool: values in bold, with a frame
 
 
 @dataclass(frozen=True)
 class HeatStyle:
-    """What heat maps side by side have in common.
+    """Settings that heat maps side by side share."""
 
-    Attributes
-    ----------
-    axis : str
-        What the columns are.
-    cell : float
-        Width of a column in inches; more where a title needs it.
-    most : float
-        The value of the darkest blue; 0 is the lightest.
-    digits : int
-        Decimals of a number.
-    slanted : bool
-        Whether the names of the columns are too long to be written horizontally.
-    """
-
-    axis: str
-    cell: float
-    most: float = 1.0
-    digits: int = 2
-    slanted: bool = False
+    axis: str  # label of the columns' axis
+    cell: float  # in, minimum width of a column
+    most: float = 1.0  # value of the darkest blue; 0 is the lightest
+    digits: int = 2  # decimals of a number
+    slanted: bool = False  # column names are slanted, for long names
 
 
 def short(name: str) -> str:
-    """Cut a name so that it leaves room for the chart."""
+    """Cut a long name to `LONGEST` characters."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
@@ -312,7 +281,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _margin(rows: Sequence[str]) -> float:
-    """Inches left of a chart for the names of its rows."""
+    """Return the left margin in inches that the names of the rows need."""
     return 0.15 + LETTER * max(map(len, rows), default=0)
 
 
@@ -320,14 +289,12 @@ def _margin(rows: Sequence[str]) -> float:
 
 
 def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """Draw what the loss rises by without each filter, those that match a class apart from others.
+    """Draw the rise of the loss without each filter; filters that match a class are separate.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns ``row`` (the name of a row, in order), ``loss_increase`` (nats), ``class`` ("" for
-        none).
-    paths : path or paths
+        Columns ``row`` (name of the chart's row), ``loss_increase`` (nats), ``class`` ("": none).
     """
     from matplotlib.lines import Line2D
 
@@ -354,14 +321,13 @@ def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
 
 
 def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """Draw how well filters that match a class fire at its embedded motifs, and chance.
+    """Draw how well filters that match a class fire at its embedded motifs, compared to chance.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns ``row`` (the name of a row, in order), ``precision``, ``expected``, ``recall``: one
-        row for each filter.
-    paths : path or paths
+        A row for each filter: ``row`` (name of the chart's row), ``precision``, ``expected``,
+        ``recall``.
     """
     from matplotlib.lines import Line2D
 
@@ -388,7 +354,7 @@ def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
 def _strips(
     frame: pd.DataFrame, titles: Sequence[str]
 ) -> tuple[Figure, Sequence[Axes], Sequence[str]]:
-    """A row for each name in `frame`, an axes for each title."""
+    """Make axes side by side, one for each title, with a row for each name in `frame`."""
     from matplotlib.figure import Figure
 
     rows = list(dict.fromkeys(frame.row))
@@ -406,7 +372,7 @@ def _strips(
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Give an axes a row for each name, with a line between two rows."""
+    """Label the rows of an axes, and draw lines between them."""
     axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
     axes.set_yticklabels(names, size=8, parse_math=False)
     axes.tick_params(axis="y", length=0)
@@ -426,9 +392,9 @@ def _dots(
     marker: str,
     middle: Callable[[np.ndarray], Any],
 ) -> None:
-    """A dot for each value, spread over a band, and a bar at their middle."""
-    spread = 0.13 * np.sin(np.arange(values.size) * 2.4)  # the same each time, unlike chance
-    # Pixels, also in an SVG: there are thousands.
+    """Draw a dot for each value, spread over a band, and a bar at their middle."""
+    spread = 0.13 * np.sin(np.arange(values.size) * 2.4)  # deterministic, unlike random jitter
+    # Thousands of dots: an SVG has them as pixels.
     style: dict[str, Any] = {"alpha": 0.35 if values.size > 40 else 0.6, "lw": 0}
     axes.scatter(values, y + spread, s=7, color=colour, marker=marker, rasterized=True, **style)
     if values.size > 1:  # a bar would hide a single dot
