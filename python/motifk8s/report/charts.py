@@ -207,7 +207,7 @@ def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: Hea
     maps = [one._replace(columns=[short(name) for name in one.columns]) for one in maps]
     left = _margin(rows)
     longest = max(len(name) for one in maps for name in one.columns)
-    # in; names at 45 degrees reach to the right
+    # In inches; slanted names need room on the right.
     over = 0.05 * longest + 0.12 if style.slanted else 0.0
     above = over + 0.1 if style.slanted else 0.22
     above += 0.24 if any(one.title for one in maps) else 0.05
@@ -238,11 +238,11 @@ def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> No
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    colours = colormaps["Blues"]  # distinguished by all readers, and in grey
+    colours = colormaps["Blues"]  # safe for the colour-blind, and in grey
     n_rows, n_columns = one.values.shape
-    # The lightest is not white, which is where there is no value.
+    # The lightest blue differs from white, which means no value.
     scaled = 0.06 + 0.94 * np.clip(one.values / style.most, 0, 1)
-    # Squares rather than an image, which some viewers blur.
+    # Squares, because some viewers blur an image.
     masked = np.ma.masked_invalid(scaled)
     axes.pcolormesh(masked, cmap=colours, vmin=0, vmax=1, ec="white", lw=0.8)
     for i, j in np.argwhere(~np.isnan(one.values)):
@@ -269,7 +269,7 @@ def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> No
 
 
 def ink(colour: Iterable[float]) -> str:
-    """Choose black or white, whichever contrasts more with a colour (r, g, b of 0 to 1; WCAG)."""
+    """Return black or white, the one with more contrast to an RGB colour (0 to 1; WCAG)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
