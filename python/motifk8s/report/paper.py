@@ -27,7 +27,7 @@ TABLES = {
     "table2": ("invivo", "Table 2. AUROC and matched filters, in vivo sequences"),
 }
 S1_TABLE = "S1 Table. Details of the in vivo data set"
-ABSENT = "not in the paper's sources"
+ABSENT = "not available"
 STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2rem}table{border-collapse:collapse}"
     "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
