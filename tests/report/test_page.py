@@ -212,7 +212,7 @@ def test_answer_when_large_pools_learn_motifs():
     assert "cnn-25 (first pool 25) learns whole motifs" in text and "0.980 of its filters" in text
     assert "cnn-1 and cnn-4 (first pool 1 and 4) do not: 0.000 to 0.100" in text
     assert "a first pool of 25 or more" in text and "with 4 or less" in text
-    assert "hardly tells" in remarks
+    assert "Accuracy hardly differs" in remarks
 
 
 def test_answer_when_the_data_say_otherwise():

@@ -114,7 +114,7 @@ LEFT, WIDE = 0.95, 5.0  # in, left end and width of the sequence
 RIGHT = LEFT + WIDE + 0.35  # in, left end of the filters
 HIGH, APART = 0.2, 0.36  # in, height of a map, and distance of second-layer maps
 HALF = 3.05  # in, height of A and of B
-LINE = 0.145  # in, height of a line of the caption
+LINE = 0.145  # in, line height of the caption
 
 
 def draw(scans: Mapping[str, Scan], paths: Paths) -> None:
