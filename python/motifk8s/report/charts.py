@@ -204,28 +204,28 @@ def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: Hea
     from matplotlib.figure import Figure
 
     rows = [short(name) for name in rows]
-    maps = [one._replace(columns=[short(name) for name in one.columns]) for one in maps]
+    maps = [heat._replace(columns=[short(name) for name in heat.columns]) for heat in maps]
     left = _margin(rows)
-    longest = max(len(name) for one in maps for name in one.columns)
+    longest = max(len(name) for heat in maps for name in heat.columns)
     # In inches; slanted names need room on the right.
     over = 0.05 * longest + 0.12 if style.slanted else 0.0
     above = over + 0.1 if style.slanted else 0.22
-    above += 0.24 if any(one.title for one in maps) else 0.05
-    widths = [max(style.cell * len(one.columns), 0.08 * len(one.title)) for one in maps]
+    above += 0.24 if any(heat.title for heat in maps) else 0.05
+    widths = [max(style.cell * len(heat.columns), 0.08 * len(heat.title)) for heat in maps]
     drawn = sum(widths) + GAP * (len(maps) - 1)
     half_axis = LETTER / 2 * len(style.axis)
     width = max(left + drawn + max(over, 0.1), LEAST, 2 * half_axis)
     height = above + ROW * len(rows) + BELOW
     figure = Figure(figsize=(width, height), facecolor="white")
     x = left
-    for one, wide in zip(maps, widths, strict=True):
+    for heat, wide in zip(maps, widths, strict=True):
         box = x / width, BELOW / height, wide / width, ROW * len(rows) / height
-        axes = figure.add_axes(box, xlim=(0, len(one.columns)), ylim=(len(rows), 0))
-        _heat_map(axes, one, rows if one is maps[0] else [], style)
-        if one.title:
+        axes = figure.add_axes(box, xlim=(0, len(heat.columns)), ylim=(len(rows), 0))
+        _heat_map(axes, heat, rows if heat is maps[0] else [], style)
+        if heat.title:
             bold: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center"}
             lift = (above - 0.12) / ROW  # in rows
-            axes.text(len(one.columns) / 2, -lift, one.title, size=8, parse_math=False, **bold)
+            axes.text(len(heat.columns) / 2, -lift, heat.title, size=8, parse_math=False, **bold)
         x += wide + GAP
     middle = min(max(left + drawn / 2, half_axis), width - half_axis)
     centred: dict[str, Any] = {"size": 8, "ha": "center", "va": "center", "parse_math": False}
@@ -233,23 +233,23 @@ def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: Hea
     save(figure, paths)
 
 
-def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> None:
+def _heat_map(axes: Axes, heat: Map, rows: Sequence[str], style: HeatStyle) -> None:
     """Draw the cells of a map, their numbers and the names of rows and columns."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     colours = colormaps["Blues"]  # safe for the colour-blind, and in grey
-    n_rows, n_columns = one.values.shape
+    n_rows, n_columns = heat.values.shape
     # The lightest blue differs from white, which means no value.
-    scaled = 0.06 + 0.94 * np.clip(one.values / style.most, 0, 1)
+    scaled = 0.06 + 0.94 * np.clip(heat.values / style.most, 0, 1)
     # Squares, because some viewers blur an image.
     masked = np.ma.masked_invalid(scaled)
     axes.pcolormesh(masked, cmap=colours, vmin=0, vmax=1, ec="white", lw=0.8)
-    for i, j in np.argwhere(~np.isnan(one.values)):
-        bold = one.marked is not None and bool(one.marked[i, j])
+    for i, j in np.argwhere(~np.isnan(heat.values)):
+        bold = heat.marked is not None and bool(heat.marked[i, j])
         text: dict[str, Any] = {"weight": "bold" if bold else "normal", "size": FONT - 1}
         text |= {"ha": "center", "va": "center_baseline", "color": ink(colours(scaled[i, j])[:3])}
-        axes.text(j + 0.5, i + 0.5, _number(one.values[i, j], style.digits), **text)
+        axes.text(j + 0.5, i + 0.5, _number(heat.values[i, j], style.digits), **text)
         if bold:
             box = Rectangle((j + 0.04, i + 0.06), 0.92, 0.88, fill=False, ec="black", lw=0.8)
             axes.add_patch(box)
@@ -257,12 +257,12 @@ def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> No
     axes.xaxis.tick_top()
     slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
     names = axes.set_xticklabels(
-        one.columns, size=FONT, parse_math=False, **(slant if style.slanted else {})
+        heat.columns, size=FONT, parse_math=False, **(slant if style.slanted else {})
     )
-    if one.framed is not None:
+    if heat.framed is not None:
         frame: dict[str, Any] = {"fill": False, "ec": "black", "lw": 1.4, "clip_on": False}
-        axes.add_patch(Rectangle((one.framed, 0), 1, n_rows, **frame))
-        names[one.framed].set_fontweight("bold")
+        axes.add_patch(Rectangle((heat.framed, 0), 1, n_rows, **frame))
+        names[heat.framed].set_fontweight("bold")
     axes.set_yticklabels(rows, size=8, parse_math=False)
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)

@@ -84,16 +84,16 @@ def _logos(
     pictures = []
     for name, figure in (study.figures_of(dataset) or _chosen(study, table, dataset)).items():
         paths = both(folder, name)
-        drawn = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
-        if not drawn:
+        titles = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
+        if not titles:
             continue
         caption = (
-            f"{figure.title or 'Filters'}: {listed(drawn)}, as sequence logos. If a filter "
+            f"{figure.title or 'Filters'}: {listed(titles)}, as sequence logos. If a filter "
             "matches the motif of a class, the y axis shows the name of the class. Below are the "
             "motifs of the classes."
         )
         pictures.append(
-            picture(paths, caption, f"Sequence logos of the filters of {listed(drawn)}.")
+            picture(paths, caption, f"Sequence logos of the filters of {listed(titles)}.")
         )
     return pictures
 

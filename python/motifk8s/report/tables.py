@@ -192,10 +192,10 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
         cells.append(Shown(trials, style="" if complete else "partial"))
         for measure in MEASURES:
             # A model's score is printed once, in the row of its first layer.
-            twice = measure in OF_THE_MODEL and row["layer"] != "conv1"
+            repeated = measure in OF_THE_MODEL and row["layer"] != "conv1"
             mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
             digits = 1 if measure == "dead" else 3
-            cells.append(Shown("" if twice else plus_minus(mean, sd, digits)))
+            cells.append(Shown("" if repeated else plus_minus(mean, sd, digits)))
             if measure in paper:
                 cells.append(_paper({key: row[f"published_{measure}_{key}"] for key in PUBLISHED}))
         rows.append(cells)

@@ -65,7 +65,7 @@ def frames(
         cells.values(),
         key=lambda f: (order[f.metrics["dataset"], f.metrics["model"]], f.metrics["trial"]),
     )
-    made = {}
+    result = {}
     for name, own in analysis.TABLES.items():
         rows = [
             files.analysis[name].assign(**{key: files.metrics[key] for key in CELL})
@@ -73,13 +73,13 @@ def frames(
             if len(files.analysis[name])
         ]
         columns = [*CELL, *own]
-        made[name] = (
+        result[name] = (
             pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
         )
-    made["coverage"] = coverage.coverage([files.metrics for files in ordered], study)
-    made["paired"] = paired.paired(results, study)
-    made["prediction"] = prediction.score(study, table)
-    return made
+    result["coverage"] = coverage.coverage([files.metrics for files in ordered], study)
+    result["paired"] = paired.paired(results, study)
+    result["prediction"] = prediction.score(study, table)
+    return result
 
 
 def topics(
@@ -98,7 +98,7 @@ def topics(
         ``DATASET-{sensitivity-SETTING,coverage,importance,firing,paired}.{png,svg}``.
     """
     finished = set(results.dataset)
-    made = {}
+    result = {}
     for name, (table, draw) in TOPICS.items():
         frame = numbers.get(name, results)
         parts = [
@@ -106,11 +106,11 @@ def topics(
             for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study))
             if dataset in finished or name == "prediction"  # which needs no training
         ]
-        made[name] = Topic(
+        result[name] = Topic(
             {part.dataset: table(part) for part in parts},
             {part.dataset: draw(part) for part in parts},
         )
-    return made
+    return result
 
 
 class _Part:

@@ -154,7 +154,7 @@ class Conv(Strict):
 
     @property
     def step(self) -> int:
-        """Return the stride of the pooling, also where the study leaves it out."""
+        """Return the stride of the pooling; its default is the pool."""
         return self.pool if self.stride is None else self.stride
 
 
@@ -405,7 +405,8 @@ class Expected(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind == "exact" and not self.sd:
-            raise mistakes_error([(("sd",), "kind exact needs one above 0; use kind value")])
+            reason = "kind exact needs an sd above 0; without one, use kind value"
+            raise mistakes_error([(("sd",), reason)])
         if self.kind in ("exact", "value") and len(self.models) > 1:
             raise mistakes_error([(("models",), f"kind {self.kind} needs one model, not several")])
         return self

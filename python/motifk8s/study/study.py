@@ -49,7 +49,7 @@ from motifk8s.study.strict import (
     no_such,
 )
 
-MOST_CELLS = 5_000  # more is surely a typing mistake
+MOST_CELLS = 5_000  # a limit that finds typing mistakes
 PAPER = ("table1", "table2", "s1-table", "fig1")  # names that `motifk8s paper` takes
 
 
@@ -286,7 +286,7 @@ def load(name_or_path: str) -> Study:
     Raises
     ------
     InputError
-        There is no such study, or it has mistakes: the file, then key and reason of each.
+        There is no such study, or it has mistakes. The message has the key and reason of each.
     """
     if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
         return loads(name_or_path, "the study's text")
