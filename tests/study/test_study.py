@@ -1,4 +1,4 @@
-"""Study files: what is read, what is refused and how it is said."""
+"""Study files: what is read, what is refused, and the messages."""
 
 from __future__ import annotations
 
@@ -710,7 +710,7 @@ training: {epochs: 0, batch: 3}
         "models.cnn-1.conv[0].width",
         "grid.syn[1]",
         "grid.sin",
-        "figures.f.panels[0]",  # of cnn-1, whose layers are not known, nothing is said
+        "figures.f.panels[0]",  # none for cnn-1, whose layers are unknown
         "motifs.windw",
         "training.epochs",
         "training.batch",

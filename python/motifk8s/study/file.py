@@ -117,18 +117,10 @@ def parse(text: str, source: str) -> dict[str, Any]:
 def read(
     text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """Parse a study's text and merge it into the study that it extends.
+    """Parse a study's YAML or JSON text and merge it into the study that it extends.
 
-    Parameters
-    ----------
-    text : str
-        YAML or JSON.
-    source : str
-        The file's name in error messages.
-    folder : Path or str, optional
-        The folder of relative paths, as for `locate`.
-    seen : tuple of Path
-        The chain of files that extend each other and end here, to detect a cycle.
+    Error messages begin with `source`. Relative paths are in `folder`, as for `locate`. `seen` is
+    the chain of files that extend each other and end here, to detect a cycle.
 
     Raises
     ------
@@ -163,16 +155,10 @@ def read(
 def merge(
     base: Any, patch: Any, merges: Mapping[str, Merge] = NO_MERGES, null_deletes: bool = True
 ) -> Any:
-    """Return `base` with a merge patch applied.
+    """Return `base` with a merge patch applied; unless both are mappings, `patch` replaces `base`.
 
-    Parameters
-    ----------
-    base, patch : mapping or other
-        Two mappings merge; otherwise the patch replaces the base.
-    merges : mapping of str to function
-        The function that merges the values of a key ("*": of every other key); default: this one.
-    null_deletes : bool
-        Whether null deletes a key of the base; otherwise null is a value.
+    `merges` has the function that merges the values of a key ("*": of every other key); its default
+    is this one. Null deletes a key of the base, or is a value if `null_deletes` is false.
     """
     if not isinstance(patch, dict):
         return patch
