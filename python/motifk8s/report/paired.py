@@ -45,8 +45,8 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     Returns
     -------
     DataFrame, columns `COLUMNS`
-        A row for each data set, each of `MEASURES` of the first layer (``match_truth`` only if
-        motifs of the classes are known), and each pair, in the order of the study.
+        A row for each data set, each of `MEASURES` of the first layer, and each pair, in the order
+        of the study. ``match_truth`` has rows only if motifs of the classes are known.
 
         - ``trials``: number of common trials; all other numbers are computed from these. A trial
           without a value is left out, such as an AUROC if all labels are equal.
