@@ -1,4 +1,4 @@
-"""What bench/training.py says of its runs: figures, a table of rows, a page, a plot."""
+"""Summarize the runs of bench/training.py: numbers, a table, a page, a plot."""
 
 from __future__ import annotations
 
@@ -12,90 +12,80 @@ import pandas as pd
 
 FRAMEWORKS = {"keras": "stock Keras", "torch": "PyTorch", "ours": "motifk8s"}
 COLOURS = {"keras": "#9A9A9A", "torch": "#E69F00", "ours": "#0072B2"}
-PROBE_ROWS = 5_000  # of the training part, at most, in a probe
-# By column of training.csv: heading, digits, what it is.
+PROBE_ROWS = 5_000  # maximum number of training sequences in a probe
+# By column of training.csv: heading, decimals, description.
 MEASURES = {
     "epoch_s": (
-        "Seconds an epoch",
+        "Seconds per epoch",
         2,
-        "Training and validation; of each run the median of all epochs but the first.",
+        "Training and validation; the median over a run's epochs without the first.",
     ),
     "memory_mb": (
         "Peak memory (MB)",
         0,
-        "Resident memory of the process at its peak, beyond what it had when the framework was "
-        "imported and had multiplied two matrices.",
+        "Peak resident memory of the process, minus its memory after importing the framework and "
+        "multiplying two matrices.",
     ),
     "to_target_s": (
         "Seconds to the same validation loss",
         1,
         "From sequences in memory to the end of the first epoch whose validation loss is at or "
-        "below the target: of an architecture the lowest loss that all its runs reached. Start "
-        "included.",
+        "below the target, including the start. The target of an architecture is the lowest loss "
+        "that all its runs reach.",
     ),
     "start_s": (
-        "Seconds of the start",
+        "Seconds to start",
         1,
-        "Building, compiling, one-hot if it is made beforehand, the first step: what the first "
-        "epoch took, and all before it, beyond a later epoch. Nothing was compiled before.",
+        "Building, compiling, one-hot encoding if it is done in advance, and the first step: the "
+        "time until the end of the first epoch, minus that of a later epoch. Nothing was compiled "
+        "before.",
     ),
 }
 
 
 class Probe(NamedTuple):
-    """A setting of stock Keras or PyTorch that was tried for an architecture.
+    """A setting of stock Keras or PyTorch that was tried for an architecture."""
 
-    Attributes
-    ----------
-    label : str
-        The architecture.
-    framework : str
-    setting : str
-    found : float or str
-        Seconds of an epoch, or the reason why there are none.
-    chosen : bool
-    """
-
-    label: str
+    label: str  # of the architecture
     framework: str
     setting: str
-    found: float | str
+    outcome: float | str  # seconds per epoch, or the reason of a failure
     chosen: bool
 
 
 def words(setting: dict[str, Any]) -> str:
-    """A setting as a reader sees it."""
+    """Write a setting as text."""
     return ", ".join(f"{name}={value}" for name, value in setting.items()) or "its own"
 
 
 def epoch_seconds(seconds: Sequence[float]) -> float:
-    """Seconds an epoch: the median of all but the first."""
+    """Return the median seconds per epoch, without the first epoch."""
     return float(np.median(seconds[1:]))
 
 
 def start_seconds(build: float, seconds: Sequence[float]) -> float:
-    """What came before the first epoch, and what that one took beyond a later one."""
+    """Return the seconds before the first epoch, plus those it took more than a later epoch."""
     return build + seconds[0] - epoch_seconds(seconds)
 
 
 def target(losses: Iterable[Sequence[float]]) -> float:
-    """The validation loss that every run reaches: the highest of their lowest."""
+    """Return the validation loss that every run reaches: the highest of their minima."""
     return max(min(run) for run in losses)
 
 
 def epochs_to(losses: Sequence[float], target: float) -> int:
-    """Epochs until the loss is at or below the target for the first time."""
+    """Return the number of epochs until the loss is at or below the target."""
     return 1 + next(i for i, loss in enumerate(losses) if loss <= target)
 
 
 def to_frame(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row a run, with what is computed from all runs of its architecture."""
+    """Make one row per run, with the numbers that need all runs of its architecture."""
     frame = pd.DataFrame(runs)
     frame["epoch_s"] = frame.seconds.map(epoch_seconds)
     frame["start_s"] = [start_seconds(*run) for run in zip(frame.build, frame.seconds, strict=True)]
     frame["memory_mb"] = (frame.peak - frame.base) / 1e6
     frame["base_mb"] = frame.base / 1e6
-    frame["target_loss"] = frame.groupby("name").losses.transform(lambda runs: target(runs))
+    frame["target_loss"] = frame.groupby("name").losses.transform(target)
     frame["target_epoch"] = list(map(epochs_to, frame.losses, frame.target_loss))
     frame["to_target_s"] = [
         build + sum(seconds[:epochs])
@@ -107,7 +97,7 @@ def to_frame(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """The rows as text; the seconds and losses of the epochs with blanks between them."""
+    """Write the rows as CSV; seconds and losses of the epochs are separated by blanks."""
     frame = frame.drop(columns=["peak", "base"]).rename(columns={"build": "build_s"})
     for name, digits in (("seconds", 3), ("losses", 5)):
         texts = [" ".join(f"{value:.{digits}f}" for value in values) for values in frame.pop(name)]
@@ -116,17 +106,17 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def table(frame: pd.DataFrame, measure: str) -> str:
-    """One measure in Markdown: medians with the least and the most, and ratios of medians."""
+    """Write one measure in Markdown: medians with minimum and maximum, and ratios of medians."""
     digits = MEASURES[measure][1]
-    here = [f for f in FRAMEWORKS if f in set(frame.framework)]
-    others = [f for f in here if f != "ours"] if "ours" in here else []
-    heads = ["architecture", *(FRAMEWORKS[f] for f in here)]
+    frameworks = [f for f in FRAMEWORKS if f in set(frame.framework)]
+    others = [f for f in frameworks if f != "ours"] if "ours" in frameworks else []
+    heads = ["architecture", *(FRAMEWORKS[f] for f in frameworks)]
     heads += [f"{FRAMEWORKS[f]} / motifk8s" for f in others]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for _, mine in frame.groupby("name", sort=False):
-        values = {f: mine.loc[mine.framework == f, measure] for f in here}
-        cells = [str(mine.label.iloc[0])]
-        for f in here:
+    for _, runs in frame.groupby("name", sort=False):
+        values = {f: runs.loc[runs.framework == f, measure] for f in frameworks}
+        cells = [str(runs.label.iloc[0])]
+        for f in frameworks:
             low, middle, high = (
                 f"{value:.{digits}f}"
                 for value in (values[f].min(), values[f].median(), values[f].max())
@@ -146,65 +136,67 @@ def page(
     probes: Sequence[Probe],
     notes: Sequence[str],
 ) -> str:
-    """training.md: the tables, the machine, the settings that were tried."""
+    """Write training.md: the tables, the machine, the settings that were tried."""
     parts = [
-        "# Training beside stock Keras and PyTorch\n",
-        "Made by the command below; every number of every run is in [training.csv](training.csv). "
-        "Each is a median over the repeats, with the least and the most, and ratios are of "
-        "medians: above 1, motifk8s is the faster or the smaller.\n",
-        "![Seconds an epoch and peak memory](training.svg)\n",
+        "# Training compared with stock Keras and PyTorch\n",
+        "Made by the command below; [training.csv](training.csv) has all numbers of all runs. Each "
+        "number is the median over the repeats, with minimum and maximum. Ratios are those of "
+        "medians: above 1, motifk8s is faster or needs less memory.\n",
+        "![Seconds per epoch and peak memory](training.svg)\n",
         *(f"{note}\n" for note in notes),
     ]
-    for measure, (heading, _, what) in MEASURES.items():
-        parts += [f"## {heading}\n", f"{what}\n", table(frame, measure)]
+    for measure, (heading, _, text) in MEASURES.items():
+        parts += [f"## {heading}\n", f"{text}\n", table(frame, measure)]
         if measure == "to_target_s":
             targets = frame.groupby("label", sort=False).target_loss.first()
-            said = ", ".join(f"{label} {loss:.4f}" for label, loss in targets.items())
-            parts.append(f"Targets (nats, without L2): {said}.\n")
+            losses = ", ".join(f"{label} {loss:.4f}" for label, loss in targets.items())
+            parts.append(f"Targets (nats, without L2): {losses}.\n")
     parts += ["## Machine\n", machine.markdown(facts)]
     parts.append("## Settings of stock Keras and PyTorch\n")
     if probes:
         parts.append(
-            "Seconds of an epoch in a probe, the lesser of the second and the third, on at most "
-            f"{PROBE_ROWS:,} sequences. In bold what was given: the fastest, or the plainest of "
-            "those within a few percent.\n"
+            "Seconds per epoch in a probe on at most "
+            f"{PROBE_ROWS:,} sequences: the faster of the second and the third epoch. The setting "
+            "in bold was used: the fastest, or the simplest of those within a few percent.\n"
         )
         rows = "".join(
-            "| {} |\n".format(" | ".join((label, FRAMEWORKS[f], setting, _seconds(found, chosen))))
-            for label, f, setting, found, chosen in probes
+            "| {} |\n".format(
+                " | ".join((label, FRAMEWORKS[f], setting, _seconds(outcome, chosen)))
+            )
+            for label, f, setting, outcome, chosen in probes
         )
         parts.append(f"| architecture | | setting | seconds |\n| --- | --- | --- | ---: |\n{rows}")
     else:
-        parts.append("Not probed; the first of those known was given.\n")
+        parts.append("No probes; the first known setting was used.\n")
     return "\n".join(parts)
 
 
-def _seconds(found: float | str, chosen: bool) -> str:
-    text = found.replace("|", " ")[:120] if isinstance(found, str) else f"{found:.2f}"
+def _seconds(outcome: float | str, chosen: bool) -> str:
+    text = outcome.replace("|", " ")[:120] if isinstance(outcome, str) else f"{outcome:.2f}"
     return f"**{text}**" if chosen else text
 
 
 def draw(frame: pd.DataFrame, paths: Sequence[Path]) -> None:
-    """Bars of medians, with lines from the least to the most, for time and for memory."""
+    """Draw medians of time and memory as bars, with lines from minimum to maximum."""
     from matplotlib.figure import Figure
 
     from motifk8s.motifs.logos import FONT, save
 
     names = list(dict.fromkeys(frame.name))
     labels = list(dict.fromkeys(frame.label))
-    here = [f for f in FRAMEWORKS if f in set(frame.framework)]
+    frameworks = [f for f in FRAMEWORKS if f in set(frame.framework)]
     figure = Figure(figsize=(7.5, 2.9), facecolor="white")
     for panel, measure in enumerate(("epoch_s", "memory_mb")):
         heading, digits, _ = MEASURES[measure]
         axes = figure.add_axes((0.07 + 0.5 * panel, 0.13, 0.42, 0.68))
-        for i, f in enumerate(here):
-            of = frame[frame.framework == f].groupby("name")[measure]
+        for i, f in enumerate(frameworks):
+            values = frame[frame.framework == f].groupby("name")[measure]
             low, middle, high = (
-                of.agg(kind).reindex(names).to_numpy(float) for kind in ("min", "median", "max")
+                values.agg(kind).reindex(names).to_numpy(float) for kind in ("min", "median", "max")
             )
-            x = np.arange(len(names)) + 0.8 * (i + 0.5) / len(here) - 0.4
+            x = np.arange(len(names)) + 0.8 * (i + 0.5) / len(frameworks) - 0.4
             axes.bar(
-                x, middle, 0.8 / len(here) - 0.03, color=COLOURS[f], label=FRAMEWORKS[f],
+                x, middle, 0.8 / len(frameworks) - 0.03, color=COLOURS[f], label=FRAMEWORKS[f],
                 yerr=(middle - low, high - middle), error_kw={"lw": 0.8, "ecolor": "#222222"},
             )  # fmt: skip
             for at, value, top in zip(x, middle, high, strict=True):
@@ -218,5 +210,7 @@ def draw(frame: pd.DataFrame, paths: Sequence[Path]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(heading, size=8, loc="left", weight="bold")
     handles, known = axes.get_legend_handles_labels()
-    figure.legend(handles, known, loc="upper center", ncols=len(here), fontsize=8, frameon=False)
+    figure.legend(
+        handles, known, loc="upper center", ncols=len(frameworks), fontsize=8, frameon=False
+    )
     save(figure, paths)

@@ -1,4 +1,4 @@
-"""A small study, results and cells made up for it, and checks of what is drawn and written."""
+"""A small study, made-up results and cells, and checks of pictures and HTML."""
 
 from html.parser import HTMLParser
 
@@ -48,7 +48,7 @@ def metrics(model, trial, layer="conv1", auroc=0.95, **values):
 
 
 def frame(study, shares):
-    """Results of made-up cells from their match_truth by model and trial."""
+    """Return results of made-up cells from their match_truth by model and trial."""
     cells = [
         metrics(model, trial, match_truth=share)
         for model, trials in shares.items()
@@ -79,11 +79,11 @@ def cell_files(model, trial, share, n=6):
         "peak_memory_bytes": 2**30, "resumed_at_epochs": [],
     }  # fmt: skip
     layers = {"conv1": Filters(ppm, ones.astype(int), ones, "observed", dead)}
-    return CellFiles(values, history, layers, provenance, asked(labels, share, n))
+    return CellFiles(values, history, layers, provenance, analysis_of(labels, share, n))
 
 
-def asked(labels, share, n):
-    """What a cell's analysis writes, for the labels of `cell_files`."""
+def analysis_of(labels, share, n):
+    """Return the tables of a cell's analysis, for the labels of `cell_files`."""
     sensitivity = [
         ("conv1", setting, value, n, min(1, share + 0.1), share * size, 0.0, 1)
         for setting, values in {

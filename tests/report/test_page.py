@@ -114,7 +114,7 @@ def test_names_are_escaped(page, parsed):
     assert "not run <yet>" in parsed.text
 
 
-def test_what_is_missing_is_told(page, parsed):
+def test_missing_cells_are_listed(page, parsed):
     text = " ".join(parsed.text.split())
     assert "3 of 6 cells finished" in text
     assert "3 of 6 cells are missing, 1 of them failed" in text
@@ -152,19 +152,19 @@ def test_nothing_finished_still_makes_a_report(tmp_path):
     paths, table = write_outputs(of, {}, missing, tmp_path)
     assert set(table.trials) == {0}
     text = paths["report.html"].read_text()
-    assert "Nothing can be said yet" in text and "0 of 3 cells" in text
+    assert "no cell of synthetic is finished" in text and "0 of 3 cells" in text
     assert not list((tmp_path / "figures").iterdir())
     for name in analysis.TABLES:  # a header, for whoever reads them
         assert pd.read_csv(paths[f"tables/{name}.csv"]).empty
     # What the rule says needs no training.
     assert text.count("no result yet") == 4
-    assert text.count("Nothing yet: no cell is finished.") == 6  # the other topics
+    assert text.count("No numbers yet, because no cell is finished.") == 6  # the other topics
 
 
 def test_what_is_beyond_the_paper_is_shown(page, parsed):
     text = " ".join(parsed.text.split())
-    assert "No tests: they need 3 trials that two architectures have in common." in text
-    assert "framed: the value of the study" in text
+    assert "No tests, because two architectures need 3 trials in common." in text
+    assert "Framed: the value of the study." in text
     assert '<th scope="row">Threshold</th><td class="text">0.3</td>' in page
     assert '<th scope="row">Largest E-value</th>' not in page  # one value is no comparison
     assert "parts" in text and "no later convolution" in text
@@ -199,7 +199,7 @@ def test_real_motifs_of_the_classes():
 # -------------------------------------------------------------------------------------- answer
 
 
-def told(shares, of=None):
+def answer_to(shares, of=None):
     of = of or study()
     results = frame(of, {model: [share] for model, share in shares.items()})
     compared = comparison.comparisons(results, of)
@@ -208,24 +208,24 @@ def told(shares, of=None):
 
 
 def test_answer_when_large_pools_learn_motifs():
-    text, remarks = told({"cnn-1": 0.0, "cnn-4": 0.1, "cnn-25": 0.98})
+    text, remarks = answer_to({"cnn-1": 0.0, "cnn-4": 0.1, "cnn-25": 0.98})
     assert "cnn-25 (first pool 25) learns whole motifs" in text and "0.980 of its filters" in text
     assert "cnn-1 and cnn-4 (first pool 1 and 4) do not: 0.000 to 0.100" in text
-    assert "a first pool of 25 or more goes with whole motifs" in text
-    assert "hardly tells" in remarks
+    assert "a first pool of 25 or more" in text and "with 4 or less" in text
+    assert "Accuracy hardly differs" in remarks
 
 
 def test_answer_when_the_data_say_otherwise():
-    text, _ = told({"cnn-1": 0.9, "cnn-4": 0.1, "cnn-25": 0.98})
-    assert "does not decide it alone" in text
-    text, _ = told({"cnn-1": 0.1, "cnn-4": 0.1, "cnn-25": 0.2})
+    text, _ = answer_to({"cnn-1": 0.9, "cnn-4": 0.1, "cnn-25": 0.98})
+    assert "alone does not decide" in text
+    text, _ = answer_to({"cnn-1": 0.1, "cnn-4": 0.1, "cnn-25": 0.2})
     assert "none learns whole motifs" in text and "0.100 to 0.200" in text
-    text, _ = told({"cnn-1": 0.9, "cnn-4": 0.9, "cnn-25": 0.9})
+    text, _ = answer_to({"cnn-1": 0.9, "cnn-4": 0.9, "cnn-25": 0.9})
     assert "do not" not in text and "learn whole motifs" in text
 
 
 def test_answer_of_a_single_architecture():
-    text, remarks = told({"cnn-25": 0.98})
+    text, remarks = answer_to({"cnn-25": 0.98})
     assert text == "cnn-25 (0.980) learns whole motifs in the first layer."
     assert "mean test AUROC is 0.950" in remarks
 
@@ -234,10 +234,10 @@ def test_answer_counts_published_numbers():
     exact = {"models": ["cnn-25"], "kind": "exact", "mean": 0.98, "sd": 0.027}
     bound = {"models": ["cnn-1", "cnn-4"], "kind": "at-most", "mean": 0.127}
     shares = {"cnn-25": 0.98, "cnn-4": 0.5, "cnn-1": 0.1}
-    _, remarks = told(shares, study([exact, bound], trials=1))
+    _, remarks = answer_to(shares, study([exact, bound], trials=1))
     assert "within two sd in 1 of 1." in remarks
     assert "Published bounds: 0 of 1 held." in remarks
-    _, remarks = told({"cnn-25": 0.98, "cnn-4": 0.5}, study([exact, bound], trials=1))
+    _, remarks = answer_to({"cnn-25": 0.98, "cnn-4": 0.5}, study([exact, bound], trials=1))
     assert "within two sd in 1 of 1." in remarks and "bounds" not in remarks
 
 

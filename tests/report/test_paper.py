@@ -1,4 +1,4 @@
-"""The paper's tables and figures by name: what is made, what is said of the rest, Fig 1's claim."""
+"""The paper's tables and figures by name: what is made, what is missing and why, Fig 1's claim."""
 
 from __future__ import annotations
 
@@ -95,16 +95,16 @@ def test_unknown_names_are_refused_before_anything_is_made(here, tmp_path, monke
 def test_a_partial_store(here, have, tmp_path):
     have(cells("cnn-2/2", "cnn-2/1", "cnn-25/1") | cells("cnn-1/1", layers=(5, 6)))
     out = tmp_path / "out"
-    code, said, err = here("paper", "koo2019-synthetic", "--store", tmp_path, "--out", out)
+    code, out_text, err = here("paper", "koo2019-synthetic", "--store", tmp_path, "--out", out)
     assert code == 3
-    assert said.splitlines() == [
+    assert out_text.splitlines() == [
         f"{out}/{name}"
         for name in (
             "table1.csv", "table1.html", "table1.md", "fig1.png", "fig1.svg", "fig2.png",
             "fig2.svg", "s1-fig.png", "s1-fig.svg",
         )
     ]  # fmt: skip
-    assert sorted(p.name for p in out.iterdir()) == sorted(Path(p).name for p in said.split())
+    assert sorted(p.name for p in out.iterdir()) == sorted(Path(p).name for p in out_text.split())
     assert err.splitlines() == [
         "motifk8s: table1: partial, because 4 of 85 cells are finished",
         "motifk8s: fig2: partial, because no cell of CNN-4 on synthetic is finished",
@@ -116,12 +116,12 @@ def test_a_partial_store(here, have, tmp_path):
 
 
 def test_an_empty_store(here, tmp_path):
-    code, said, err = here(
+    code, out_text, err = here(
         "paper", "koo2019", "table2", "fig4", "s1-table", "--store", tmp_path / "no", "--out",
         tmp_path / "out",
     )  # fmt: skip
     assert code == 3
-    assert [Path(path).name for path in said.split()] == ["s1-table.csv", "s1-table.md"]
+    assert [Path(path).name for path in out_text.split()] == ["s1-table.csv", "s1-table.md"]
     assert err.splitlines()[:2] == [
         "motifk8s: table2: not made, because no cell of data set invivo is finished",
         "motifk8s: fig4: not made, because no cell of CNN-2, CNN-4 and CNN-25 on invivo is "
@@ -135,9 +135,9 @@ def test_a_whole_study_leaves_nothing_to_say(here, tiny, tmp_path):
     study = json.loads(tiny.read_text()) | {"figures": {"mine": figure}}
     tiny.write_text(json.dumps(study))
     out = tmp_path / "out"
-    code, said, err = here("paper", tiny, "--store", tmp_path / "store", "--out", out)
+    code, out_text, err = here("paper", tiny, "--store", tmp_path / "store", "--out", out)
     assert (code, err) == (0, "")
-    names = [Path(path).name for path in said.split()]
+    names = [Path(path).name for path in out_text.split()]
     assert names == ["fig1.png", "fig1.svg", "mine.png", "mine.svg"]
     assert ">b, conv2, trial 1<" in svg(out / "mine.svg")
 
@@ -190,7 +190,7 @@ def test_s1_table_as_published():
     assert (row.cell_type, row.track, row.column) == ("K562", "K562 STAT1, IFNa30", 661)
     assert row.published_training_sequences == 4516
     assert table.training_sequences.isna().all()
-    assert set(table.encode_file) == {"not in the sources at hand"}
+    assert set(table.encode_file) == {paper.ABSENT}
 
 
 def test_s1_table_counts_the_training_part_of_the_data_set(tmp_path):

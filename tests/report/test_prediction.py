@@ -59,11 +59,11 @@ def test_scored_by_hand():
         "receptive_field": 19, "uncertainty": 25, "predicted": "whole", "trials": 2,
         "match_truth_mean": 0, "learned": "parts", "right": "no",
     }  # fmt: skip
-    told = [
+    rights = [
         (r["uncertainty"], r["predicted"], r["learned"], r["right"])
         for r in (rows["cnn-1", "conv1"], rows["cnn-4", "conv1"])
     ]
-    assert told == [(1, "parts", "parts", "yes"), (4, "parts", "whole", "no")]
+    assert rights == [(1, "parts", "parts", "yes"), (4, "parts", "whole", "no")]
 
 
 def test_without_a_result_or_a_known_motif_nothing_is_judged():

@@ -51,7 +51,7 @@ def test_no_results_still_have_columns():
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"format": 2}, "format 2"), ({"layers": {"conv1": {}}}, "lacks n_filters")],
+    [({"format": 2}, "format 2"), ({"layers": {"conv1": {}}}, "has no n_filters")],
 )
 def test_metrics_that_cannot_be_read_are_refused(change, words):
     with pytest.raises(InputError, match=words):

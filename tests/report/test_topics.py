@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from helpers.studies import asked, cell_files, study
+from helpers.studies import analysis_of, cell_files, study
 
 from motifk8s.filters import analysis
 from motifk8s.report import tables, topics
@@ -103,7 +103,7 @@ def test_no_tests_without_trials(tmp_path, trials):
 
 def test_sensitivity(whole):
     rows = whole[0]["sensitivity"]
-    # Means of 0.15 and 0.95, times 0.4 and 1 (`asked`); any match is 0.1 more, at most 1.
+    # Means of 0.15 and 0.95, times 0.4 and 1 (`analysis_of`); any match is 0.1 more, at most 1.
     assert values(rows) == [
         ["Threshold", "0.3", "0.220", "0.625", "0 of 2"],
         ["Threshold", "0.5", "0.550", "0.625", "1 of 2"],
@@ -181,8 +181,8 @@ def test_filters_that_never_fire_are_left_out(tmp_path):
 
 
 def nothing(cells):
-    """Cells whose analysis was not asked for, or could not be made."""
-    empty = asked({}, 0, 0)
+    """Cells without an analysis, because the study excludes it or it failed."""
+    empty = analysis_of({}, 0, 0)
     none = {name: frame.iloc[:0] for name, frame in empty.items()}
     return {name: files._replace(analysis=none) for name, files in cells.items()}
 

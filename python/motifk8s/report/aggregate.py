@@ -19,32 +19,20 @@ from motifk8s.study.study import Study
 
 
 class Aggregate(NamedTuple):
-    """What `aggregate` wrote.
+    """Result of `aggregate`."""
 
-    Attributes
-    ----------
-    outputs : dict
-        Where each output is, by its relative path.
-    table : pandas.DataFrame
-        One row per architecture and layer, as in ``tables/table1.csv``.
-    missing : str
-        Which cells are missing, and why; empty for a complete study.
-    """
-
-    outputs: dict[str, str]
-    table: pd.DataFrame
-    missing: str
+    outputs: dict[str, str]  # path or URL of each output, by relative path
+    table: pd.DataFrame  # as from `tables.table1`
+    missing: str  # which cells are missing, and why; empty for a complete study
 
 
 def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
-    """Make tables, figures and report of all finished cells, whether or not some are missing.
+    """Make tables, figures and report of all finished cells, even if some cells are missing.
 
     Parameters
     ----------
-    study : Study
-    store : Store
     out : Path, optional
-        A local folder to write to; by default the study's folder in the store.
+        A local folder to write to; default: the study's folder in the store.
     """
     cells, missing = read_finished(study, store)
     target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")
@@ -67,20 +55,18 @@ def write_outputs(
 
     Parameters
     ----------
-    study : Study
     cells : dict of cell id to CellFiles
         The finished cells.
     missing : dict of cell id to str
-        Why a cell is not among them; a reason that begins with "failed" is shown as a failure.
-    folder : Path
-        ``tables/``, ``figures/`` and ``report.html`` are written here.
+        The reason for each missing cell. If it begins with "failed", the report lists the cell as
+        failed.
 
     Returns
     -------
     written : dict of relative path to Path
-        Every file: ``tables/results.csv`` (cell and layer), ``tables/comparison.csv`` (published
-        number), ``tables/table1.{csv,md,html}``, the tables of `topics.frames`, ``figures/*``,
-        ``report.html``.
+        ``tables/results.csv`` (one row per cell and layer), ``tables/comparison.csv`` (one per
+        published number), ``tables/table1.{csv,md,html}``, the tables of `topics.frames`,
+        ``figures/*`` and ``report.html``.
     table : DataFrame
         As from `tables.table1`.
     """
@@ -103,10 +89,9 @@ def write_outputs(
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    drawn = [pictures, *(topic.pictures for topic in beyond.values())]
     written = [
         path
-        for by_dataset in drawn
+        for by_dataset in (pictures, *(topic.pictures for topic in beyond.values()))
         for shown in by_dataset.values()
         for picture in shown
         for path in picture.files

@@ -1,4 +1,4 @@
-"""The short answer at the top of the report: sentences computed from the numbers."""
+"""Compute the short answer at the top of the report from the numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from motifk8s.report.comparison import planned_trials
 from motifk8s.report.words import label, listed, truth_word, value_range, verb
 from motifk8s.study.study import Study
 
-# A layer is sentences to learn whole motifs where at least this share of its filters match one of
-# the classes' motifs, in the mean over trials. The published shares lie far on either side.
+# A layer learns whole motifs if at least this share of its filters matches a motif of the classes,
+# in the mean over trials. The published shares are far from this limit.
 WHOLE = 0.5
 
 
 def pooling_family(study: Study, dataset: str) -> list[str]:
-    """Find the largest group of architectures of a data set that differ in pooling alone."""
+    """Find the largest group of a data set's architectures that differ only in pooling."""
     groups: dict[Any, list[str]] = {}
     for data, name in planned_trials(study):
         model = study.models[name]
@@ -32,7 +32,7 @@ def pooling_family(study: Study, dataset: str) -> list[str]:
 def answer(
     table: pd.DataFrame, compared: pd.DataFrame, study: Study, dataset: str
 ) -> tuple[list[str], list[str]]:
-    """Answer the study's question from one data set: the main sentences, and remarks.
+    """Answer the study's question for one data set; return main sentences and remarks.
 
     Parameters
     ----------
@@ -40,13 +40,11 @@ def answer(
         As from `tables.table1`.
     compared : DataFrame
         As from `comparison.comparisons`.
-    study : Study
-    dataset : str
     """
     part = table[(table.dataset == dataset) & (table.trials > 0)]
     first = part[part.layer == "conv1"]
     if first.empty:
-        return [f"Nothing can be sentences yet: no cell of {dataset} is finished."], []
+        return [f"There is no answer yet, because no cell of {dataset} is finished."], []
     share = dict(zip(first.model.astype(str), first.match_truth_mean.astype(float), strict=True))
     pools = {m: study.models[m].conv[0].pool for m in pooling_family(study, dataset) if m in share}
     if len(set(pools.values())) < 2:
@@ -73,7 +71,7 @@ def _pooling(
 
     whole = [m for m in pools if share[m] >= WHOLE]
     parts = [m for m in pools if share[m] < WHOLE]
-    text = "Of the architectures that differ in pooling alone, "
+    text = "Of the architectures that differ only in pooling, "
     if whole:
         text += (
             f"{named(whole)} {verb(whole, 'learn')} whole motifs in the first layer: "
@@ -91,11 +89,11 @@ def _pooling(
         least, most = min(pools[m] for m in whole), max(pools[m] for m in parts)
         if least > most:
             sentences.append(
-                f"So a first pool of {least} or more goes with whole motifs in the first layer, "
-                f"and one of {most} or less does not."
+                f"So architectures with a first pool of {least} or more learn whole motifs in the "
+                f"first layer, and those with {most} or less do not."
             )
         else:
-            sentences.append("So the size of the first pool does not decide it alone.")
+            sentences.append("So the size of the first pool alone does not decide which ones do.")
     return sentences
 
 
@@ -120,10 +118,10 @@ def _deeper(part: pd.DataFrame, study: Study) -> list[str]:
     rows = part[part.layer != "conv1"].to_dict("records")
     if not rows:
         return []
-    each = [
+    shares = [
         f"{r['match_truth_mean']:.3f} in {r['layer']} of {label(study, r['model'])}" for r in rows
     ]
-    return [f"In deeper layers that come before any pooling the share is {listed(each)}."]
+    return [f"In deeper layers before the first pooling, the share is {listed(shares)}."]
 
 
 def _scores(first: pd.DataFrame) -> list[str]:
@@ -132,9 +130,9 @@ def _scores(first: pd.DataFrame) -> list[str]:
     ends = [f"{r['auroc_mean']:.3f} ({r['label']})" for r in (low, high)]
     if low["model"] == high["model"]:
         return [f"The mean test AUROC is {ends[0]}."]
-    text = f"The mean test AUROC goes from {ends[0]} to {ends[1]}."
+    text = f"The mean test AUROC ranges from {ends[0]} to {ends[1]}."
     if high["auroc_mean"] - low["auroc_mean"] < 0.02:
-        text += " Accuracy hardly tells the architectures apart."
+        text += " Accuracy hardly differs between the architectures."
     return [text]
 
 
@@ -146,8 +144,8 @@ def _paper(compared: pd.DataFrame, dataset: str) -> list[str]:
     if len(judged):
         within = (judged.verdict == "yes").sum()
         sentences.append(
-            f"Published numbers with an sd over trials: ours lies within two sd in {within} of "
-            f"{len(judged)}."
+            f"For published numbers with an sd over trials, our number is within two sd in "
+            f"{within} of {len(judged)}."
         )
     if len(bounds):
         held = (bounds.verdict == "held").sum()

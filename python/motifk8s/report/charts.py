@@ -1,7 +1,7 @@
-"""Charts of numbers: fractions, training curves, heat maps, filters one by one.
+"""Draw charts: match fractions, training curves, heat maps, strip charts of filters.
 
-Drawn on matplotlib's object interface, so that nothing global changes and no display is needed,
-and measured in inches by hand, because automatic layout takes seconds.
+They use matplotlib's object interface, which changes no global state and needs no display. Sizes
+are computed in inches, because automatic layout takes seconds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 TRUTH, ANY, PAPER, LIGHT, FAINT = "#0072B2", "#E69F00", "#222222", "#DDDDDD", "#EEEEEE"
 TRAINING = "#999999"
-# Of the two fractions: colour, marker, and how far below the middle of its row.
+# For each fraction: colour, marker, and offset below the middle of its row.
 MARKS = {"match_truth": (TRUTH, "o", -0.3), "match_any": (ANY, "s", 0.1)}
 PANELS = 4  # training curves side by side
-ROW = 0.2  # in, of a row of a heat map
+ROW = 0.2  # in, height of a row of a heat map
 GAP = 0.2  # in, between heat maps
 BELOW = 0.3  # in, for the axis of a heat map
-LEAST = 5.0  # in, the width of a heat map: a page shows a narrower one too large
-LETTER = 0.068  # in, of text of 8 pt in the mean
-LONGEST = 26  # characters of a name; more are cut
-MOST = 60  # rows or columns of a heat map that can still be read
-# Below this the axis of losses is linear, above logarithmic: silencing most filters does little.
+LEAST = 5.0  # in, minimum width of a heat map: the page enlarges narrower ones too much
+LETTER = 0.068  # in, mean width of a letter of 8 pt
+LONGEST = 26  # characters of a name; longer names are cut
+MOST = 60  # rows or columns of a readable heat map
+# The axis of losses is linear below this and logarithmic above: most filters have small effects.
 NEXT_TO_NOTHING = 1e-4  # nats
 
 
@@ -42,16 +42,12 @@ NEXT_TO_NOTHING = 1e-4  # nats
 
 
 def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths) -> None:
-    """Draw shares of filters with a match per architecture and layer, and the published ones.
+    """Draw one data set's match fractions by architecture and layer, with the published ones.
 
     Parameters
     ----------
     table : DataFrame
         As from `tables.table1`.
-    study : Study
-    dataset : str
-        Which data set of the table.
-    paths : path or paths
     """
     from matplotlib.figure import Figure
 
@@ -84,7 +80,7 @@ def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths
 
 
 def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) -> None:
-    """Draw a published number: a diamond, or for a bound a bar with an arrow."""
+    """Draw a published number: a diamond, or a bar with an arrow for a bound."""
     kind = row[f"published_{measure}_kind"]
     mean, sd = row[f"published_{measure}_mean"], row[f"published_{measure}_sd"]
     style: dict[str, Any] = {"color": PAPER, "lw": 0, "zorder": 3}
@@ -99,7 +95,7 @@ def _published_mark(axes: Axes, row: Mapping[Any, Any], measure: str, y: float) 
 
 
 def _fraction_handles(word: str, kinds: set[str]) -> list[Artist]:
-    """The legend's entries: both fractions, and the kinds of published numbers that occur."""
+    """Make the legend's entries: both fractions, and the kinds of published numbers that occur."""
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [
@@ -123,10 +119,9 @@ def history_plot(
     Parameters
     ----------
     histories : dict of model's label to dict of trial to DataFrame
-        Columns of ``history.csv``.
-    paths : path or paths
+        Columns as in ``history.csv``.
     measure : {"loss", "auroc"}
-        Loss of the training set (grey) and the validation set (blue), or AUROC of the latter.
+        Training loss (grey) and validation loss (blue), or validation AUROC.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -140,7 +135,7 @@ def history_plot(
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for i, axes in enumerate(grid.flat):
-        # The last panel of a column has the epochs, also where the grid is not full.
+        # The last panel of a column has the axis labels, even if the grid is not full.
         axes.tick_params(labelbottom=i + columns >= len(histories))
         axes.set_visible(i < len(histories))
     for axes, (name, trials) in zip(grid.flat, histories.items(), strict=False):
@@ -164,14 +159,14 @@ def history_plot(
 
 
 def _curves(axes: Axes, history: pd.DataFrame, measure: str) -> None:
-    """Draw one trial, with a dot at the epoch whose weights are kept."""
+    """Draw one trial, with a dot at the epoch of the lowest validation loss."""
     line: dict[str, Any] = {"lw": 0.9, "alpha": 0.85}
     if measure == "auroc":
         axes.plot(history.epoch, history.val_auroc, color=TRUTH, **line)
         return
     axes.plot(history.epoch, history.loss, color=TRAINING, **line)
     axes.plot(history.epoch, history.val_loss, color=TRUTH, **line)
-    best = history.val_loss.to_numpy().argmin()  # a cell with a NaN loss fails
+    best = history.val_loss.to_numpy().argmin()  # never nan: such a cell fails
     axes.plot(history.epoch.iloc[best], history.val_loss.iloc[best], "o", color=TRUTH, ms=3)
 
 
@@ -179,54 +174,28 @@ def _curves(axes: Axes, history: pd.DataFrame, measure: str) -> None:
 
 
 class Map(NamedTuple):
-    """One heat map.
-
-    Attributes
-    ----------
-    title : str
-    columns : C str
-    values : (R, C) array
-        A nan is left white.
-    framed : int, optional
-        A column to point out, by its place.
-    marked : (R, C) bool array, optional
-        Values in bold, with a frame.
-    """
+    """One heat map of R rows and C columns."""
 
     title: str
     columns: Sequence[str]
-    values: np.ndarray
-    framed: int | None = None
-    marked: np.ndarray | None = None
+    values: np.ndarray  # (R, C); nan is white
+    framed: int | None = None  # index of a column to highlight
+    marked: np.ndarray | None = None  # (R, C) bool: values in bold, with a frame
 
 
 @dataclass(frozen=True)
 class HeatStyle:
-    """What heat maps side by side have in common.
+    """Settings that heat maps side by side share."""
 
-    Attributes
-    ----------
-    axis : str
-        What the columns are.
-    cell : float
-        Width of a column in inches; more where a title needs it.
-    most : float
-        The value of the darkest blue; 0 is the lightest.
-    digits : int
-        Decimals of a number.
-    slanted : bool
-        Whether the names of the columns are too long to be written horizontally.
-    """
-
-    axis: str
-    cell: float
-    most: float = 1.0
-    digits: int = 2
-    slanted: bool = False
+    axis: str  # label of the columns' axis
+    cell: float  # in, minimum width of a column
+    most: float = 1.0  # value of the darkest blue; 0 is the lightest
+    digits: int = 2  # decimals of a number
+    slanted: bool = False  # column names are slanted, for long names
 
 
 def short(name: str) -> str:
-    """Cut a name so that it leaves room for the chart."""
+    """Cut a long name to `LONGEST` characters."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
@@ -235,28 +204,28 @@ def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: Hea
     from matplotlib.figure import Figure
 
     rows = [short(name) for name in rows]
-    maps = [one._replace(columns=[short(name) for name in one.columns]) for one in maps]
+    maps = [heat._replace(columns=[short(name) for name in heat.columns]) for heat in maps]
     left = _margin(rows)
-    longest = max(len(name) for one in maps for name in one.columns)
-    # in; names at 45 degrees reach to the right
+    longest = max(len(name) for heat in maps for name in heat.columns)
+    # In inches; slanted names need room on the right.
     over = 0.05 * longest + 0.12 if style.slanted else 0.0
     above = over + 0.1 if style.slanted else 0.22
-    above += 0.24 if any(one.title for one in maps) else 0.05
-    widths = [max(style.cell * len(one.columns), 0.08 * len(one.title)) for one in maps]
+    above += 0.24 if any(heat.title for heat in maps) else 0.05
+    widths = [max(style.cell * len(heat.columns), 0.08 * len(heat.title)) for heat in maps]
     drawn = sum(widths) + GAP * (len(maps) - 1)
     half_axis = LETTER / 2 * len(style.axis)
     width = max(left + drawn + max(over, 0.1), LEAST, 2 * half_axis)
     height = above + ROW * len(rows) + BELOW
     figure = Figure(figsize=(width, height), facecolor="white")
     x = left
-    for one, wide in zip(maps, widths, strict=True):
+    for heat, wide in zip(maps, widths, strict=True):
         box = x / width, BELOW / height, wide / width, ROW * len(rows) / height
-        axes = figure.add_axes(box, xlim=(0, len(one.columns)), ylim=(len(rows), 0))
-        _heat_map(axes, one, rows if one is maps[0] else [], style)
-        if one.title:
+        axes = figure.add_axes(box, xlim=(0, len(heat.columns)), ylim=(len(rows), 0))
+        _heat_map(axes, heat, rows if heat is maps[0] else [], style)
+        if heat.title:
             bold: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center"}
             lift = (above - 0.12) / ROW  # in rows
-            axes.text(len(one.columns) / 2, -lift, one.title, size=8, parse_math=False, **bold)
+            axes.text(len(heat.columns) / 2, -lift, heat.title, size=8, parse_math=False, **bold)
         x += wide + GAP
     middle = min(max(left + drawn / 2, half_axis), width - half_axis)
     centred: dict[str, Any] = {"size": 8, "ha": "center", "va": "center", "parse_math": False}
@@ -264,23 +233,23 @@ def heat_maps(rows: Sequence[str], maps: Sequence[Map], paths: Paths, style: Hea
     save(figure, paths)
 
 
-def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> None:
+def _heat_map(axes: Axes, heat: Map, rows: Sequence[str], style: HeatStyle) -> None:
     """Draw the cells of a map, their numbers and the names of rows and columns."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    colours = colormaps["Blues"]  # distinguished by all readers, and in grey
-    n_rows, n_columns = one.values.shape
-    # The lightest is not white, which is where there is no value.
-    scaled = 0.06 + 0.94 * np.clip(one.values / style.most, 0, 1)
-    # Squares rather than an image, which some viewers blur.
+    colours = colormaps["Blues"]  # safe for the colour-blind, and in grey
+    n_rows, n_columns = heat.values.shape
+    # The lightest blue differs from white, which means no value.
+    scaled = 0.06 + 0.94 * np.clip(heat.values / style.most, 0, 1)
+    # Squares, because some viewers blur an image.
     masked = np.ma.masked_invalid(scaled)
     axes.pcolormesh(masked, cmap=colours, vmin=0, vmax=1, ec="white", lw=0.8)
-    for i, j in np.argwhere(~np.isnan(one.values)):
-        bold = one.marked is not None and bool(one.marked[i, j])
+    for i, j in np.argwhere(~np.isnan(heat.values)):
+        bold = heat.marked is not None and bool(heat.marked[i, j])
         text: dict[str, Any] = {"weight": "bold" if bold else "normal", "size": FONT - 1}
         text |= {"ha": "center", "va": "center_baseline", "color": ink(colours(scaled[i, j])[:3])}
-        axes.text(j + 0.5, i + 0.5, _number(one.values[i, j], style.digits), **text)
+        axes.text(j + 0.5, i + 0.5, _number(heat.values[i, j], style.digits), **text)
         if bold:
             box = Rectangle((j + 0.04, i + 0.06), 0.92, 0.88, fill=False, ec="black", lw=0.8)
             axes.add_patch(box)
@@ -288,19 +257,19 @@ def _heat_map(axes: Axes, one: Map, rows: Sequence[str], style: HeatStyle) -> No
     axes.xaxis.tick_top()
     slant: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"}
     names = axes.set_xticklabels(
-        one.columns, size=FONT, parse_math=False, **(slant if style.slanted else {})
+        heat.columns, size=FONT, parse_math=False, **(slant if style.slanted else {})
     )
-    if one.framed is not None:
+    if heat.framed is not None:
         frame: dict[str, Any] = {"fill": False, "ec": "black", "lw": 1.4, "clip_on": False}
-        axes.add_patch(Rectangle((one.framed, 0), 1, n_rows, **frame))
-        names[one.framed].set_fontweight("bold")
+        axes.add_patch(Rectangle((heat.framed, 0), 1, n_rows, **frame))
+        names[heat.framed].set_fontweight("bold")
     axes.set_yticklabels(rows, size=8, parse_math=False)
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)
 
 
 def ink(colour: Iterable[float]) -> str:
-    """Choose black or white, whichever contrasts more with a colour (r, g, b of 0 to 1; WCAG)."""
+    """Return black or white, the one with more contrast to an RGB colour (0 to 1; WCAG)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
@@ -312,7 +281,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _margin(rows: Sequence[str]) -> float:
-    """Inches left of a chart for the names of its rows."""
+    """Return the left margin in inches that the names of the rows need."""
     return 0.15 + LETTER * max(map(len, rows), default=0)
 
 
@@ -320,14 +289,12 @@ def _margin(rows: Sequence[str]) -> float:
 
 
 def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """Draw what the loss rises by without each filter, those that match a class apart from others.
+    """Draw the rise of the loss without each filter; filters that match a class are separate.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns ``row`` (the name of a row, in order), ``loss_increase`` (nats), ``class`` ("" for
-        none).
-    paths : path or paths
+        Columns ``row`` (name of the chart's row), ``loss_increase`` (nats), ``class`` ("": none).
     """
     from matplotlib.lines import Line2D
 
@@ -354,14 +321,13 @@ def importance_plot(frame: pd.DataFrame, paths: Paths) -> None:
 
 
 def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
-    """Draw how well filters that match a class fire at its embedded motifs, and chance.
+    """Draw how well filters that match a class fire at its embedded motifs, compared to chance.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns ``row`` (the name of a row, in order), ``precision``, ``expected``, ``recall``: one
-        row for each filter.
-    paths : path or paths
+        A row for each filter: ``row`` (name of the chart's row), ``precision``, ``expected``,
+        ``recall``.
     """
     from matplotlib.lines import Line2D
 
@@ -388,7 +354,7 @@ def firing_plot(frame: pd.DataFrame, paths: Paths) -> None:
 def _strips(
     frame: pd.DataFrame, titles: Sequence[str]
 ) -> tuple[Figure, Sequence[Axes], Sequence[str]]:
-    """A row for each name in `frame`, an axes for each title."""
+    """Make axes side by side, one for each title, with a row for each name in `frame`."""
     from matplotlib.figure import Figure
 
     rows = list(dict.fromkeys(frame.row))
@@ -406,7 +372,7 @@ def _strips(
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Give an axes a row for each name, with a line between two rows."""
+    """Label the rows of an axes, and draw lines between them."""
     axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
     axes.set_yticklabels(names, size=8, parse_math=False)
     axes.tick_params(axis="y", length=0)
@@ -426,9 +392,9 @@ def _dots(
     marker: str,
     middle: Callable[[np.ndarray], Any],
 ) -> None:
-    """A dot for each value, spread over a band, and a bar at their middle."""
-    spread = 0.13 * np.sin(np.arange(values.size) * 2.4)  # the same each time, unlike chance
-    # Pixels, also in an SVG: there are thousands.
+    """Draw a dot for each value, spread over a band, and a bar at their middle."""
+    spread = 0.13 * np.sin(np.arange(values.size) * 2.4)  # deterministic, unlike random jitter
+    # Thousands of dots: an SVG has them as pixels.
     style: dict[str, Any] = {"alpha": 0.35 if values.size > 40 else 0.6, "lw": 0}
     axes.scatter(values, y + spread, s=7, color=colour, marker=marker, rasterized=True, **style)
     if values.size > 1:  # a bar would hide a single dot

@@ -19,15 +19,15 @@ COLUMNS = [
     "verdict", "source", "footnote",
 ]  # fmt: skip
 
-# The paper prints three decimals: a bound of 0.453 stands for 68 of 150 filters, 0.4533...
+# The paper prints three decimals: its bound of 0.453 means 68 of 150 filters, 0.4533...
 ROUNDING = 5e-4
-# |0.926 - 0.98| <= 0.054 must not fail by the last bit of a double.
+# |0.926 - 0.98| <= 0.054 must not fail because of the last bit of a double.
 LAST_BIT = 1e-9
-SO_FAR = " so far"  # ends the verdict of a bound while results of its group are missing
+SO_FAR = " so far"  # appended to the verdict of a bound if results of its group are missing
 
 
 def mean_sd(values: Sequence[float] | pd.Series) -> tuple[float, float]:
-    """Compute mean and population sd; nan where there is none, such as an sd of one trial."""
+    """Compute mean and population sd; without values both are nan, for one value the sd is."""
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         return math.nan, math.nan
@@ -45,26 +45,25 @@ def planned_trials(study: Study) -> dict[tuple[str, str], int]:
 def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Compare every published number of the study file with ours.
 
-    - *exact*, with an sd over trials above 0: ``verdict`` is yes where
-      ``|ours - published| <= 2 sd`` (the published sd), else no.
-    - *value*, an sd of 0, an sd over classes: the difference and no verdict.
-    - *at-most*, *at-least*: an extreme over several models; the paper does not say of which.
-      Ours is the largest (smallest) of the models' means: held or not held, to half a unit of
-      the third decimal, the last that the paper prints. "so far" is added while results of the
-      group are missing; tables and report then show no verdict.
+    - *exact* with an sd over trials above 0: the ``verdict`` is yes if
+      ``|ours - published| <= 2 sd`` (the published sd), otherwise no.
+    - *value*, or an sd of 0 or over classes: a difference without verdict.
+    - *at-most*, *at-least*: a bound over several models; the paper does not say which one is meant.
+      Ours is the largest (smallest) of the models' means. The verdict is held or not held, with
+      a tolerance of half a unit of the third decimal, the last that the paper prints. It ends in
+      "so far" if results of the group are missing; then tables and report show no verdict.
 
     Parameters
     ----------
     results : DataFrame
         As from `tables.results`.
-    study : Study
 
     Returns
     -------
     DataFrame, columns `COLUMNS`
-        ``models`` as the study file has them, joined by a space; ``counted``: those of them
-        with a result; ``trials`` finished of ``planned``; ``ours_model``: whose mean is
-        ``ours_mean``; ``difference``: ours minus published; ``footnote``: a letter for bounds.
+        ``models`` as in the study file, joined by a space; ``counted``: the models with a result;
+        ``trials`` finished of ``planned``; ``ours_model``: the model of ``ours_mean``;
+        ``difference``: ours minus published; ``footnote``: the letter of a bound.
     """
     planned = planned_trials(study)
     rows: list[dict[str, Any]] = []
@@ -87,7 +86,7 @@ def _compare(
     results: pd.DataFrame,
     planned: dict[tuple[str, str], int],
 ) -> dict[str, Any]:
-    """One row of `comparisons`: a published number and the results of a group of models."""
+    """Make a row of `comparisons`: a published number and the results of a group of models."""
     layer = results[(results.dataset == expected.dataset) & (results.layer == expected.layer)]
     values = {model: layer.loc[layer.model == model, expected.measure] for model in group}
     ours = {model: mean_sd(trials) for model, trials in values.items() if len(trials)}
@@ -139,7 +138,7 @@ WORDS = {"auroc": "AUROC", "match_any": "any match", "match_truth": "ground-trut
 
 
 def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
-    """Explain each letter: the bounds, each of which belongs to several rows of a table."""
+    """Write the footnote of each bound, by its letter; a bound belongs to several table rows."""
     notes = {}
     for row in compared[compared.footnote != ""].to_dict("records"):
         names = [label(study, model) for model in row["models"].split()]
@@ -147,7 +146,7 @@ def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
         text = (
             f"{row['dataset']}, {row['layer']}, {WORDS[row['measure']]}: the paper gives "
             f"{plus_minus(row['published_mean'], row['published_sd'])} as the {end} of "
-            f"{listed(names)}, and does not say which."
+            f"{listed(names)}, without saying which."
         )
         if row["ours_model"]:
             counted = len(row["counted"].split())
@@ -159,6 +158,6 @@ def footnotes(compared: pd.DataFrame, study: Study) -> dict[str, str]:
                 f"{verdict}."
             )
         else:
-            text += " No result of ours yet."
+            text += " We have no result yet."
         notes[row["footnote"]] = text
     return notes

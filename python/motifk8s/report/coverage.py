@@ -1,4 +1,4 @@
-"""Which classes the filters of an architecture found, and how many filters each of them has."""
+"""Count which classes an architecture's filters found, and with how many filters."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ COLUMNS = [
 
 
 def coverage(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
-    """Count the filters that have a class as their label, by architecture, layer and class.
+    """Count the filters that are labelled with each class, by architecture, layer and class.
 
-    A filter has one label, the best of its hits among the classes' motifs. The ``coverage`` of
-    the tables counts all hits, so it also has a class that filters hit only beside a better one.
+    The label of a filter is the class of its best match among the classes' motifs. ``coverage``
+    in the tables counts all matches, so it also includes classes that are never a best match.
 
     Parameters
     ----------
     metrics : iterable of dict
         Contents of the cells' ``metrics.json``, in any order.
-    study : Study
-        Gives the order of data sets, architectures and classes.
 
     Returns
     -------
     DataFrame, columns `COLUMNS`
-        ``trials``: finished; ``found``: share of them, 0 to 1, in which some filter has the
-        class; ``filters_mean``, ``filters_sd``: number of filters with the class, mean and
-        population sd over trials (nan for one trial). Classes without a known motif, which no
-        filter can find, have no row.
+        Rows in the order of the study. ``trials``: finished trials; ``found``: share of them, 0 to
+        1, in which a filter has the class; ``filters_mean``, ``filters_sd``: number of filters
+        with the class, mean and population sd over trials (nan for one trial). Classes without a
+        known motif have no row.
     """
     cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in metrics:

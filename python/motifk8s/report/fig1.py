@@ -1,7 +1,7 @@
-"""The paper's Fig 1: two filters that know parts of motifs, and what a second layer makes of them.
+"""Draw the paper's Fig 1: a second layer assembles parts of motifs, or cannot.
 
-Nothing is trained: the weights are set by hand, and a network of `models.build` computes the rest.
-Koo & Eddy 2019, "Internal representations of motifs depend on architecture".
+Nothing is trained: the weights are set by hand, and a network of `models.build` computes the
+activations. Koo & Eddy 2019, "Internal representations of motifs depend on architecture".
 """
 
 from __future__ import annotations
@@ -21,52 +21,45 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.axes import Axes
 
-#: Patterns and where they begin; N is any base. Each lies within one pool of 20.
+#: Patterns and their positions; N is any base. Each is inside one pool of 20.
 PATTERNS = {"CACGTG": 7, "GTGCAC": 27, "CACNNNGTG": 46}
-#: 60 nt; CAC and GTG occur in the patterns alone.
+#: 60 nt; CAC and GTG occur only in the patterns.
 SEQUENCE = "TTAGCAACACGTGATCCTAAGCTTCAAGTGCACTTAGGATACTTGCCACTAAGTGTCAAT"
 FILTERS = ("GTG", "CAC")  # of the first layer
-WIDTH = 7  # of a first-layer filter, its three letters in the middle
+WIDTH = 7  # of a first-layer filter; its three letters are in the middle
 SECOND = 3  # width of a second-layer filter
 POOLS = {"A": 3, "B": 20}
 
 CAPTION = """
-Computed by a network whose weights are set by hand. Two first-layer filters of 7 nt know three
-letters each; their ReLU lets through three matches and not two. A second-layer filter, of length 3,
-is what the first layer makes of its pattern alone. In A each is on at its own pattern (green); in B
-all three filters are the same, and on at all three patterns, two of which are not its own (orange).
-Blue: receptive fields, {} nt and {} nt wide, of max-pooled neurons: in A of the two that are on at
-CACGTG, in B of all three. The patterns are those of the paper's Fig 1; the sequence is our own,
-because the paper's text does not give its.
+Computed by a network whose weights are set by hand. Two first-layer filters of 7 nt detect three
+letters each; their ReLU passes three matching letters, but not two. The weights of a second-layer
+filter, of length 3, are the first layer's output for its pattern alone. In A, each filter is active
+at its own pattern (green). In B, all three filters are equal and active at all three patterns, two
+of which are not their own (orange). Blue: receptive fields, {} nt and {} nt wide, of max-pooled
+neurons: in A of the two that are active at CACGTG, in B of all three. The patterns are those of the
+paper's Fig 1; the sequence is our own, because the paper's text does not give its sequence.
 """
 
 
 class Scan(NamedTuple):
-    """What the network computes.
-
-    Attributes
-    ----------
-    pooled : (P, 2)
-        Max-pooled feature maps of the sequence, by filter.
-    signatures : (SECOND, 2, 3)
-        What the first layer makes of each pattern alone: `SECOND` positions around its middle,
-        by filter, by pattern. They are the weights of the second layer.
-    second : (P, 3)
-        Activations of the second layer, by pattern.
-    """
+    """Activations of the network, for P positions after the max-pooling."""
 
     pooled: np.ndarray
+    """(P, 2): max-pooled feature maps of the sequence, by first-layer filter."""
     signatures: np.ndarray
+    """(SECOND, 2, 3): pooled maps of each pattern alone, `SECOND` positions around its middle, by
+    first-layer filter and pattern. They are the weights of the second layer."""
     second: np.ndarray
+    """(P, 3): activations of the second layer, by pattern."""
 
 
 def alone(pattern: str, start: int) -> str:
-    """A pattern among unknown bases, which activate nothing."""
+    """Return a pattern among unknown bases, which activate no filter."""
     return pattern.rjust(start + len(pattern), "N").ljust(len(SEQUENCE), "N")
 
 
 def compute(pool: int) -> Scan:
-    """Run the network with a max-pooling of `pool` on the sequence."""
+    """Run the network with max-pooling of width `pool` on the sequence."""
     spec = Model(
         conv=[Conv(filters=len(FILTERS), width=WIDTH, pool=pool), Conv(filters=3, width=SECOND)],
         dense=[],
@@ -77,15 +70,15 @@ def compute(pool: int) -> Scan:
         first = (WIDTH - len(letters)) // 2
         kernel[first : first + len(letters), :, i] = _one_hot(letters)[0]
     _set(model, 1, kernel, len(FILTERS[0]) - 1)
-    each = [_signature(model, alone(*pattern)) for pattern in PATTERNS.items()]
-    signatures = np.stack(each, axis=2)
-    # On only where all of the signature is: more than its sum less one.
+    maps = [_signature(model, alone(*pattern)) for pattern in PATTERNS.items()]
+    signatures = np.stack(maps, axis=2)
+    # Active only where the whole signature is: its sum minus 1 is the threshold.
     _set(model, 2, signatures, signatures.sum(axis=(0, 1)) - 1)
     return Scan(_run(model, SEQUENCE, "pool1"), signatures, _run(model, SEQUENCE, "act2"))
 
 
 def _set(model: keras.Model, number: int, kernel: np.ndarray, above: np.ndarray | int) -> None:
-    """Set a convolution and, through its batch norm, how much of a sum its ReLU lets through."""
+    """Set the weights of a convolution; its batch norm subtracts `above` before the ReLU."""
     n = kernel.shape[2]
     model.get_layer(f"conv{number}").set_weights([kernel])
     mean = np.broadcast_to(np.float32(above), n)
@@ -93,7 +86,7 @@ def _set(model: keras.Model, number: int, kernel: np.ndarray, above: np.ndarray 
 
 
 def _signature(model: keras.Model, sequence: str) -> np.ndarray:
-    """Pooled maps around the middle of what is on in them, (SECOND, 2)."""
+    """Return the pooled maps around the middle of their active positions, (SECOND, 2)."""
     pooled = _run(model, sequence, "pool1")
     on = np.flatnonzero(pooled.any(axis=1))
     first = (on[0] + on[-1]) // 2 - SECOND // 2
@@ -102,11 +95,11 @@ def _signature(model: keras.Model, sequence: str) -> np.ndarray:
 
 
 def _run(model: keras.Model, sequence: str, layer: str) -> np.ndarray:
-    """Output (P, F) of a layer for a sequence."""
+    """Return the output (P, F) of a layer for a sequence."""
     import keras
 
     part = keras.Model(model.input, model.get_layer(layer).output)
-    # Batch norm adds its epsilon to the variance, which leaves 0.999999995 of 1.
+    # Rounded because the epsilon of batch norm turns 1 into 0.999999995.
     return np.round(np.asarray(part(_one_hot(sequence), training=False))[0], 6)
 
 
@@ -117,21 +110,15 @@ def _one_hot(sequence: str) -> np.ndarray:
 # ------------------------------------------------------------------------------------- drawing
 
 GREEN, ORANGE, BLUE, DARK, EDGE = "#007A33", "#D55E00", "#56B4E9", "#222222", "#BBBBBB"
-LEFT, WIDE = 0.95, 5.0  # in, where the sequence begins and how long it is
-RIGHT = LEFT + WIDE + 0.35  # in, of the filters
-HIGH, APART = 0.2, 0.36  # in, of a row of a map, and from one of the second layer to the next
-HALF = 3.05  # in, of A and of B
-LINE = 0.145  # in, of the caption
+LEFT, WIDE = 0.95, 5.0  # in, left end and width of the sequence
+RIGHT = LEFT + WIDE + 0.35  # in, left end of the filters
+HIGH, APART = 0.2, 0.36  # in, height of a map, and distance of second-layer maps
+HALF = 3.05  # in, height of A and of B
+LINE = 0.145  # in, line height of the caption
 
 
 def draw(scans: Mapping[str, Scan], paths: Paths) -> None:
-    """Draw both halves, one above the other; in each the signal goes upwards from the sequence.
-
-    Parameters
-    ----------
-    scans : dict of "A" and "B" to Scan
-    paths : path or paths
-    """
+    """Draw the halves "A" and "B", one above the other; the signal flows up from the sequence."""
     from matplotlib.figure import Figure
 
     widths = [POOLS[half] + WIDTH - 1 for half in scans]
@@ -159,7 +146,7 @@ def _half(axes: Axes, half: str, scan: Scan, top: float) -> None:
     _write(axes, RIGHT, second - 0.1, "their filters", color=GREY)
     for i, (pattern, start) in enumerate(PATTERNS.items()):
         y = second + i * APART
-        # Of each position of the map, whether the pattern reaches into it.
+        # Whether the pattern overlaps each position of the map.
         begins = pool * np.arange(len(scan.second))
         own = (begins < start + len(pattern)) & (begins + pool > start)
         colours = np.where(own, GREEN, ORANGE)
@@ -203,18 +190,18 @@ def _cells(
     most: float = np.inf,
     high: float = HIGH,
 ) -> None:
-    """A row of a map, its upper left corner at (x, y); white is 0, the colour 1."""
+    """Draw a row of a map with its upper left corner at (x, y); white is 0, the colour is 1."""
     from matplotlib.patches import Rectangle
 
     for i, (value, colour) in enumerate(zip(values, colours, strict=True)):
-        wide = min(width, most - i * width)  # the last pool may reach beyond the sequence
+        wide = min(width, most - i * width)  # the last pool may exceed the sequence
         box = (x + i * width, y), wide, high
         axes.add_patch(Rectangle(*box, facecolor=colour, alpha=float(value), lw=0))
         axes.add_patch(Rectangle(*box, facecolor="none", edgecolor=EDGE, lw=0.5))
 
 
 def _filter(axes: Axes, y: float, letters: str, size: float = 0.115) -> None:
-    """A first-layer filter: a row for each base, a column for each position."""
+    """Draw a first-layer filter: a row for each base, a column for each position."""
     from matplotlib.patches import Rectangle
 
     weights = np.zeros((4, WIDTH))
@@ -230,7 +217,7 @@ def _filter(axes: Axes, y: float, letters: str, size: float = 0.115) -> None:
 
 
 def _receptive_field(axes: Axes, first: int, last: int, top: float, bases: float) -> None:
-    """From a neuron that pools `first` to `last` down to the bases that it depends on."""
+    """Draw the receptive field of a neuron that pools the positions `first` to `last`."""
     from matplotlib.patches import Polygon
 
     pitch, reach = WIDE / len(SEQUENCE), WIDTH // 2

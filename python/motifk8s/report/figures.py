@@ -1,4 +1,4 @@
-"""The figures of a study: which it has, logos side by side, and images embedded in the page."""
+"""Draw the figures of a study, and embed their images in the page."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from motifk8s.report.words import label, listed, truth_word
 from motifk8s.study.specs import FigureSpec
 from motifk8s.study.study import Study
 
-PANELS = 3  # models side by side, as in the paper's Fig 2
-MOST_FILTERS = 40  # of a model in that figure
-GAP, HEAD = 0.14, 0.26  # in, between panels, and for a panel's title
-BESIDE, MANY = 3, 200  # panels of a line, and their logos
-FEW = 90  # logos of a line that are drawn larger
-TRUTH_PER_ROW = 6  # motifs of the classes
-TRUTH_HEAD, TRUTH_ROW = 0.36, 2 * ROW + 0.12  # in, above these motifs, and of a row of them
+PANELS = 3  # models in a figure that the report chooses, as in the paper's Fig 2
+MOST_FILTERS = 40  # of each model in that figure
+GAP, HEAD = 0.14, 0.26  # in, gap between panels, and height of a panel's title
+ABREAST, MANY = 3, 200  # at most this many panels in a row, and logos in its panels
+FEW = 90  # logos in a row: up to this many are drawn larger
+TRUTH_PER_ROW = 6  # motifs of the classes in a row
+TRUTH_HEAD, TRUTH_ROW = 0.36, 2 * ROW + 0.12  # in, above these motifs, and of their row
 
 
 class Picture(NamedTuple):
-    """A figure in the page: its image as a data URI, words for it, the files it was drawn to."""
+    """A figure of the page: its image as a data URI, its texts, and its files."""
 
     uri: str
     caption: str
@@ -48,14 +48,13 @@ def draw(
 
     Parameters
     ----------
-    study : Study
     table : DataFrame
         As from `tables.table1`.
     cells : dict of cell id to CellFiles
     folder : Path
-        Where they go: ``DATASET-{fractions,loss,auroc}.{png,svg}``, and of filters
-        ``NAME.{png,svg}`` for each of the study's figures, or ``DATASET-logos.{png,svg}`` where
-        it has none.
+        The output folder of ``DATASET-{fractions,loss,auroc}.{png,svg}`` and of the logos:
+        ``NAME.{png,svg}`` for each figure of the study, or ``DATASET-logos.{png,svg}`` if the
+        study has none.
     """
     datasets = dict.fromkeys(files.metrics["dataset"] for files in cells.values())
     return {
@@ -85,16 +84,16 @@ def _logos(
     pictures = []
     for name, figure in (study.figures_of(dataset) or _chosen(study, table, dataset)).items():
         paths = both(folder, name)
-        drawn = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
-        if not drawn:
+        titles = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
+        if not titles:
             continue
         caption = (
-            f"{figure.title or 'Filters'}: {listed(drawn)}, as sequence logos. Where a filter "
-            "matches the motif of a class, the y axis bears its name. Below, the motifs of the "
-            "classes."
+            f"{figure.title or 'Filters'}: {listed(titles)}, as sequence logos. If a filter "
+            "matches the motif of a class, the y axis shows the name of the class. Below are the "
+            "motifs of the classes."
         )
         pictures.append(
-            picture(paths, caption, f"Sequence logos of the filters of {listed(drawn)}.")
+            picture(paths, caption, f"Sequence logos of the filters of {listed(titles)}.")
         )
     return pictures
 
@@ -113,32 +112,32 @@ def _histories(
     return [
         picture(
             loss,
-            "Loss by epoch, a line for each trial.",
+            "Loss by epoch; each line is a trial.",
             "Training and validation loss by epoch, a panel for each architecture.",
         ),
         picture(
             auroc,
-            "AUROC on the validation set by epoch, mean over classes, a line for each trial.",
+            "AUROC on the validation set by epoch, mean over classes; each line is a trial.",
             "Validation AUROC by epoch, a panel for each architecture.",
         ),
     ]
 
 
 def both(folder: Path, name: str) -> list[Path]:
-    """Name the files of a figure, PNG and SVG."""
+    """Return the paths of a figure, PNG and SVG."""
     return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
 
 
 def picture(paths: Sequence[Path], caption: str, alt: str) -> Picture:
-    """Embed a figure that was drawn, the PNG first, for the page."""
+    """Embed a figure in the page; the first of its files is the PNG."""
     return Picture(embed(paths[0]), caption, alt, tuple(paths))
 
 
 def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, FigureSpec]:
-    """The figure of a study that names none: lowest, middle and highest share with a match.
+    """Choose the models with the lowest, middle and highest match fraction, as one figure.
 
-    Taken from the architectures that differ in pooling alone, if two or more of these have a
-    result; from all otherwise.
+    They are chosen from the architectures that differ only in pooling if two or more of these
+    have a result, otherwise from all.
     """
     first = table[(table.dataset == dataset) & (table.layer == "conv1") & (table.trials > 0)]
     share = dict(zip(first.model, first.match_truth_mean, strict=True))
@@ -157,9 +156,9 @@ def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, Figure
 def draw_figure(
     study: Study, figure: FigureSpec, cells: Mapping[str, CellFiles], paths: Sequence[Path]
 ) -> list[Panel]:
-    """Draw a figure of a study, of the first finished trial of each model; return its panels.
+    """Draw a figure of a study from the first finished trial of each model; return its panels.
 
-    A panel without a finished cell says so in its `note`; where all do, nothing is drawn.
+    A panel without a finished cell has a `note`; if all panels have one, nothing is drawn.
     """
     panels = [
         _first_panel(study, figure.dataset, model, layer, cells) for model, layer in figure.layers()
@@ -173,7 +172,7 @@ def draw_figure(
 def _first_panel(
     study: Study, dataset: str, model: str, layer: str, cells: Mapping[str, CellFiles]
 ) -> Panel:
-    """The filters of a layer, of the first finished trial."""
+    """Return the panel of a layer, from the first finished trial."""
     name = label(study, model)
     if len(study.models[model].layers_before_pooling()) > 1:
         name += f", {layer}"
@@ -193,7 +192,7 @@ def _panel(files: CellFiles, layer: str, title: str) -> Panel:
 
 
 def trials_of(cells: Mapping[str, CellFiles], dataset: str, model: str) -> list[CellFiles]:
-    """List the finished cells of an architecture on a data set, by trial."""
+    """Return the finished cells of an architecture on a data set, sorted by trial."""
     trials = [
         files
         for files in cells.values()
@@ -203,7 +202,7 @@ def trials_of(cells: Mapping[str, CellFiles], dataset: str, model: str) -> list[
 
 
 def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
-    """Find the motif of each class, the first of its ids: in a synthetic set the embedded one."""
+    """Return the motif of each class: the first of its ids, in synthetic data the embedded one."""
     spec = study.datasets[dataset]
     source = getattr(spec, "release", study.matches.database)
     wanted = {name: ids[0] for name, ids in spec.motif_ids.items() if ids}
@@ -212,22 +211,22 @@ def truth_motifs(study: Study, dataset: str) -> dict[str, Motif]:
 
 
 def motif_database(source: str) -> list[Motif]:
-    """Read the motifs of a release or file; none if it cannot be read."""
+    """Read the motifs of a release or file; return an empty list if it cannot be read."""
     try:
         return read_database(source)
-    except InputError:  # a report can do without the names of motifs
+    except InputError:  # the names of motifs are optional in a report
         return []
 
 
 def embed(path: Path, colours: int = 96) -> str:
-    """Encode a PNG as a data URI, with a palette: a third of the size, and it looks the same."""
+    """Encode a PNG as a data URI, with a palette: a third of the size, without visible change."""
     from PIL import Image
 
     with Image.open(path) as image:
         small = image.convert("RGB").quantize(colours, method=Image.Quantize.FASTOCTREE)
     palette = small.getpalette() or []
     near_white = [i for i in range(0, len(palette), 3) if min(palette[i : i + 3]) > 250]
-    for i in near_white:  # or the figure has an edge on the page
+    for i in near_white:  # otherwise the figure has a visible edge on the page
         palette[i : i + 3] = [255, 255, 255]
     small.putpalette(palette)
     buffer = io.BytesIO()
@@ -236,7 +235,7 @@ def embed(path: Path, colours: int = 96) -> str:
 
 
 def layer_logos(files: CellFiles, layer: str, title: str) -> Picture:
-    """Draw the logos of all filters of a layer, for the page."""
+    """Draw the logos of a layer's filters, for the page."""
     panel = _panel(files, layer, f"{title}, trial {files.metrics['trial']}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logos.png"
@@ -255,15 +254,8 @@ def paper_figure(
 ) -> None:
     """Draw logos of several layers side by side and the classes' motifs below (paper, Fig 2).
 
-    One page wide, and as high as it takes: `arranged` says which panels share a line.
-
-    Parameters
-    ----------
-    panels : sequence of Panel
-    truth : dict of class to Motif
-        Drawn forward and, below, as reverse complement.
-    paths, title
-        As `logo_grid`.
+    The figure is one page wide; `arranged` decides which panels share a row. `truth` has the motif
+    of each class, drawn forward and as reverse complement.
     """
     lines = arranged([len(panel.ppms) for panel in panels])
     rows = [max(-(-len(panels[i].ppms) // n) for i, n in line.items()) for line in lines]
@@ -283,7 +275,7 @@ def paper_figure(
 
 
 def _line(sheet: Sheet, panels: Sequence[tuple[Panel, int]], y: float, n_rows: int) -> None:
-    """Draw panels side by side, each with its number of columns."""
+    """Draw a row of panels, each with its number of columns."""
     column = (PAGE - 0.08 - GAP * (len(panels) - 1)) / sum(columns for _, columns in panels)
     x = 0.0
     for panel, columns in panels:
@@ -299,7 +291,7 @@ def _line(sheet: Sheet, panels: Sequence[tuple[Panel, int]], y: float, n_rows: i
 
 
 def _class_motifs(sheet: Sheet, truth: Mapping[str, Motif], top: float) -> None:
-    """Draw the motifs of the classes below a line, each with its reverse complement."""
+    """Draw a line, and below it the classes' motifs with their reverse complements."""
     sheet.lines.append([(GUTTER, top), (PAGE - 0.08, top)])
     words = "Motifs of the classes: forward, and reverse complement below"
     sheet.text(PAGE / 2, top + 0.18, words, ha="center", size=9)
@@ -315,25 +307,17 @@ def _class_motifs(sheet: Sheet, truth: Mapping[str, Motif], top: float) -> None:
 
 
 def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
-    """Arrange panels in lines of the page, each with its number of columns of logos.
+    """Arrange panels in rows of the page; return each row's panels with their logo columns.
 
-    A line has at most `BESIDE` panels and, unless it has a single panel, `MANY` logos. The panel
-    with most rows gets the next column, so that the panels of a line end together.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Logos of each panel.
-
-    Returns
-    -------
-    list of dict of panel to columns
+    A row has at most `ABREAST` panels and, unless it has a single panel, `MANY` logos. `sizes` has
+    the number of logos of each panel. Columns are added to the tallest panel of a row, so that its
+    panels have about the same height.
     """
     n_lines = 0
     parts: list[np.ndarray] = []
     while not parts or any(len(p) > 1 and sum(sizes[i] for i in p) > MANY for p in parts):
         n_lines += 1
-        if -(-len(sizes) // n_lines) <= BESIDE:
+        if -(-len(sizes) // n_lines) <= ABREAST:
             parts = np.array_split(np.arange(len(sizes)), n_lines)
     wide = max(sum(sizes[i] for i in part) for part in parts) <= FEW
     lines = []
@@ -343,5 +327,5 @@ def arranged(sizes: Sequence[int]) -> list[dict[int, int]]:
             tallest = max(columns, key=lambda i: -(-sizes[i] // columns[i]))
             columns[tallest] += 1
         rows = max(-(-sizes[i] // n) for i, n in columns.items())
-        lines.append({i: -(-sizes[i] // rows) for i in columns})  # no more than they need
+        lines.append({i: -(-sizes[i] // rows) for i in columns})  # no empty columns
     return lines

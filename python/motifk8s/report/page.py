@@ -1,4 +1,4 @@
-"""The report of a study: one page of HTML that needs no other file."""
+"""Render the report of a study: one HTML page that needs no other file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from motifk8s.study.specs import Model
 from motifk8s.study.study import Study
 
 JASPAR = "https://jaspar.elixir.no/matrix/{}"
-# Of the provenance of a cell: heading by key.
+# Headings of the values in a cell's provenance, by key.
 PROVENANCE = {
     "code_version": "Code",
     "trained_by": "Code that trained",
@@ -34,34 +34,18 @@ PROVENANCE = {
 
 
 class Content(NamedTuple):
-    """What the page shows of a study.
+    """The content of a study's page."""
 
-    Attributes
-    ----------
-    cells : dict of cell id to CellFiles
-        The finished cells.
-    missing : dict of cell id to str
-        Why a cell is not among them.
-    table : DataFrame
-        As from `tables.table1`.
-    compared : DataFrame
-        As from `comparison.comparisons`.
-    pictures : dict of data set to list of Picture
-        As from `figures.draw`.
-    topics : dict of Topic
-        As from `topics.topics`.
-    """
-
-    cells: Mapping[str, CellFiles]
-    missing: Mapping[str, str]
-    table: pd.DataFrame
-    compared: pd.DataFrame
-    pictures: Mapping[str, list[Picture]]
-    topics: Mapping[str, Topic]
+    cells: Mapping[str, CellFiles]  # the finished cells, by id
+    missing: Mapping[str, str]  # the reason for each missing cell, by id
+    table: pd.DataFrame  # as from `tables.table1`
+    compared: pd.DataFrame  # as from `comparison.comparisons`
+    pictures: Mapping[str, list[Picture]]  # as from `figures.draw`
+    topics: Mapping[str, Topic]  # as from `topics.topics`
 
 
 def render(study: Study, content: Content) -> str:
-    """Render the report as one page of HTML; only its links lead elsewhere."""
+    """Render the report as one HTML page; it loads nothing, only its links lead to other pages."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -113,7 +97,7 @@ def _yaml(study: Study) -> str:
 def _architectures(
     study: Study, dataset: str, cells: Mapping[str, CellFiles], factors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """What the page shows of each architecture: its shape, trials, logos, matches, classes."""
+    """Return each architecture's section: its shape, trials, logos, matches and classes."""
     sections = []
     spec = study.datasets[dataset]
     for data, name in comparison.planned_trials(study):
@@ -146,7 +130,7 @@ def _architectures(
 
 
 def _trial(metrics: Mapping[str, Any], word: str) -> dict[str, str]:
-    """A row of an architecture's table of trials."""
+    """Make a row of an architecture's table of trials."""
     row = {
         "Trial": str(metrics["trial"]),
         "AUROC": f"{metrics['auroc']:.3f}",
@@ -163,7 +147,7 @@ def _trial(metrics: Mapping[str, Any], word: str) -> dict[str, str]:
 
 
 def describe(model: Model) -> str:
-    """Describe an architecture in a line."""
+    """Describe an architecture in one line."""
     steps = []
     for i, conv in enumerate(model.conv):
         steps.append(f"{conv.filters} filters of {conv.width}{' bp' if i == 0 else ''}")
@@ -175,7 +159,7 @@ def describe(model: Model) -> str:
 
 
 def hits(labels: Mapping[str, Any], factors: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Group the labels of a layer by motif, those of the classes first."""
+    """Group the labels of a layer by motif; motifs of the classes come first."""
     rows: dict[str, dict[str, Any]] = {}
     for name, hit in sorted(labels.items(), key=lambda item: int(item[0].removeprefix("filter"))):
         row = rows.setdefault(
@@ -195,12 +179,12 @@ def hits(labels: Mapping[str, Any], factors: Mapping[str, str]) -> list[dict[str
 
 
 def is_jaspar(identifier: str) -> bool:
-    """Tell whether JASPAR has a page for an id, such as MA0083.3."""
+    """Return whether an id has the form of JASPAR's ids, such as MA0083.3."""
     return re.fullmatch(r"MA\d{4}\.\d+", identifier) is not None
 
 
 def _classes(cells: Sequence[CellFiles]) -> Rows:
-    """Each class with its AUROC and AUPR, mean and sd over trials."""
+    """Make a row for each class: its AUROC and AUPR, mean and sd over trials."""
     auroc, aupr = (
         pd.DataFrame([files.metrics[f"{measure}_by_class"] for files in cells])
         for measure in ("auroc", "aupr")
@@ -216,7 +200,7 @@ def _classes(cells: Sequence[CellFiles]) -> Rows:
 
 
 def _provenance(cells: Sequence[CellFiles]) -> list[tuple[str, str]]:
-    """What the cells were made with and what they cost: heading and value."""
+    """Return headings and values of the cells' software, devices, data and costs."""
     if not cells:
         return []
     records = [files.provenance for files in cells]
@@ -245,7 +229,7 @@ def _provenance(cells: Sequence[CellFiles]) -> list[tuple[str, str]]:
 
 
 def _counted(values: Iterable[Any]) -> str:
-    """The value, or each of several values with its number of cells."""
+    """Return the common value, or each value with its number of cells."""
     counts = Counter(str(value) for value in values)
     if len(counts) == 1:
         return next(iter(counts))

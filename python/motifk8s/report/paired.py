@@ -1,8 +1,8 @@
-"""Do two architectures differ by more than their trials do? Tests of all pairs of a study.
+"""Test whether architectures differ by more than their trials do, for all pairs of a study.
 
-Trials are paired by their number alone: both cells have the same data, and each has its own seed.
-So pairing removes no noise and costs degrees of freedom; it gives one difference per trial, which
-can be tested without assumptions about the variance of either architecture.
+Trials are paired by their number: both cells have the same data, but each has its own seed. So
+pairing removes no noise and costs degrees of freedom. In return, it gives one difference per trial,
+which can be tested without assumptions about the variance of either architecture.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ COLUMNS = [
     "dataset", "layer", "measure", "a", "b", "trials", "mean_a", "mean_b", "difference",
     "sd_difference", "t", "p", "p_permutation", "p_holm",
 ]  # fmt: skip
-LAYER = "conv1"  # the one that every architecture has
+LAYER = "conv1"  # every architecture has it
 MEASURES = ("auroc", "match_any", "match_truth")
 LEAST = 3
-"""Trials that both architectures must have."""
+"""Minimum number of trials that both architectures have."""
 MOST_FLIPPED = 20
-"""Trials up to which all flips of sign are counted: half a million sums."""
+"""Maximum number of trials of the exact test: half a million sums."""
 
 
 def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Test all pairs of architectures of a data set that have three trials or more in common.
+    """Test all pairs of a data set's architectures that have at least three trials in common.
 
-    There are two tests of the same differences, both two-sided. The t-test assumes that they are
-    normal, which fractions near 0 or 1 are not. The exact test flips their signs in every way, and
-    assumes only that each is as likely as its opposite if the architectures are alike; of n trials
-    it gives 2 / 2**n or more, so with five (0.0625) it never falls below 0.05.
+    Two two-sided tests use the same differences. The t-test assumes a normal distribution, which
+    fractions near 0 or 1 do not have. The exact test flips the signs in every way. It assumes only
+    that a difference and its opposite are equally likely if the architectures are alike. Its p for
+    n trials is at least 2 / 2**n, so with five trials (0.0625) it is never below 0.05.
 
     Parameters
     ----------
     results : DataFrame
         As from `tables.results`.
-    study : Study
-        Gives the order of data sets and architectures.
 
     Returns
     -------
     DataFrame, columns `COLUMNS`
-        A row for each data set, each of `MEASURES` of the first layer (``match_truth`` only where
-        motifs of the classes are known), and each pair. ``trials``: those in common, which all
-        numbers are of (a trial without a value, as of an AUROC where all labels are alike, is not
-        among them); ``difference``: the mean of a minus b; ``sd_difference``: its population
-        sd over trials; ``t``, ``p``: paired t-test with trials - 1 degrees of freedom, Student
-        1908; ``p_permutation``: flips of sign, Fisher 1935, blank beyond `MOST_FLIPPED` trials;
-        ``p_holm``: ``p`` corrected for all pairs of its data set and measure, Holm 1979.
+        A row for each data set, each of `MEASURES` of the first layer, and each pair, in the order
+        of the study. ``match_truth`` has rows only if motifs of the classes are known.
 
-        Differences that are all the same have no ``t``, and no ``p`` unless they are all 0: then
-        it is 1. A pair without ``p`` counts in Holm's correction of the others.
+        - ``trials``: number of common trials; all other numbers are computed from these. A trial
+          without a value is left out, such as an AUROC if all labels are equal.
+        - ``difference``, ``sd_difference``: mean and population sd of a minus b.
+        - ``t``, ``p``: paired t-test with trials - 1 degrees of freedom, Student 1908.
+        - ``p_permutation``: exact test, Fisher 1935; nan above `MOST_FLIPPED` trials.
+        - ``p_holm``: ``p`` corrected for all pairs of its data set and measure, Holm 1979.
+
+        If all differences are equal, ``t`` is nan; ``p`` is 1 if they are 0, otherwise nan. Pairs
+        without ``p`` count in Holm's correction of the others.
     """
     rows: list[dict[str, Any]] = []
     for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study)):
@@ -77,7 +77,7 @@ def paired(results: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _compare(a: pd.Series, b: pd.Series) -> dict[str, Any] | None:
-    """Test one pair, whose values are by trial; None if it has too few trials in common."""
+    """Test one pair, with values by trial; return None if it has too few trials in common."""
     common = a.index.intersection(b.index)
     if len(common) < LEAST:
         return None
@@ -97,8 +97,8 @@ def _compare(a: pd.Series, b: pd.Series) -> dict[str, Any] | None:
 
 
 def t_test(difference: np.ndarray) -> tuple[float, float]:
-    """Statistic and two-sided p of differences (n,) from 0; nan as `paired` says."""
-    from scipy.special import stdtr  # in place of scipy.stats, which takes a second to import
+    """Return the statistic and two-sided p of differences (n,) from 0; nan as in `paired`."""
+    from scipy.special import stdtr  # not scipy.stats, whose import takes a second
 
     if np.ptp(difference) <= LAST_BIT:
         return math.nan, 1.0 if np.abs(difference).max() <= LAST_BIT else math.nan
@@ -108,17 +108,17 @@ def t_test(difference: np.ndarray) -> tuple[float, float]:
 
 
 def flip_test(difference: np.ndarray) -> float:
-    """Two-sided p of differences (n,) from 0: share of all flips of sign with as large a sum."""
+    """Return the two-sided p of differences (n,): the share of sign flips with as large a sum."""
     if len(difference) > MOST_FLIPPED:
         return math.nan
-    sums = difference[:1]  # not flipped: each half of the flips mirrors the other
-    for one in difference[1:]:
-        sums = np.concatenate([sums + one, sums - one])
+    sums = difference[:1]  # not flipped, because its flip mirrors all sums
+    for value in difference[1:]:
+        sums = np.concatenate([sums + value, sums - value])
     return float(np.mean(np.abs(sums) >= abs(difference.sum()) - LAST_BIT))
 
 
 def holm(p: list[float]) -> list[float]:
-    """Correct p-values for their number; nan stays nan and counts."""
+    """Correct p-values for their number; nan stays nan, but counts."""
     result = [math.nan] * len(p)
     least = 0.0
     for rank, i in enumerate(sorted(np.flatnonzero(~np.isnan(p)), key=lambda i: p[i])):

@@ -1,4 +1,4 @@
-"""The paper's tables and figures by their names: ``motifk8s paper``."""
+"""Make the paper's tables and figures by name: ``motifk8s paper``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from motifk8s.study.specs import DeepSea
 from motifk8s.study.study import Study
 from motifk8s.training import devices
 
-# By name, the data set of a table and its heading.
+# Data set and heading of each table, by name.
 TABLES = {
     "table1": ("synthetic", "Table 1. AUROC and matched filters, synthetic sequences"),
     "table2": ("invivo", "Table 2. AUROC and matched filters, in vivo sequences"),
 }
 S1_TABLE = "S1 Table. Details of the in vivo data set"
-ABSENT = "not in the sources at hand"
+ABSENT = "not available"
 STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2rem}table{border-collapse:collapse}"
     "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
@@ -37,22 +37,14 @@ STYLE = (
 
 
 class Made(NamedTuple):
-    """What `make` made.
+    """Result of `make`."""
 
-    Attributes
-    ----------
-    files : list of str
-        The paths.
-    lacking : list of str
-        Each table or figure that was not made, or only in part, and why.
-    """
-
-    files: list[str]
-    lacking: list[str]
+    files: list[str]  # paths
+    lacking: list[str]  # each missing or partial table or figure, with the reason
 
 
 def names(study: Study) -> list[str]:
-    """List what can be made of a study: tables of the data sets that it has, and its figures."""
+    """Return the names of a study's tables and figures."""
     planned = {cell.dataset for cell in study.cells()}
     made = [name for name, (dataset, _) in TABLES.items() if dataset in planned]
     if isinstance(study.datasets.get("invivo"), DeepSea):
@@ -66,13 +58,11 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
 
     Parameters
     ----------
-    study : Study
-    store : Store
     wanted : iterable of str
-        Of `names`; all of them if it is empty.
+        Some of `names`; empty: all of them.
     out : Path
-        A folder: a table is ``NAME.{csv,md,html}`` (S1 Table: csv, md), a figure
-        ``NAME.{png,svg}``.
+        Output folder for ``NAME.{csv,md,html}`` (S1 Table: csv, md) of each table and
+        ``NAME.{png,svg}`` of each figure.
 
     Raises
     ------
@@ -107,7 +97,7 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
 def _make_one(
     study: Study, store: Store, name: str, cells: Mapping[str, CellFiles], folder: Path
 ) -> str:
-    """Write a table or figure into a folder; return what it lacks, "" if nothing."""
+    """Write a table or figure; return why it is missing or partial, "" if it is complete."""
     if name in TABLES:
         return _table(study, name, cells, folder)
     if name == "s1-table":
@@ -121,7 +111,7 @@ def _make_one(
 
 
 def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
-    """Write Table 1 or 2; return what it lacks."""
+    """Write Table 1 or 2; return why it is missing or partial."""
     dataset, title = TABLES[name]
     done = sum(files.metrics["dataset"] == dataset for files in cells.values())
     if not done:
@@ -143,21 +133,19 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
 
 
 def s1_table(study: Study, counts: Mapping[str, int]) -> pd.DataFrame:
-    """Describe each in vivo label.
+    """Describe each label of the data set ``invivo``, which is of kind deepsea.
 
     Parameters
     ----------
-    study : Study
-        With a data set ``invivo`` of the kind deepsea.
     counts : dict of class to int
-        Training sequences of the data set at hand that are positive; empty without one.
+        Positive training sequences of each class in the store's data set; empty without one.
 
     Returns
     -------
     DataFrame
         ``index`` from 0, ``tf`` (the class), ``cell_type``, ``track``, ``column`` of DeepSEA's
         919 labels (from 0), ``training_sequences``, ``published_training_sequences`` (positive
-        in DeepSEA's train.mat, both strands; of the paper's labels alone), ``encode_file``.
+        in DeepSEA's train.mat, both strands; only the paper's labels), ``encode_file``.
     """
     spec = study.datasets["invivo"]
     assert isinstance(spec, DeepSea)
@@ -179,7 +167,7 @@ def s1_table(study: Study, counts: Mapping[str, int]) -> pd.DataFrame:
 
 
 def _s1_table(study: Study, store: Store, folder: Path) -> str:
-    """Write S1 Table; return what it lacks."""
+    """Write S1 Table; return why it is partial."""
     ready = stored.is_ready(study, "invivo", store)
     counts: dict[str, int] = {}
     if ready:
@@ -197,9 +185,9 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
         lines.append(f"| {' | '.join([*map(str, texts), *numbers])} |")
     lines += [
         "",
-        "Classes and columns of DeepSEA's 919 labels count from 0. Training sequences are those "
-        "positive in the training part of the data set at hand; published: in DeepSEA's train.mat, "
-        f"both strands. The names of the ENCODE files are {ABSENT}.",
+        "Classes, and columns of DeepSEA's 919 labels, count from 0. Training sequences: the "
+        "positive ones in the training part of the store's data set. Published: those in "
+        f"DeepSEA's train.mat, both strands. The names of the ENCODE files are {ABSENT}.",
         "",
     ]
     _write(folder / "s1-table.csv", table.to_csv(index=False))
@@ -208,7 +196,7 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
 
 
 def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:
-    """Draw a figure of the study; return what it lacks."""
+    """Draw a figure of the study; return why it is missing or partial."""
     figure = study.figures[name]
     panels = figures.draw_figure(study, figure, cells, figures.both(folder, name))
     models = [m for (m, _), panel in zip(figure.layers(), panels, strict=True) if panel.note]

@@ -1,16 +1,17 @@
-"""Before any training: which layers will learn whole motifs, read off the receptive fields.
+"""Predict from the receptive fields, without training, which layers learn whole motifs.
 
-The rule, written down before it was scored on anything but the paper's own architectures:
+The rule was written when it had been tested only on the paper's own architectures:
 
-1. A layer can hold a whole motif only if its receptive field is at least as wide as one, `MOTIF`.
-2. It has to, unless a later convolution can put parts together. That convolution must see
-   neighbours (be wider than 1), and know where they lie to within less than a motif: every pooling
-   on the way blurs positions, by all but one of the positions of its window.
-3. A layer that can and has to learns whole motifs; every other learns parts.
+1. A layer can learn a whole motif only if its receptive field is at least as wide as a motif
+   (`MOTIF`).
+2. It must learn whole motifs, unless a later convolution can assemble parts. That convolution must
+   be wider than 1 and know the positions of parts more precisely than the width of a motif. Each
+   pooling before it adds the width of its window minus 1 to the uncertainty.
+3. A layer that can and must learns whole motifs; every other layer learns parts.
 
-Dense layers put no parts together: they would have to do it for each place of the sequence anew.
-After Koo & Eddy 2019, "Internal representations of motifs depend on architecture", which has the
-argument and no rule. Kernel, data, activation and training are not asked.
+Dense layers do not assemble parts: they would need separate weights for each position. The argument
+is from Koo & Eddy 2019, "Internal representations of motifs depend on architecture", which gives no
+rule. Number of filters, data, activation and training have no influence.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 
 MOTIF = 9
-"""Width of a motif in bp: the median over JASPAR 2016 (CORE vertebrates) from the first to the last
-column with more than half a bit."""
+"""Width of a motif in bp, from the first to the last column with more than half a bit: the median
+over JASPAR 2016 (CORE vertebrates)."""
 
 COLUMNS = [
     "dataset", "model", "label", "layer", "receptive_field", "uncertainty", "predicted", "trials",
@@ -36,27 +37,16 @@ COLUMNS = [
 
 
 class Reading(NamedTuple):
-    """What the rule says of a layer.
-
-    Attributes
-    ----------
-    layer : str
-    receptive_field : int
-        In bp.
-    uncertainty : int or None
-        Of positions, in bp, where the next convolution wider than 1 reads them; None without one.
-    whole : bool
-        Whether its filters will learn whole motifs.
-    """
+    """The rule applied to a layer."""
 
     layer: str
-    receptive_field: int
-    uncertainty: int | None
-    whole: bool
+    receptive_field: int  # bp
+    uncertainty: int | None  # bp, of positions at the next convolution wider than 1; None: no such
+    whole: bool  # the rule predicts whole motifs
 
 
 def predict(model: Model) -> list[Reading]:
-    """Apply the rule to the layers before the first pooling, whose filters become motifs."""
+    """Apply the rule to the layers before the first pooling, whose filters have motifs."""
     readings = []
     for i, layer in enumerate(model.layers_before_pooling()):
         field = model.receptive_field(i)
@@ -74,22 +64,21 @@ def predict(model: Model) -> list[Reading]:
 
 
 def score(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Compare what the rule says of each layer with what was learned.
+    """Compare the prediction for each layer with what the layer learned.
 
     Parameters
     ----------
-    study : Study
     table : DataFrame
         As from `tables.table1`.
 
     Returns
     -------
     DataFrame, columns `COLUMNS`
-        A row for each row of `table` whose layer comes before any pooling. ``receptive_field``
-        and ``uncertainty`` as in `Reading` (bp; the latter <NA> where there is none);
-        ``predicted``: "whole" or "parts"; ``learned``: "whole" where the mean share of filters
-        that match one of the classes' motifs is `answer.WHOLE` or more, else "parts", and ""
-        without a finished trial or a known motif; ``right``: "yes", "no" or "".
+        A row for each row of `table` whose layer comes before the first pooling.
+        ``receptive_field`` and ``uncertainty`` as in `Reading` (bp; <NA> for None);
+        ``predicted``: "whole" or "parts"; ``learned``: "whole" if the mean share of filters that
+        match a motif of the classes is at least `answer.WHOLE`, otherwise "parts", or "" without a
+        finished trial or a known motif; ``right``: "yes", "no" or "".
     """
     import pandas as pd
 

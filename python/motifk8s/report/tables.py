@@ -1,6 +1,6 @@
-"""Tables of many cells: one row per cell and layer, then one row per architecture and layer.
+"""Make tables of cells: one row per cell and layer, then one per architecture and layer.
 
-Only the two renderers round.
+Only the two renderers round numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESULTS = [
     "match_truth", "match_null", "dead", "coverage", "val_loss", "epochs", "seconds",
 ]  # fmt: skip
 MEASURES = ("auroc", "aupr", "match_any", "match_truth", "match_null", "dead", "coverage")
-OF_THE_MODEL = ("auroc", "aupr")  # the others belong to a layer
+OF_THE_MODEL = ("auroc", "aupr")  # the other measures belong to a layer
 COMPARED = ("auroc", "match_any", "match_truth")
 PUBLISHED = ("kind", "mean", "sd", "difference", "verdict", "footnotes")
 KINDS = ("exact", "value", "at-most", "at-least")
@@ -37,8 +37,6 @@ def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
     ----------
     metrics : iterable of dict
         Contents of the cells' ``metrics.json``, in any order.
-    study : Study
-        Gives the order of data sets, models and trials.
 
     Returns
     -------
@@ -48,7 +46,7 @@ def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
     Raises
     ------
     InputError
-        A metrics file has another format version, or lacks a value.
+        A metrics file has another format version, or a value is missing.
     """
     rows: list[dict[str, Any]] = []
     for cell in metrics:
@@ -64,19 +62,19 @@ def results(metrics: Iterable[Mapping[str, Any]], study: Study) -> pd.DataFrame:
 
 
 def _rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of one cell, a row for each layer."""
+    """Make the rows of one cell, a row for each layer."""
     name = cell.get("cell", "a cell")
     if cell.get("format") != FORMAT:
         raise InputError(
-            f"{name}: metrics.json has format {cell.get('format')!r}, this version reads {FORMAT}; "
-            "run the cell again"
+            f"{name}: metrics.json has format {cell.get('format')!r}, but this version of motifk8s "
+            f"reads {FORMAT}; run the cell again"
         )
     rows = []
     for layer, values in cell.get("layers", {}).items():
         row = {**values, **cell, "layer": layer}
         absent = [column for column in RESULTS if column not in row]
         if absent:
-            raise InputError(f"{name}: metrics.json lacks {', '.join(absent)}; run the cell again")
+            raise InputError(f"{name}: metrics.json has no {', '.join(absent)}; run the cell again")
         rows.append({column: row[column] for column in RESULTS})
     return rows
 
@@ -89,25 +87,24 @@ def _natural(layer: str) -> tuple[int, str]:
 def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> pd.DataFrame:
     """Make one row per architecture and layer: mean and sd over trials, and the paper's number.
 
-    As Table 1 (synthetic) and Table 2 (in vivo) of the paper. The sd is the population's, nan
-    for one trial. Architectures without a finished cell keep their row.
+    This is Table 1 (synthetic) and Table 2 (in vivo) of the paper. The sd is that of the
+    population, nan for one trial. Architectures without a finished cell have a row too.
 
     Parameters
     ----------
     results : DataFrame
         As from `results`.
-    study : Study
     dataset : str, optional
-        Only this data set; all of the study's grid by default.
+        Only this data set; default: all.
 
     Returns
     -------
     DataFrame
         dataset, model, label, layer, trials, planned; ``X_mean`` and ``X_sd`` for each of
-        `MEASURES`; for each of `COMPARED` ``published_X_`` kind, mean, sd, difference, verdict
-        and footnotes, as `comparison.comparisons` has them. Where there are several an exact
-        number goes before a value, and both before a bound; ``footnotes`` has the letters of
-        all bounds that the row is part of.
+        `MEASURES`; ``published_X_`` kind, mean, sd, difference, verdict and footnotes for each of
+        `COMPARED`, as from `comparison.comparisons`. Of several published numbers the row has an
+        exact number rather than a value, and either rather than a bound. ``footnotes`` has the
+        letters of all bounds that include the row.
     """
     compared = comparisons(results, study)
     rows = []
@@ -142,7 +139,7 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
 
 
 def _published(numbers: pd.DataFrame) -> dict[str, Any]:
-    """Of the published numbers for one measure of one row, the one to print."""
+    """Select the published number to print for one measure of one row."""
     if numbers.empty:
         return dict(zip(PUBLISHED, ("", math.nan, math.nan, math.nan, "", ""), strict=True))
     first = min(numbers.to_dict("records"), key=lambda row: KINDS.index(row["kind"]))
@@ -159,16 +156,16 @@ def _published(numbers: pd.DataFrame) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------- renderers
 
 LEGEND = (
-    "Mean ± population sd over trials. Matches and coverage are fractions, 0 to 1; a match "
-    "fraction is of all filters of the layer, dead ones included. Dead filters are a number. "
-    "Paper: the published number, ours minus it, and, where the paper gives mean and sd over "
-    "trials, whether ours lies within two of its sd (yes or no). ≤ and ≥ are bounds over several "
-    "architectures, held or not held as a whole (see the notes)."
+    "Mean ± population sd over trials. Matches and coverage are fractions, 0 to 1; the total of a "
+    "match fraction is all filters of the layer, including dead ones. Dead filters are a number. "
+    "Paper: the published number, then our number minus it. If the paper gives mean and sd over "
+    "trials, yes or no says whether our number is within two of its sd. ≤ and ≥ are bounds over "
+    "several architectures; a bound is held or not held as a whole (see the notes)."
 )
 
 
 class Shown(NamedTuple):
-    """A rendered cell: the number, a remark on it, letters of footnotes, classes of style."""
+    """A cell of a rendered table; `notes` has letters of footnotes, `style` CSS classes."""
 
     text: str
     remark: str = ""
@@ -177,7 +174,7 @@ class Shown(NamedTuple):
 
 
 def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown]]]:
-    """Header and cells of one data set's table, three decimals, nothing escaped."""
+    """Make header and cells of one data set's table: three decimals, text not escaped."""
     truth = f"{truth_word(study, part.dataset.iloc[0]).capitalize()} match"
     names = dict(
         auroc="AUROC", aupr="AUPR", match_any="Any match", match_truth=truth,
@@ -194,11 +191,11 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
         cells = [Shown(row["label"]), Shown(row["layer"])]
         cells.append(Shown(trials, style="" if complete else "partial"))
         for measure in MEASURES:
-            # A score of the model is printed once, with its first layer.
-            twice = measure in OF_THE_MODEL and row["layer"] != "conv1"
+            # A model's score is printed once, in the row of its first layer.
+            repeated = measure in OF_THE_MODEL and row["layer"] != "conv1"
             mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
             digits = 1 if measure == "dead" else 3
-            cells.append(Shown("" if twice else plus_minus(mean, sd, digits)))
+            cells.append(Shown("" if repeated else plus_minus(mean, sd, digits)))
             if measure in paper:
                 cells.append(_paper({key: row[f"published_{measure}_{key}"] for key in PUBLISHED}))
         rows.append(cells)
@@ -206,9 +203,9 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
 
 
 def _paper(number: Mapping[str, Any]) -> Shown:
-    """A published number, ours minus it, and the verdict unless results are still missing."""
+    """Show a published number, ours minus it, and the verdict unless results are missing."""
     verdict = "" if number["verdict"].endswith(SO_FAR) else number["verdict"]
-    # The difference of a bound belongs to its group, so it is in the note.
+    # The difference of a bound belongs to its group, so the footnote has it.
     exact = number["kind"] in ("exact", "value") and not math.isnan(number["difference"])
     remarks = [signed(number["difference"])] * exact + [verdict] * bool(verdict)
     style = {"yes": " good", "held": " good", "no": " bad", "not held": " bad"}.get(verdict, "")
@@ -223,13 +220,7 @@ def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def to_markdown(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
     """Render the table as GitHub-flavoured Markdown, a section for each data set.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As from `table1`.
-    notes : dict
-        As from `comparison.footnotes`.
-    study : Study
+    `table` is as from `table1`, `notes` as from `comparison.footnotes`.
     """
     out = []
     for dataset, part in _parts(table):
@@ -258,7 +249,7 @@ def _md(text: str) -> str:
 def to_html(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
     """Render the table as an HTML fragment: a ``table`` for each data set, then legend and notes.
 
-    Parameters as for `to_markdown`; classes: ``paper``, ``good``, ``bad``, ``partial``.
+    The CSS classes are ``paper``, ``good``, ``bad`` and ``partial``.
     """
     out = []
     for dataset, part in _parts(table):
@@ -283,6 +274,6 @@ def _td(cell: Shown) -> str:
     notes = f"<sup>{html.escape(cell.notes)}</sup>" if cell.notes else ""
     remark = f" <small>{html.escape(cell.remark)}</small>" if cell.remark else ""
     text = html.escape(cell.text)
-    if not cell.style.startswith("paper"):  # ours: the sd below, or the table is too wide
+    if not cell.style.startswith("paper"):  # narrower with the sd on its own line
         text = re.sub(r" (± [\d.]+)$", r" <small>\1</small>", text)
     return f"<td{style}>{text}{notes}{remark}</td>"

@@ -1,4 +1,4 @@
-"""What the report shows beyond the paper: for each topic, a table of numbers and charts."""
+"""Make the report's section beyond the paper: for each topic, a table and charts."""
 
 from __future__ import annotations
 
@@ -19,32 +19,25 @@ from motifk8s.report.figures import Picture, both, picture
 from motifk8s.report.words import label, plus_minus, truth_word
 from motifk8s.study.study import Study
 
-LEVEL = 0.05  # of a test, after correction
+LEVEL = 0.05  # significance level, after correction
 CELL = ["dataset", "model", "trial"]
 
-# Each setting that is varied: its name in the table, and on the axis of its chart.
+# By setting that varies: its name in the table, and the axis label of its chart.
 SETTINGS = {
     "threshold": ("Threshold", "threshold, share of the filter's maximum"),
-    "trim_bits": ("Trimming", "trimmed to columns above so many bits"),
+    "trim_bits": ("Trimming", "bits that a column needs to be kept"),
     "evalue": ("Largest E-value", "largest E-value of a match"),
     "database": ("JASPAR release", "JASPAR release"),
 }
 
 Rows = list[dict[str, str]]
-"""A table as the page prints it: the text of each cell by the heading of its column."""
+"""A table of the page: in each row, the text of each cell by the heading of its column."""
 
 
 class Topic(NamedTuple):
-    """A topic of the report's section; the page has its words.
+    """Tables and charts of a topic, by data set; report.html has its texts."""
 
-    Attributes
-    ----------
-    tables : dict of data set to Rows
-        Empty rows where a data set has no such numbers.
-    pictures : dict of data set to list of Picture
-    """
-
-    tables: dict[str, Rows]
+    tables: dict[str, Rows]  # no rows for a data set without such numbers
     pictures: dict[str, list[Picture]]
 
 
@@ -55,7 +48,6 @@ def frames(
 
     Parameters
     ----------
-    study : Study
     cells : dict of cell id to CellFiles
     results : DataFrame
         As from `tables.results`.
@@ -65,16 +57,15 @@ def frames(
     Returns
     -------
     dict of DataFrame
-        sensitivity, importance, firing: the cells' own rows, in the order of the study, with
-        dataset, model and trial before them. coverage, paired, prediction: as from the functions
-        of these modules.
+        sensitivity, importance, firing: the rows of all cells, in the order of the study, after
+        columns dataset, model and trial. coverage, paired, prediction: as from these modules.
     """
     order = {pair: i for i, pair in enumerate(planned_trials(study))}
     ordered = sorted(
         cells.values(),
         key=lambda f: (order[f.metrics["dataset"], f.metrics["model"]], f.metrics["trial"]),
     )
-    made = {}
+    result = {}
     for name, own in analysis.TABLES.items():
         rows = [
             files.analysis[name].assign(**{key: files.metrics[key] for key in CELL})
@@ -82,13 +73,13 @@ def frames(
             if len(files.analysis[name])
         ]
         columns = [*CELL, *own]
-        made[name] = (
+        result[name] = (
             pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
         )
-    made["coverage"] = coverage.coverage([files.metrics for files in ordered], study)
-    made["paired"] = paired.paired(results, study)
-    made["prediction"] = prediction.score(study, table)
-    return made
+    result["coverage"] = coverage.coverage([files.metrics for files in ordered], study)
+    result["paired"] = paired.paired(results, study)
+    result["prediction"] = prediction.score(study, table)
+    return result
 
 
 def topics(
@@ -98,17 +89,16 @@ def topics(
 
     Parameters
     ----------
-    study : Study
     results : DataFrame
         As from `tables.results`.
     numbers : dict of DataFrame
         As from `frames`.
     folder : Path
-        Charts: ``DATASET-{sensitivity-SETTING,coverage,importance,firing,paired}.{png,svg}`` of
-        every data set that has such numbers.
+        Output folder of the charts
+        ``DATASET-{sensitivity-SETTING,coverage,importance,firing,paired}.{png,svg}``.
     """
     finished = set(results.dataset)
-    made = {}
+    result = {}
     for name, (table, draw) in TOPICS.items():
         frame = numbers.get(name, results)
         parts = [
@@ -116,15 +106,15 @@ def topics(
             for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study))
             if dataset in finished or name == "prediction"  # which needs no training
         ]
-        made[name] = Topic(
+        result[name] = Topic(
             {part.dataset: table(part) for part in parts},
             {part.dataset: draw(part) for part in parts},
         )
-    return made
+    return result
 
 
 class _Part:
-    """One data set's rows of a frame, and its names in tables and charts."""
+    """The rows of one data set in a frame, and its names in tables and charts."""
 
     def __init__(self, study: Study, dataset: str, frame: pd.DataFrame, folder: Path) -> None:
         self.study, self.dataset, self.folder = study, dataset, folder
@@ -132,11 +122,11 @@ class _Part:
         self.classes = [name for name, ids in study.datasets[dataset].motif_ids.items() if ids]
         self.truth = f"{truth_word(study, dataset)} match"
         shares = {"match_truth": self.truth, "match_any": "any match"}
-        # Without known motifs of the classes no filter can match one.
+        # Without known motifs of the classes, no filter can match one.
         self.shares = shares if self.classes else {"match_any": "any match"}
 
     def _with_row(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Add a column ``row``: the architecture, and the layer where it has several."""
+        """Add a column ``row``: the architecture, and the layer if several layers have motifs."""
         if not {"model", "layer"} <= set(frame.columns):
             return frame
         pairs = list(zip(frame.model, frame.layer, strict=True))
@@ -148,24 +138,24 @@ class _Part:
         return f"{self.name(model)} {layer}" if several else self.name(model)
 
     def name(self, model: str) -> str:
-        """The label of a model, or its name where two models have the same label."""
+        """Return the label of a model, or its name if another model has the same label."""
         name = label(self.study, model)
         same = sum(label(self.study, other) == name for other in self.study.models)
         return name if same == 1 else model
 
     def means(self, setting: str) -> dict[str, pd.DataFrame]:
-        """Means over trials of one setting's shares: for each a frame of row by value."""
+        """Return the mean over trials of each share, for one setting: a frame of row by value."""
         frame = self.frame[self.frame.setting == setting]
         return {
             share: frame.pivot_table(share, "row", "value", sort=False) for share in self.shares
         }
 
     def paths(self, name: str) -> list[Path]:
-        """Where a chart goes."""
+        """Return the paths of a chart, PNG and SVG."""
         return both(self.folder, f"{self.dataset}-{name}")
 
     def picture(self, name: str, caption: str, alt: str) -> Picture:
-        """A chart that is drawn, for the page."""
+        """Embed a chart in the page."""
         return picture(self.paths(name), caption, alt)
 
 
@@ -291,7 +281,7 @@ def _number(value: float, style: str) -> str:
 
 
 def _short_value(value: str) -> str:
-    """A value as tables and charts print it: of a release of JASPAR its year."""
+    """Return a value as tables and charts print it: a JASPAR release is its year."""
     return str(value).removeprefix("JASPAR")
 
 
@@ -313,8 +303,8 @@ def _draw_coverage(part: _Part) -> list[Picture]:
     heat = charts.Map("", list(values.columns), values.to_numpy(float))
     charts.heat_maps(list(values.index), [heat], part.paths("coverage"), style)
     caption = (
-        "Filters for each class, mean over trials: 0 is a class that no trial found, more than 1 "
-        "is redundancy."
+        "Number of filters for each class, mean over trials. 0: no trial found the class; above 1: "
+        "several filters learned it."
     )
     alt = "Heat map: a row for each architecture and layer, a column for each class."
     return [part.picture("coverage", caption, alt)]
@@ -341,8 +331,8 @@ def _draw_paired(part: _Part) -> list[Picture]:
     heat = charts.Map("", names[:-1], values[1:, :-1], marked=sure[1:, :-1])
     charts.heat_maps(names[1:], [heat], part.paths("paired"), style)
     caption = (
-        f"Differences in {word} of the first layer, lowest architecture first. Framed and bold: "
-        f"p < {LEVEL} in the paired t-test after Holm's correction."
+        f"Differences in {word} of the first layer; the lowest architecture is first. Bold and "
+        f"framed: p < {LEVEL} in the paired t-test after Holm's correction."
     )
     alt = f"Triangle of the differences in {word} between all pairs of architectures."
     return [part.picture("paired", caption, alt)]
@@ -364,7 +354,7 @@ def _draw_sensitivity(part: _Part) -> list[Picture]:
         ]
         name = f"sensitivity-{setting}"
         charts.heat_maps(layers, maps, part.paths(name), charts.HeatStyle(axis=axis, cell=0.46))
-        caption = f"{title}. Share of the layer's filters; framed: the value of the study."
+        caption = f"{title}. Share of the layer's filters. Framed: the value of the study."
         alt = f"Heat maps of the match fractions: rows are layers, columns values of {axis}."
         pictures.append(part.picture(name, caption, alt))
     return pictures
@@ -375,10 +365,10 @@ def _draw_importance(part: _Part) -> list[Picture]:
         return []
     charts.importance_plot(part.frame, part.paths("importance"))
     caption = (
-        "What the loss rises by without each filter, all trials: linear up to "
-        f"{charts.NEXT_TO_NOTHING} nats, logarithmic beyond."
+        "Rise of the loss without each filter, all trials. The axis is linear up to "
+        f"{charts.NEXT_TO_NOTHING} nats and logarithmic above."
     )
-    alt = "Strip chart: a row for each layer, filters that match a class apart from the others."
+    alt = "Strip chart: a row for each layer; filters that match a class are separate."
     return [part.picture("importance", caption, alt)]
 
 
@@ -386,7 +376,7 @@ def _draw_firing(part: _Part) -> list[Picture]:
     if part.frame.empty:
         return []
     charts.firing_plot(part.frame, part.paths("firing"))
-    caption = "Every filter that matches a class, all trials. Chance: share of all positions."
+    caption = "Each dot: a filter that matches a class, all trials. Chance: share of all positions."
     alt = "Two strip charts, precision and recall: a row for each layer, a dot for each filter."
     return [part.picture("firing", caption, alt)]
 

@@ -1,12 +1,14 @@
-"""From the text of a study file to one plain mapping: YAML 1.2, then `extends`.
+"""Read the text of a study file into one plain mapping: YAML 1.2, then `extends`.
 
-A file that says `extends: NAME_OR_PATH` is a merge patch (RFC 7396) over that study: mappings
-merge, anything else replaces, null deletes. It departs from the RFC in three things. Under
-`training`, `motifs` and `analysis` null is a value, and stays. Naming a preset, or another kind of
-data set, starts afresh. What the base expects and draws of a data set or model that the file
-deletes goes with it.
+A file with the key `extends: NAME_OR_PATH` is a merge patch (RFC 7396) over that study: mappings
+merge, other values replace, null deletes. There are three exceptions:
 
-What the mapping means is the business of `study.py`.
+- Under `training`, `motifs` and `analysis`, null is a value.
+- A preset, or another kind of data set, replaces the whole value of the base.
+- If the file deletes a data set or a model, the base's published numbers and figures for it are
+  deleted too.
+
+`study.py` validates the mapping.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ from motifk8s.study.strict import no_such
 
 FOLDER = Path(__file__).parent / "builtin"
 SUFFIXES = (".yaml", ".yml", ".json")
-LARGEST = 2**20  # bytes; the largest built-in study is a hundredth of it
+LARGEST = 2**20  # bytes; the largest built-in study has about 10 kB
 
-Merge = Callable[[Any, Any], Any]  # base and patch to what they make
+Merge = Callable[[Any, Any], Any]  # (base, patch) -> merged value
 NO_MERGES: Mapping[str, Merge] = {}
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the studies that come with the package, sorted."""
+    """Return the names of the built-in studies, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -38,15 +40,15 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
     Parameters
     ----------
     name_or_path : str
-        A path if it has a slash or ends in .yaml, .yml or .json, else a name.
+        A path if it contains a slash or ends in .yaml, .yml or .json, otherwise a name.
     folder : Path or str, optional
-        What a path is relative to (default: the current folder). A str is the address of a folder
-        in an object store, in which nothing is located.
+        The folder of relative paths (default: the current folder). A str is the URL of a folder in
+        an object store: there, only built-in studies are found.
 
     Raises
     ------
     InputError
-        No built-in study has that name.
+        No built-in study has that name, or a path is relative to an object store.
     """
     if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
         if isinstance(folder, str):
@@ -59,21 +61,21 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Read a study file; an `InputError` says why it cannot be read."""
+    """Read a study file; raise an `InputError` if it cannot be read."""
     try:
         if path.stat().st_size > LARGEST:
-            raise InputError(f"{path}: larger than {LARGEST:,} bytes, so no study file")
+            raise InputError(f"{path}: too large for a study file (more than {LARGEST:,} bytes)")
         return decode(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder; a study is a file that ends in .yaml") from None
+        raise InputError(f"{path}: is a folder; give the path of a .yaml file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def decode(data: bytes, source: str) -> str:
-    """Decode the content of a study file; `source` names it in error messages."""
+    """Decode the bytes of a study file; error messages begin with `source`."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,9 +84,9 @@ def decode(data: bytes, source: str) -> str:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """Parse a YAML text that holds a mapping; `source` names the text in error messages.
+    """Parse a YAML mapping; error messages begin with `source`.
 
-    YAML 1.2, so that 3e-4 is a number and `no` a word; a duplicate key is an error.
+    In YAML 1.2, 3e-4 is a number and `no` is a string. A duplicate key is an error.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -105,7 +107,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
     except (YAMLError, ValueError) as error:
         raise InputError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
     if data is None:
-        raise InputError(f"{source}: line 1: empty; a study begins with name: NAME")
+        raise InputError(f"{source}: line 1: empty; a study needs at least name: NAME")
     if not isinstance(data, dict):
         kind = "a list" if isinstance(data, list) else "a single value"
         raise InputError(f"{source}: line 1: {kind}; a study is a mapping (name: NAME, ...)")
@@ -115,24 +117,15 @@ def parse(text: str, source: str) -> dict[str, Any]:
 def read(
     text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """Parse a study's text and merge it into the study that it extends.
+    """Parse a study's YAML or JSON text and merge it into the study that it extends.
 
-    Parameters
-    ----------
-    text : str
-        YAML (or JSON, which is YAML).
-    source : str
-        Where it comes from, for error messages.
-    folder : Path or str, optional
-        What its relative paths are relative to (default: the current folder); a str is the address
-        of a folder in an object store.
-    seen : tuple of Path
-        The files that led here, each extending the next, to find a circle.
+    Error messages begin with `source`. Relative paths are in `folder`, as for `locate`. `seen` is
+    the chain of files that extend each other and end here, to detect a cycle.
 
     Raises
     ------
     InputError
-        Not YAML, not a mapping, or a base that is missing, unreadable or circular.
+        The text is not a YAML mapping, or its base is missing, unreadable or part of a cycle.
     """
     folder = folder or Path()
     data = parse(text, source)
@@ -141,9 +134,11 @@ def read(
         return data
     extends = data.pop("extends")
     if not isinstance(extends, str):
-        raise InputError(f"{source}: extends: the name of a built-in study or a path is needed")
+        raise InputError(f"{source}: extends: should be the name of a built-in study or a path")
     if not isinstance(data.get("name"), str):
-        raise InputError(f"{source}: name: missing; a study has a name other than its base's")
+        raise InputError(
+            f"{source}: name: missing; a study that extends another needs its own name"
+        )
     try:
         path = locate(extends, folder)
         if path.resolve() in seen:
@@ -153,23 +148,17 @@ def read(
     except InputError as error:
         raise InputError(f"{source}: extends: {error}") from None
     except RecursionError:
-        raise InputError(f"{source}: an alias stands for what it is part of") from None
+        raise InputError(f"{source}: a YAML alias contains itself") from None
     return _without_deleted(result, base, data)
 
 
 def merge(
     base: Any, patch: Any, merges: Mapping[str, Merge] = NO_MERGES, null_deletes: bool = True
 ) -> Any:
-    """Return `base` with a merge patch applied.
+    """Return `base` with a merge patch applied; unless both are mappings, `patch` replaces `base`.
 
-    Parameters
-    ----------
-    base, patch : mapping or other
-        A patch that is no mapping replaces the base, as does one of a base that is none.
-    merges : mapping of str to function
-        By key, or "*" for any other, what merges the values; default: this function.
-    null_deletes : bool
-        Whether null deletes a key of the base; else it is a value.
+    `merges` has the function that merges the values of a key ("*": of every other key); its default
+    is this one. Null deletes a key of the base, or is a value if `null_deletes` is false.
     """
     if not isinstance(patch, dict):
         return patch
@@ -184,20 +173,20 @@ def merge(
 
 
 def merge_settings(base: Any, patch: Any) -> Any:
-    """Merge settings: null is a value, and naming a preset starts afresh."""
+    """Merge settings: null is a value, and a preset discards the base."""
     base, patch = ({"preset": s} if isinstance(s, str) else s for s in (base, patch))
     fresh = isinstance(patch, dict) and "preset" in patch
     return merge({} if fresh else base, patch, null_deletes=False)
 
 
 def merge_data_set(base: Any, patch: Any) -> Any:
-    """Merge a data set: another kind starts afresh."""
+    """Merge a data set: another kind discards the base."""
     kind = _mapping(base).get("kind")
     fresh = _mapping(patch).get("kind", kind) != kind
     return merge({} if fresh else base, patch, {"training": merge_settings})
 
 
-MERGES: Mapping[str, Merge] = {  # of the keys of a study
+MERGES: Mapping[str, Merge] = {  # for the keys of a study
     "training": merge_settings,
     "motifs": merge_settings,
     "analysis": merge_settings,
@@ -208,7 +197,7 @@ MERGES: Mapping[str, Merge] = {  # of the keys of a study
 def _without_deleted(
     result: dict[str, Any], base: dict[str, Any], patch: dict[str, Any]
 ) -> dict[str, Any]:
-    """Drop the base's rows of `expected` and figures that speak of what the patch deleted."""
+    """Drop the base's `expected` and figures that use a deleted data set or model."""
     deleted = {
         key: _mapping(base.get(key)).keys() - _mapping(result.get(key)).keys()
         for key in ("datasets", "models")
@@ -240,7 +229,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
-    """Make the paths in a study, which are relative to its file's folder, absolute."""
+    """Make the study's paths absolute; they are relative to the folder of its file."""
 
     def absolute(path: str) -> str:
         if isinstance(folder, str):

@@ -17,7 +17,7 @@ from motifk8s.study.specs import (
 )
 from motifk8s.study.study import Study
 
-# What may be given as the name of a preset, by its key in the study.
+# The settings with presets, by their key in the study.
 PRESETS: dict[str, type[Preset]] = {
     "training": TrainingSettings,
     "motifs": MotifSettings,
@@ -26,9 +26,9 @@ PRESETS: dict[str, type[Preset]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a study file as users write it, for editors.
+    """Return the JSON Schema (2020-12) of study files, for editors.
 
-    A file that extends another needs its name and what differs; there, null deletes.
+    A file that extends another needs only a name and its changes; there, null deletes.
     """
     study = Study.model_json_schema()
     parts: dict[str, Any] = {**study.pop("$defs"), "Study": study}
@@ -43,14 +43,14 @@ def json_schema() -> dict[str, Any]:
             "description": properties["training"]["description"],
         }
     parts = _tidy(parts)
-    # What may be said in part by a file that extends another; lists and settings are said as ever.
+    # In a file that extends another these may be incomplete. Lists are always complete.
     partial = ("Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "FigureSpec")
     patches = {f"{name}Patch": _patch(parts[name], partial) for name in partial}
     extension = patches["StudyPatch"]
     extension["required"] = ["name", "extends"]
     extension["properties"]["name"] = parts["Study"]["properties"]["name"]
     extension["properties"]["extends"] = {
-        "description": "A built-in study or the path of a file, which this one changes.",
+        "description": "The study that this file changes: a built-in study or the path of a file.",
         "type": "string",
         "examples": builtin_names(),
     }
@@ -66,7 +66,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidy(schema: Any) -> Any:
-    """Without the titles that pydantic makes up; and with no name that breaks the pattern."""
+    """Remove the titles that pydantic generates, and forbid keys that break a name's pattern."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, dict):
@@ -80,9 +80,9 @@ def _tidy(schema: Any) -> Any:
 
 
 def _patch(schema: Any, partial: Iterable[str]) -> Any:
-    """A schema of which any part may be missing, or null where that deletes it."""
+    """Return a schema in which any key may be missing, or null to delete it."""
     if not isinstance(schema, dict) or schema.get("type") == "array":
-        return schema  # a list is said whole
+        return schema  # lists replace each other, so they are complete
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return {"$ref": f"#/$defs/{name}Patch"} if name in partial else schema

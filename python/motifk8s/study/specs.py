@@ -1,7 +1,9 @@
 """The parts of a study: data sets, architectures, training, motifs, matches, published numbers.
 
-Training and motifs have two presets each: `as-run` is what the reference code of the paper does,
-`as-written` what the paper says (Koo & Eddy 2019, Methods). The defaults are `as-run`.
+Training and motifs have two presets each: `as-run` follows the reference code of the paper,
+`as-written` the paper's text (Koo & Eddy 2019, Methods). The defaults are those of `as-run`.
+
+The texts below the fields are the descriptions in the JSON Schema.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from motifk8s.study.strict import NAME, Strict, mistakes_error, no_such
 
-# Names become folders, labels and parts of pod names.
+# Names are used as folder names, labels and parts of pod names.
 Name = Annotated[str, Field(pattern=NAME, max_length=40)]
 Text = Annotated[str, Field(min_length=1)]
 Ids = list[Text]
@@ -25,10 +27,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class DataSet(Strict):
-    """What every kind of data set has."""
+    """The fields of every kind of data set."""
 
     training: dict[str, Any] = {}
-    """What differs from the study's training for this data set."""
+    """Training settings of this data set that differ from the study's."""
 
     @field_validator("training")
     @classmethod
@@ -39,40 +41,40 @@ class DataSet(Strict):
     @property
     @abstractmethod
     def motif_ids(self) -> dict[str, list[str]]:
-        """Ids of the motifs that count as a match, by class."""
+        """By class, ids of the motifs that count as a match."""
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.motif_ids)
 
 
 class Synthetic(DataSet):
-    """Uniform random sequences with motifs embedded (Koo & Eddy 2019, Methods)."""
+    """Uniform random sequences with embedded motifs (Koo & Eddy 2019, Methods)."""
 
     kind: Literal["synthetic"]
     n_sequences: Annotated[int, Field(ge=10, le=10**8)] = 25_000
     length: Count = 200
-    """Of a sequence, in bp."""
+    """Length of a sequence, in bp."""
     release: Text = "JASPAR2016"
     """JASPAR release of the motifs."""
     motifs_per_sequence: Annotated[
         list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=1000)
     ] = [0.5, 0.25, 0.17, 0.05, 0.03]
-    """Weights of 1, 2, 3, ... motifs in a sequence."""
+    """Relative frequencies of sequences with 1, 2, 3, ... motifs."""
     split: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.7, 0.1, 0.2]
-    """Shares of training, validation and test set."""
-    # The index of a class is stored in one byte.
+    """Shares of the training, validation and test part."""
+    # The data file stores the index of a class in one byte.
     classes: Annotated[
         dict[Text, Annotated[Ids, Field(min_length=1)]], Field(min_length=1, max_length=255)
     ]
-    """By class, ids of the motifs that count as a match; the first one is embedded."""
+    """By class, ids of the motifs that count as a match. The first one is embedded."""
 
     @field_validator("split")
     @classmethod
     def _check_split(cls, value: list[float]) -> list[float]:
         if abs(sum(value) - 1) > 1e-6:
-            raise ValueError(f"should sum to 1, not to {sum(value):g}")
+            raise ValueError(f"should sum to 1, not {sum(value):g}")
         return value
 
     @field_validator("motifs_per_sequence")
@@ -88,15 +90,15 @@ class Synthetic(DataSet):
 
 
 class File(DataSet):
-    """Sequences and labels in an HDF5 file, of this program or of the reference layout."""
+    """Sequences and labels in an HDF5 file, in the layout of motifk8s or of the reference code."""
 
     kind: Literal["file"]
     path: Text
-    """An HDF5 file; relative to the study file."""
+    """Path of an HDF5 file, relative to the study file."""
     length: Count
-    """Of a sequence, in bp."""
+    """Length of a sequence, in bp."""
     classes: Annotated[dict[Text, Ids], Field(min_length=1)]
-    """By class, in the order of the labels, ids of the motifs that count as a match."""
+    """By class, ids of the motifs that count as a match; classes in the order of the labels."""
 
     @property
     def motif_ids(self) -> dict[str, list[str]]:
@@ -107,19 +109,19 @@ class DeepSeaClass(Strict):
     """One of the 919 labels of the DeepSEA bundle."""
 
     column: Annotated[int, Field(ge=0, le=918)]
-    """Among the 919, from 0."""
+    """Index of the label among the 919, from 0."""
     track: str = ""
-    """Cell type and factor, as DeepSEA names them: K562 SRF."""
+    """DeepSEA's name of the label, cell type and factor: K562 SRF."""
     motifs: Ids
     """Ids of the motifs that count as a match."""
 
 
 class DeepSea(DataSet):
-    """The part of the DeepSEA bundle in which at least one of the classes is positive."""
+    """The sequences of the DeepSEA bundle that are positive for at least one of the classes."""
 
     kind: Literal["deepsea"]
     length: Count = 1000
-    """Of a sequence, in bp."""
+    """Length of a sequence, in bp."""
     classes: Annotated[dict[Text, DeepSeaClass], Field(min_length=1)]
 
     @property
@@ -132,11 +134,11 @@ class Conv(Strict):
 
     filters: Count
     width: Count
-    """Of a filter, in positions of the layer's input (bp in the first layer)."""
+    """Width of a filter, in positions of the layer's input (bp in the first layer)."""
     pool: Count = 1
-    """Width of the max-pooling, which pads like "same"; 1 does not pool."""
+    """Width of the max-pooling, with "same" padding; 1: no pooling."""
     stride: Count | None = None
-    """Of the pooling; null: as large as the pool."""
+    """Stride of the max-pooling; null: the same as the pool."""
     dropout: Share = 0.1
     activation: Literal[
         "relu", "exponential", "elu", "gelu", "leaky_relu", "linear", "selu", "sigmoid", "silu",
@@ -146,13 +148,13 @@ class Conv(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.step > self.pool:
-            reason = f"{self.stride} skips positions: it is larger than the pool ({self.pool})"
+            reason = f"{self.stride} is larger than the pool ({self.pool}); make it smaller"
             raise mistakes_error([(("stride",), reason)])
         return self
 
     @property
     def step(self) -> int:
-        """Positions before the pooling per position after it."""
+        """Return the stride of the pooling; its default is the pool."""
         return self.pool if self.stride is None else self.stride
 
 
@@ -160,14 +162,14 @@ class Model(Strict):
     """An architecture: convolutions, dense layers, one sigmoid per class."""
 
     label: str = ""
-    """How tables and figures print it (default: its name)."""
+    """Name in tables and figures (default: the key of the model)."""
     conv: Annotated[list[Conv], Field(min_length=1, max_length=50)]
     dense: Annotated[list[Count], Field(max_length=50)] = [512]
     """Units of each hidden dense layer."""
     dense_dropout: Share = 0.5
 
     def lengths(self, length: int) -> list[int]:
-        """Positions after each layer's pooling, for sequences of `length` bp."""
+        """Return the positions after each layer's pooling, for sequences of `length` bp."""
         result = []
         for conv in self.conv:
             length = -(-length // conv.step)
@@ -175,30 +177,30 @@ class Model(Strict):
         return result
 
     def layers_before_pooling(self) -> list[str]:
-        """Names of the layers with one activation per bp: conv1 up to the first that pools.
+        """Return the layers with one activation per bp: conv1 up to the first that pools.
 
-        A layer's activations are taken before its own pooling, so conv1 is always among them.
+        Activations are taken before the layer's own pooling, so conv1 is always included.
         """
         pooled = (i for i, conv in enumerate(self.conv, 1) if conv.pool > 1)
         return [f"conv{i}" for i in range(1, next(pooled, len(self.conv)) + 1)]
 
     def receptive_field(self, layer_index: int) -> int:
-        """Width in bp of what an activation of a layer before the first pooling depends on.
+        """Return the receptive field in bp of a layer before the first pooling (index from 0).
 
         Raises
         ------
         ValueError
-            The layer (counted from 0) comes after a pooling.
+            The layer comes after a pooling.
         """
         if not 0 <= layer_index < len(self.layers_before_pooling()):
             raise ValueError(f"conv{layer_index + 1} does not come before the first pooling")
         return 1 + sum(conv.width - 1 for conv in self.conv[: layer_index + 1])
 
     def n_parameters(self, length: int, classes: int) -> int:
-        """Trainable parameters, for sequences of `length` bp.
+        """Return the number of trainable parameters, for sequences of `length` bp.
 
-        Convolutions and hidden layers have no bias; batch norm, with scale and shift, follows
-        each. The output layer has a bias.
+        Convolutions and hidden layers have no bias; each is followed by a batch norm with scale
+        and shift. The output layer has a bias.
         """
         total, channels = 0, 4
         for conv in self.conv:
@@ -212,9 +214,9 @@ class Model(Strict):
 
 
 class Preset(Strict):
-    """Settings that the name of a preset, or `preset: NAME` and what differs, can stand for."""
+    """Settings with presets: the study gives NAME, or `preset: NAME` and changes to it."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]]  # what differs from the defaults
+    presets: ClassVar[dict[str, dict[str, Any]]]  # by name, the values that are not defaults
     more_keys = ("preset",)
 
     @model_validator(mode="before")
@@ -232,7 +234,7 @@ class Preset(Strict):
 
 
 class TrainingSettings(Preset):
-    """Adam on the binary cross-entropy, averaged over classes and batch; best weights kept."""
+    """Training with Adam on the binary cross-entropy, the mean over classes and batch."""
 
     learning_rate: Positive = 1e-3
     beta_1: Share = 0.95
@@ -240,24 +242,24 @@ class TrainingSettings(Preset):
     epsilon: Positive = 1e-8
     batch_size: Count = 100
     epochs: Count = 100
-    """At most."""
+    """Maximum number of epochs."""
     patience: Count | None = 20
-    """Epochs without a better monitored value before it stops; null: it does not."""
+    """Stop after this many epochs without improvement of `monitor`; null: never stop early."""
     l2: Annotated[float, Field(ge=0)] = 1e-6
-    """Times the sum of squares of the weights, added to the loss."""
+    """Factor of the L2 penalty: the sum of squares of the weights, added to the loss."""
     initializer: Literal[
         "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform",
         "lecun_normal",
     ] = "glorot_uniform"  # fmt: skip
     output_bias: float = 0.05
-    """Where the bias of the output layer starts."""
+    """Initial bias of the output layer."""
     batch_norm_momentum: Share = 0.99
     batch_norm_epsilon: Positive = 1e-8
     monitor: Literal["loss", "cross-entropy"] = "loss"
-    """On the validation set, for the best weights and for stopping; loss includes L2."""
+    """Validation value that decides best weights and early stopping; loss includes L2."""
 
     def steps(self, sequences: int) -> int:
-        """Batches that training on so many sequences takes at most."""
+        """Return the maximum number of batches of a training on so many sequences."""
         return self.epochs * math.ceil(sequences / self.batch_size)
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -275,32 +277,33 @@ class TrainingSettings(Preset):
 
 
 class Trim(Strict):
-    """Cut a motif from its first to its last informative column, and a few on either side."""
+    """Trim a motif to its first and last informative column, plus a margin."""
 
     bits: Annotated[float, Field(ge=0, lt=2)] = 0.5
-    """A column with more is informative."""
+    """A column with more bits is informative."""
     pad: Annotated[int, Field(ge=0, le=10**6)] = 3
-    """Columns more on either side."""
+    """Width of the margin on each side, in columns."""
 
 
 class MotifSettings(Preset):
-    """From the activations of a filter to its motif."""
+    """How the activations of a filter give its motif."""
 
     threshold: Share = 0.5
-    """Share of the filter's maximum above which an activation counts."""
+    """Only activations above this share of the filter's maximum count."""
     maximum: Literal["achievable", "observed"] = "observed"
+    """The largest activation that any sequence could give, or the largest on the test set."""
     windows: Literal["best", "all"] = "all"
-    """The best position of each sequence, or every position above the threshold."""
+    """The best position of each sequence, or all positions above the threshold."""
     weighted: bool = True
-    """Whether a window weighs as much as its activation."""
+    """Weight each window by its activation."""
     ends: Literal["drop", "pad"] = "pad"
-    """What becomes of a window that reaches over an end of its sequence."""
+    """Drop windows that cross an end of their sequence, or pad them."""
     window: Count | None = 19
-    """In bp; null: the receptive field of the layer."""
+    """Width of a window in bp; null: the receptive field of the layer."""
     nsites: Literal["windows", "width"] = "width"
-    """What nsites says in the MEME file."""
+    """The value of nsites in the MEME file: number of windows, or width of the motif."""
     trim: Trim | None = Field(default_factory=Trim)
-    """Null: not trimmed."""
+    """Null: no trimming."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "as-run": {},
@@ -318,39 +321,39 @@ class MotifSettings(Preset):
 
 
 class MatchSettings(Strict):
-    """What Tomtom compares the motifs with."""
+    """The database that Tomtom searches, and what counts as a match."""
 
     database: Text = "JASPAR2016"
     """A JASPAR release, or the path of a MEME file, relative to the study file."""
     evalue: Positive = 0.1
-    """The largest E-value of a match."""
+    """Largest E-value of a match."""
 
 
 class AnalysisSettings(Preset):
-    """What a finished cell's filters are asked beyond the paper; nothing is trained for it.
+    """Analyses of trained filters that go beyond the paper.
 
-    Of thresholds, trimming, E-values and releases one is varied at a time, the others being the
-    study's; its own value is always among them. An empty list asks nothing.
+    Of thresholds, trimming, E-values and releases one setting varies at a time; the others keep
+    the study's value. The study's own value is always added. An empty list skips the setting.
     """
 
     thresholds: list[Share] = [0.3, 0.5, 0.7, 0.9]
-    """In place of motifs.threshold."""
+    """Values for motifs.threshold."""
     trim_bits: list[Annotated[float, Field(ge=0, lt=2)] | None] = [None, 0.25, 0.5, 1.0]
-    """In place of motifs.trim.bits; null: not trimmed."""
+    """Values for motifs.trim.bits; null: no trimming."""
     evalues: list[Positive] = [0.001, 0.01, 0.1, 1.0]
-    """In place of matches.evalue."""
+    """Values for matches.evalue."""
     databases: list[Annotated[str, Field(pattern=r"^JASPAR[0-9]{4}$")]] = [
         "JASPAR2016",
         "JASPAR2020",
         "JASPAR2026",
     ]
-    """JASPAR releases in place of matches.database, where that is one itself."""
+    """Values for matches.database, if that is a JASPAR release."""
     importance: bool = True
-    """Whether each filter is silenced in turn, and what the model loses by it."""
+    """Silence each filter in turn, and compute how much the loss rises."""
     firing: bool = True
-    """Whether filters fire at the embedded motifs of their class, where these are known."""
+    """Compare where filters fire with the embedded motifs of their class, if these are known."""
     sequences: Count = 2000
-    """Of the test set, at most, for the importance."""
+    """Maximum number of test sequences for `importance`."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "full": {},
@@ -366,7 +369,7 @@ class AnalysisSettings(Preset):
 
 
 class FigureSpec(Strict):
-    """Filters of one layer or several side by side, above the motifs of the classes."""
+    """A figure of the filters of one or more layers, above the motifs of the classes."""
 
     title: str = ""
     dataset: Name
@@ -374,35 +377,36 @@ class FigureSpec(Strict):
         list[Annotated[str, Field(pattern=r"^[^\s/]+(/conv[1-9][0-9]*)?$")]],
         Field(min_length=1, max_length=12),
     ]
-    """MODEL, for its first layer, or MODEL/LAYER."""
+    """MODEL (its first layer) or MODEL/LAYER."""
 
     def layers(self) -> list[tuple[str, str]]:
-        """Model and layer of each panel."""
+        """Return the model and layer of each panel."""
         parts = (panel.partition("/") for panel in self.panels)
         return [(model, layer or "conv1") for model, _, layer in parts]
 
 
 class Expected(Strict):
-    """A published number to set beside a result."""
+    """A published number to compare with a result."""
 
     dataset: Name
     models: Annotated[list[Name], Field(min_length=1)]
-    """One; or several, for a bound on the extreme of them."""
+    """One model, or several for a bound on the largest or smallest of them."""
     layer: Annotated[str, Field(pattern=r"^conv[1-9][0-9]*$")] = "conv1"
     measure: Literal["auroc", "match_any", "match_truth"]
     kind: Literal["exact", "value", "at-most", "at-least"]
-    """Mean and sd; mean alone; the largest of several; the smallest of several."""
+    """Mean and sd; mean only; largest mean of several models; smallest mean of several models."""
     mean: Annotated[float, Field(ge=0, le=1)]
     sd: Annotated[float, Field(ge=0, le=1)] | None = None
     over: Literal["trials", "classes"] = "trials"
-    """What the sd is over."""
+    """The sd is over trials or over classes."""
     source: str = ""
-    """Where it is published."""
+    """Section of the paper."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind == "exact" and not self.sd:
-            raise mistakes_error([(("sd",), "exact needs one above 0; without it is a value")])
+            reason = "kind exact needs an sd above 0; without one, use kind value"
+            raise mistakes_error([(("sd",), reason)])
         if self.kind in ("exact", "value") and len(self.models) > 1:
-            raise mistakes_error([(("models",), f"{self.kind} is for one model, not several")])
+            raise mistakes_error([(("models",), f"kind {self.kind} needs one model, not several")])
         return self

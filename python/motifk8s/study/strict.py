@@ -1,4 +1,4 @@
-"""Strict pydantic models, and the mistakes in what does not fit them, in plain words."""
+"""Strict pydantic models, and plain messages for the mistakes that they find."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Place = tuple[str | int, ...]  # the keys that lead to a value: ("models", "cnn-4", "conv", 0)
-Mistake = tuple[Place, str]  # and what is wrong with it
+Mistake = tuple[Place, str]  # a place and a reason
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 KINDS = ("synthetic", "file", "deepsea")  # of data sets
-# Where pydantic's own words are those of a programmer.
+# By kind of error, the words that replace pydantic's.
 EXPECTED = {
     "bool_type": "should be true or false",
     "dict_type": "should be a mapping",
@@ -36,29 +36,29 @@ MOST_LINES = 50
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return the known word that is nearest, as a question, or an empty string if none is near."""
+    """Return `; did you mean "WORD"?` for the nearest known word, or "" if none is near."""
     near = difflib.get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def nearest_or_all(word: object, known: Iterable[str]) -> str:
-    """Return the nearest known word as a question, or a list of all if none is near."""
+    """Return the nearest known word as a question, or the list of all known words."""
     known = list(known)
     return did_you_mean(word, known) or f"; known: {', '.join(known)}"
 
 
 def no_such(what: str, name: object, known: Iterable[str]) -> str:
-    """Return `no WHAT "NAME"`, with the nearest known name or all of them."""
+    """Return `no WHAT "NAME"`, with the nearest known name or the list of all."""
     return f'no {what} "{name}"{nearest_or_all(name, known)}'
 
 
 class Strict(BaseModel):
-    """A frozen model that takes no unknown key, no wrong type, no inf or nan.
+    """A frozen model that rejects unknown keys, wrong types, inf and nan.
 
-    An integer is accepted for a float; a boolean or a text is not.
+    A float field accepts an integer, but not a boolean or a string.
     """
 
-    # Built at the first use, so that importing it stays quick.
+    # `defer_build` keeps the import fast: a model is built at its first use.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -67,7 +67,7 @@ class Strict(BaseModel):
         defer_build=True,
         use_attribute_docstrings=True,
     )
-    more_keys: ClassVar[tuple[str, ...]] = ()  # that are accepted and are no fields
+    more_keys: ClassVar[tuple[str, ...]] = ()  # accepted keys that are not fields
 
     @model_validator(mode="wrap")
     @classmethod
@@ -87,7 +87,7 @@ class Strict(BaseModel):
 
 
 def mistakes_error(mistakes: Iterable[Mistake]) -> ValidationError:
-    """Return an error for a validator to raise, with places relative to the validated value."""
+    """Make an error that a validator can raise; places are relative to the validated value."""
     return ValidationError.from_exception_data(
         "study",
         [
@@ -102,17 +102,17 @@ def mistakes_error(mistakes: Iterable[Mistake]) -> ValidationError:
 
 
 def _utf8(text: str) -> str:
-    """Escape what UTF-8 does not have: YAML can hold half of a surrogate pair, pydantic cannot."""
+    """Escape lone surrogates, which YAML can hold and pydantic cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def mistakes_of(error: ValidationError) -> list[Mistake]:
-    """Return every mistake that an error of pydantic holds."""
+    """Return the mistakes in an error of pydantic."""
     return [(_place(details), _reason(details)) for details in error.errors(include_url=False)]
 
 
 def describe(source: str, mistakes: list[Mistake]) -> str:
-    """Return `SOURCE: PATH: REASON` for the first mistake, and an indented line for each other."""
+    """Return `SOURCE: PATH: REASON` for the first mistake, then an indented line for each other."""
     first, *others = (
         " ".join(f"{path(*place)}: {reason}".removeprefix(": ").split())
         for place, reason in mistakes
@@ -124,13 +124,13 @@ def describe(source: str, mistakes: list[Mistake]) -> str:
 
 
 def path(*place: str | int) -> str:
-    """Return a place as a user writes it: models.cnn-4.conv[0].pool."""
+    """Return a place as one string: models.cnn-4.conv[0].pool."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return "".join(parts).removeprefix(".")
 
 
 def _place(details: ErrorDetails) -> Place:
-    """Return the keys as they are in the file, which pydantic adds its own marks to."""
+    """Return the keys as they are in the file, without the parts that pydantic adds."""
     place = [part for part in details["loc"] if part != "[key]"]
     if place[:1] == ["datasets"] and len(place) > 2 and place[2] in KINDS:
         del place[2]
@@ -151,7 +151,7 @@ def _reason(details: ErrorDetails) -> str:
         return f"missing; known: {', '.join(KINDS)}"
     expected = EXPECTED.get(kind) or details["msg"]
     expected = re.sub("^(Input|String|List|Dictionary) (?=should)", "", expected)
-    if kind in ("too_short", "too_long"):  # pydantic says how many there are
+    if kind in ("too_short", "too_long"):  # pydantic's text has the number of items
         return expected.replace(" after validation", "")
     hint = ""
     if kind == "literal_error":
@@ -160,12 +160,12 @@ def _reason(details: ErrorDetails) -> str:
         value = context["tag"]
         hint = did_you_mean(value, KINDS)
     elif kind == "string_pattern_mismatch" and context["pattern"] == NAME:
-        expected = "should be a name of lower-case letters, digits and inner hyphens"
+        expected = "should be a name of lower-case letters, digits and hyphens inside"
     return f"{expected}, not {_shown(value)}{hint}"
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list | dict):  # these may be long, or contain themselves
+    if isinstance(value, list | dict):  # may be long, or contain itself
         return "a list" if isinstance(value, list) else "a mapping"
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -1,9 +1,8 @@
-"""A study: which data sets, which architectures, how many trials, and with which settings.
+"""A study: its data sets, architectures, number of trials, and settings.
 
-A `Study` decides everything that a run does. It is read from a YAML file, strictly: an unknown
-key, a wrong type or an architecture that cannot be built is an `InputError` that names the file
-and, for every mistake in it, the key and the reason. `specs.py` has the parts of a study, with
-their defaults.
+A `Study` determines the results completely. Reading its YAML file is strict: an unknown key, a
+wrong type or an impossible architecture is an `InputError`. The error names the file and, for
+every mistake, the key and the reason. `specs.py` has the parts of a study with their defaults.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ from motifk8s.study.strict import (
     no_such,
 )
 
-MOST_CELLS = 5_000  # more is a slip of the pen
-PAPER = ("table1", "table2", "s1-table", "fig1")  # what `motifk8s paper` makes of every study
+MOST_CELLS = 5_000  # a limit that finds typing mistakes
+PAPER = ("table1", "table2", "s1-table", "fig1")  # names that `motifk8s paper` takes
 
 
 class Cell(NamedTuple):
-    """One training: of a model, on a data set, in a trial (from 1)."""
+    """One training: a data set, a model and a trial (from 1)."""
 
     dataset: str
     model: str
@@ -63,22 +62,23 @@ class Cell(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Such as synthetic/cnn-25/3."""
+        """Return the id, such as synthetic/cnn-25/3."""
         return f"{self.dataset}/{self.model}/{self.trial}"
 
 
 class Study(Strict):
-    """Everything that decides the numbers of a study."""
+    """A study file with all defaults filled in."""
 
     format: Annotated[int, Field(json_schema_extra={"const": 1})] = 1
-    """Of the study file."""
+    """Format version of the study file."""
     name: Name
-    """Its folder in the store."""
+    """Name of the study, and of its folder in the store."""
     title: str = ""
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 2019
+    """The seeds of data sets and cells are derived from this seed."""
     trials: Annotated[int, Field(ge=1, le=MOST_CELLS)] = 1
-    """Trainings of every model on every data set, each from a seed of its own."""
+    """Number of trainings of each model on each data set, each with its own seed."""
     datasets: Annotated[
         dict[Name, Annotated[Synthetic | File | DeepSea, Field(discriminator="kind")]],
         Field(min_length=1),
@@ -92,24 +92,24 @@ class Study(Strict):
         Annotated[dict[Name, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)]
         | None
     ) = None
-    """Models by data set; null: every model on every data set."""
+    """The models of each data set; null: every model on every data set."""
     figures: dict[Name, FigureSpec] = {}
-    """Figures of filters by name; without any, the report chooses."""
+    """Figures of filters, by name; if empty, the report chooses."""
     expected: list[Expected] = []
-    """Published numbers."""
+    """Published numbers to compare with."""
 
     @field_validator("format")
     @classmethod
     def _check_format(cls, value: int) -> int:
         if value != 1:
-            raise ValueError(f"this version reads format 1, not {value}")
+            raise ValueError(f"this version of motifk8s reads format 1, not {value}")
         return value
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
         if value == "datasets":
-            raise ValueError("the store keeps data sets there; choose another name")
+            raise ValueError("the store keeps data sets in a folder of this name; choose another")
         return value
 
     @field_validator("models")
@@ -130,7 +130,7 @@ class Study(Strict):
             mistakes = mistakes_of(error)
             try:
                 study = handler(_with_stand_ins(data, mistakes))
-            except ValidationError:  # too little is left to check it further
+            except ValidationError:  # the rest cannot be checked alone
                 raise mistakes_error(mistakes) from None
         mistakes += study.mismatches()
         if mistakes:
@@ -138,9 +138,9 @@ class Study(Strict):
         return study
 
     def mismatches(self) -> Iterator[Mistake]:
-        """Yield the mistakes that concern several parts, each of which is valid by itself."""
+        """Yield the mistakes in how parts fit together; each part is valid by itself."""
         if (n := self.trials * len(self._pairs())) > MOST_CELLS:
-            yield ("trials",), f"{n:,} cells, and {MOST_CELLS:,} are the most"
+            yield ("trials",), f"gives {n:,} cells, but at most {MOST_CELLS:,} are allowed"
         yield from self._grid_mistakes()
         for name, figure in self.figures.items():
             for place, reason in self._figure_mistakes(name, figure):
@@ -162,13 +162,13 @@ class Study(Strict):
                 if model not in self.models:
                     yield ("grid", dataset, i), no_such("model", model, self.models)
                 elif model in models[:i]:
-                    yield ("grid", dataset, i), f"{model} is there twice"
+                    yield ("grid", dataset, i), f"{model} is listed twice"
 
     def _figure_mistakes(self, name: str, figure: FigureSpec) -> Iterator[Mistake]:
         if name in PAPER:
-            yield (), "that name is taken (motifk8s paper); choose another"
+            yield (), "the name is taken (motifk8s paper); choose another"
         if any(name.startswith(f"{dataset}-") for dataset in self.datasets):
-            yield (), "other figures begin with the name of a data set; choose another"
+            yield (), "the report names its figures after data sets; choose another name"
         if figure.dataset not in self.datasets:
             yield ("dataset",), no_such("data set", figure.dataset, self.datasets)
         for i, (model, layer) in enumerate(figure.layers()):
@@ -190,10 +190,10 @@ class Study(Strict):
         known = self.models[model].layers_before_pooling()
         if layer in known:
             return ""
-        return f"{layer} of {model} gives no motifs; known: {', '.join(known)}"
+        return f"{layer} of {model} has no motifs; known: {', '.join(known)}"
 
     def _architecture_mistakes(self) -> Iterator[Mistake]:
-        mistakes: dict[Place, str] = {}  # by place: one data set that it does not fit is enough
+        mistakes: dict[Place, str] = {}  # one reason for each place
         for dataset, name in self._pairs():
             if dataset not in self.datasets or name not in self.models:
                 continue
@@ -216,11 +216,11 @@ class Study(Strict):
         return [(dataset, model) for dataset, models in grid.items() for model in models]
 
     def cells(self) -> list[Cell]:
-        """Every training of the study: by data set, then model, then trial."""
+        """Return the cells of the study, by data set, model and trial."""
         return [Cell(*pair, t) for pair in self._pairs() for t in range(1, self.trials + 1)]
 
     def figures_of(self, dataset: str) -> dict[str, FigureSpec]:
-        """The figures of a data set whose panels are all in the grid."""
+        """Return the figures of a data set whose models are all in the grid."""
         pairs = self._pairs()
         return {
             name: figure
@@ -230,7 +230,7 @@ class Study(Strict):
         }
 
     def cell(self, text: str) -> Cell:
-        """The cell of an id such as synthetic/cnn-25/3, which must be one of this study's."""
+        """Return the cell of an id; raise an `InputError` if this study does not have it."""
         cell = parse_cell(text)
         pairs = [f"{dataset}/{model}" for dataset, model in self._pairs()]
         pair = f"{cell.dataset}/{cell.model}"
@@ -242,36 +242,38 @@ class Study(Strict):
         return cell
 
     def training_for(self, dataset: str) -> TrainingSettings:
-        """Training settings of a data set: the study's, and on top of them the data set's own."""
+        """Return a data set's training settings: the study's, changed by its own."""
         own = self.datasets[dataset].training
         return TrainingSettings.model_validate(
             own if "preset" in own else {**self.training.model_dump(), **own}
         )
 
     def seed_of(self, id: str) -> int:
-        """Seed (31 bits) of a cell, by its id, or of a data set, by its name.
+        """Return the seed (31 bits) of a cell, by its id, or of a data set, by its name.
 
-        A hash of the study's seed and the id, so that a new cell changes no other's.
+        It is a hash of the study's seed and the id, so other cells do not affect it.
         """
         digest = hashlib.sha256(f"{self.seed}/{id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
     def resolved(self) -> dict[str, Any]:
-        """Plain JSON with every default spelt out, from which an equal study can be validated."""
+        """Return the study as plain JSON with all defaults; validating it gives an equal study."""
         return self.model_dump(mode="json")
 
 
 def parse_cell(text: str) -> Cell:
-    """The cell of an id such as synthetic/cnn-25/3."""
+    """Split an id such as synthetic/cnn-25/3 into its parts."""
     name = "([a-z0-9][-a-z0-9]*)"
     match = re.fullmatch(f"{name}/{name}/([1-9][0-9]{{0,3}})", text)
     if match is None:
-        raise InputError(f'"{text}" is no cell; a cell is DATASET/MODEL/TRIAL: synthetic/cnn-25/3')
+        raise InputError(
+            f'invalid cell "{text}"; a cell is DATASET/MODEL/TRIAL: synthetic/cnn-25/3'
+        )
     return Cell(match[1], match[2], int(match[3]))
 
 
 def content_hash(obj: Any) -> str:
-    """Hex SHA-256 of an object's canonical JSON: keys sorted, no spaces, UTF-8."""
+    """Return the hex SHA-256 of an object's canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(
         obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -279,12 +281,12 @@ def content_hash(obj: Any) -> str:
 
 
 def load(name_or_path: str) -> Study:
-    """Load a built-in study by its name, or any study by its path, s3:// URL, or text.
+    """Load a study from the name of a built-in one, a path, an s3:// URL, or its text.
 
     Raises
     ------
     InputError
-        No such study, or mistakes in it: the file, then a key and a reason for each.
+        There is no such study, or it has mistakes. The message has the key and reason of each.
     """
     if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
         return loads(name_or_path, "the study's text")
@@ -298,9 +300,9 @@ def load(name_or_path: str) -> Study:
 def loads(
     text: str, source: str, folder: Path | str | None = None, seen: tuple[Path, ...] = ()
 ) -> Study:
-    """Load the study that a YAML or JSON text describes.
+    """Load a study from YAML or JSON; parameters and errors as for `file.read`.
 
-    The parameters and errors are those of `file.read`, and an `InputError` for any mistake.
+    Raises an `InputError` for any mistake in the study.
     """
     data = read(text, source, folder, seen)
     try:
@@ -310,9 +312,9 @@ def loads(
 
 
 def _with_stand_ins(data: Any, mistakes: list[Mistake]) -> dict[str, Any]:
-    """Return a study's mapping in which what has mistakes is replaced by what fits anything.
+    """Replace the invalid parts of a study by valid stand-ins, so that the rest can be checked.
 
-    So the rest can be checked. Without data sets, models or a valid grid it stays invalid.
+    The result is still invalid if data sets, models or the grid are missing as a whole.
     """
     result = dict(data) if isinstance(data, dict) else {}
     for key, *items in (place for place, _ in mistakes if place):
