@@ -295,7 +295,7 @@ def test_bad_input_writes_nothing(tmp_path):
     good, out = tmp_path / "good.meme", tmp_path / "hits.tsv"
     before = sorted(os.listdir(tmp_path))
     for args, message in [
-        ((tmp_path / "none.meme", "JASPAR2016", 0.1, out), "cannot be read"),
+        ((tmp_path / "none.meme", "JASPAR2016", 0.1, out), "cannot read"),
         ((tmp_path / "bad.meme", "JASPAR2016", 0.1, out), "not a MEME motif file"),
         ((good, "JASPAR1999", 0.1, out), "JASPAR2016"),
         ((good, str(tmp_path / "bad.meme"), 0.1, out), "not a MEME motif file"),

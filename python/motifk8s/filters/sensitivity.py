@@ -1,7 +1,7 @@
-"""How the match fractions depend on four settings, varied one at a time.
+"""Measure how the match fractions depend on four settings, varied one at a time.
 
-They are the threshold and the trimming of motifs, the E-value and the JASPAR release of a match.
-The other settings are the study's. The study's own value is among those of each setting.
+The settings are the threshold and the trimming of motifs, and the E-value and the JASPAR release
+of matches. All other settings are the study's. The values include the study's own.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def own(study: Study) -> dict[str, Any]:
 def values(study: Study) -> dict[str, list[Any]]:
     """List the values of each setting in ascending order, the study's own among them.
 
-    None (untrimmed) sorts first; the list is empty if this setting is not varied. A database that
-    is not a JASPAR release is not compared with releases, which have other ids.
+    None (untrimmed) sorts first; the list is empty if this setting is not varied. A database file
+    is not compared with JASPAR releases, because its ids are others.
     """
     asked, default = study.analysis, own(study)
     databases = asked.databases
@@ -65,14 +65,14 @@ def values(study: Study) -> dict[str, list[Any]]:
 
 
 def text(value: Any) -> str:
-    """Format a value as in the table: 0.3, none, JASPAR2020."""
+    """Format a value for the table: 0.3, none, JASPAR2020."""
     if value is None:
         return "none"
     return value if isinstance(value, str) else f"{value:.12g}"
 
 
 class _Variant(NamedTuple):
-    """A layer's filters, and the settings with which to count their matches."""
+    """A layer's filters, and the settings for counting their matches."""
 
     layer: str
     setting: str
@@ -94,15 +94,13 @@ def measure(
 
     Parameters
     ----------
-    model : keras.Model
     codes : numpy.ndarray (N, L) uint8
         The test set.
     found : dict of layer to Filters
-        By the study's own rule.
-    study : Study
+        Extracted with the study's own rule.
     truth : dict of class to ids
-        Targets that count as its motif. In a release other than the study's, any version of
-        these does (MA0079.3 there may be MA0079.5 here).
+        Targets that count as the class's motif. In another release than the study's, all versions
+        of these count, for example MA0079.5 for MA0079.3.
 
     Returns
     -------
@@ -142,7 +140,7 @@ def _variants(
     found: Filters,
     study: Study,
 ) -> list[_Variant]:
-    """Make all variants of one layer; its filters are read at all thresholds in one pass."""
+    """Make all variants of one layer; extract its filters at all thresholds in one pass."""
     rule, asked, default = study.motifs, values(study), own(study)
     shares = [share for share in asked["threshold"] if share != rule.threshold]
     filters = extract_at(model, layer, codes, rule, shares, found) if shares else []
@@ -189,8 +187,8 @@ def _summaries(
 ) -> list[dict[str, Any]]:
     """Summarize the matches of each variant with one database.
 
-    Most settings leave most motifs unchanged, so each distinct motif is compared once, at the
-    largest E-value, and its hits are cut to each smaller one.
+    Most settings do not change most motifs. So each distinct motif is compared once, with the
+    largest E-value; smaller E-values select among its hits.
     """
     queries = [layer_motifs(variant.found, variant.rule) for variant in variants]
     motifs = [motif for variant_motifs in queries for motif in variant_motifs]
