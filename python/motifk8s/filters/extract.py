@@ -99,8 +99,8 @@ def _check_input(model: keras.Model) -> None:
         shape = None
     if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
         raise InputError(
-            f"model: the input has shape {shape}; expected one-hot sequences (N, L, 4) in the order "
-            "A C G T"
+            f"model: expected an input of one-hot sequences (N, L, 4), not of shape {shape}; the "
+            "last axis is A C G T"
         )
 
 
