@@ -1,4 +1,4 @@
-"""Motifs and MEME files: small cases by hand, properties, and everything a file can have wrong."""
+"""Motifs and MEME files: small cases by hand, properties, and all errors of a file."""
 
 import io
 import os
@@ -350,7 +350,7 @@ def test_releases_are_what_pyjaspar_reads(release):
         ("('A', 1), ('C', 1), ('G', 1), ('T', NULL)", "MA0001.1 has holes"),
     ],
 )
-def test_another_layout_of_the_releases_is_told_in_one_line(monkeypatch, cells, reason):
+def test_another_layout_of_the_releases_is_an_error_of_one_line(monkeypatch, cells, reason):
     connection = sqlite3.connect(":memory:")
     if cells:
         connection.executescript(

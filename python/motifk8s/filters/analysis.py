@@ -50,7 +50,7 @@ def run(
     name: str,
     dataset: Dataset,
     model: keras.Model,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, pd.DataFrame]:
     """Make the tables of a cell, by the names of `TABLES`.
@@ -61,7 +61,7 @@ def run(
     ----------
     name : str
         The data set's name in the study.
-    found : dict of layer to Filters
+    filters : dict of layer to Filters
         Extracted with the study's rule.
     labels_of : dict of layer to labels
         Matches of each layer's filters, as ``labels`` in ``metrics.json``.
@@ -69,9 +69,9 @@ def run(
     truth = study.datasets[name].motif_ids
     codes, _ = dataset.part("test")
     return {
-        "sensitivity": sensitivity.measure(model, codes, found, study, truth),
+        "sensitivity": sensitivity.measure(model, codes, filters, study, truth),
         "importance": _importance(study, dataset, model, labels_of),
-        "firing": _firing(study, study.datasets[name], dataset, model, found, labels_of),
+        "firing": _firing(study, study.datasets[name], dataset, model, filters, labels_of),
     }
 
 
@@ -99,7 +99,7 @@ def _firing(
     spec: DataSet,
     dataset: Dataset,
     model: keras.Model,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
     if not (study.analysis.firing and isinstance(spec, Synthetic) and dataset.embedded is not None):
@@ -109,8 +109,8 @@ def _firing(
         firing.in_part(dataset, "test"), dataset.classes, firing.motif_widths(spec)
     )
     tables = [
-        firing.measure(model, layer, codes, embedded, filters, study.motifs, labels_of[layer])
-        for layer, filters in found.items()
+        firing.measure(model, layer, codes, embedded, layer_filters, study.motifs, labels_of[layer])
+        for layer, layer_filters in filters.items()
     ]
     return _concat(tables, firing.COLUMNS)
 

@@ -67,7 +67,7 @@ def measure(
     layer: str,
     codes: np.ndarray,
     embedded: Embedded,
-    found: Filters,
+    filters: Filters,
     rule: MotifSettings,
     labels: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def measure(
         The test set.
     embedded : Embedded
         The motifs in these sequences.
-    found : Filters
+    filters : Filters
         Of the layer.
     labels : mapping
         The match of each filter by its name (filter0, ...), as ``labels`` in ``metrics.json``.
@@ -106,22 +106,22 @@ def measure(
     import pandas as pd
 
     matched = {}
-    for i in range(len(found.maximum)):
+    for i in range(len(filters.maximum)):
         if name := labels.get(f"filter{i}", {}).get("class"):
             matched[i] = name
     if not matched:
         return pd.DataFrame(columns=list(COLUMNS))
     # Filters that match no class never fire here.
-    threshold = np.full(len(found.maximum), np.inf, np.float32)
-    threshold[[*matched]] = extract.threshold(found.maximum, rule.threshold)[[*matched]]
+    threshold = np.full(len(filters.maximum), np.inf, np.float32)
+    threshold[[*matched]] = extract.threshold(filters.maximum, rule.threshold)[[*matched]]
     place = readable_layers(model)[layer]
     counts, on_class = _count_all(model, place, codes, embedded, threshold, matched)
     instances = np.bincount(embedded.motifs["class"], minlength=len(embedded.classes))
     rows = []
     for i, name in matched.items():
         total = int(instances[embedded.classes.index(name)])
-        what = (layer, f"filter{i}", labels[f"filter{i}"]["target"], name)
-        rows.append((*what, *_statistics(counts[i], on_class[name], total)))
+        key = (layer, f"filter{i}", labels[f"filter{i}"]["target"], name)
+        rows.append((*key, *_statistics(counts[i], on_class[name], total)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

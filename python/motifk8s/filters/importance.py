@@ -86,8 +86,8 @@ def ablate(
         by_class = _means(rise, axis=0)
         worst = int(np.nanargmax(by_class)) if np.isfinite(by_class).any() else 0
         name = classes[worst] if by_class[worst] > 0 else ""
-        what = (layer, f"filter{i}", label["target"], label["class"])
-        rows.append((*what, float(_means(rise)), drop, name, float(by_class[worst])))
+        key = (layer, f"filter{i}", label["target"], label["class"])
+        rows.append((*key, float(_means(rise)), drop, name, float(by_class[worst])))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -48,14 +48,14 @@ def values(study: Study) -> dict[str, list[Any]]:
     None (untrimmed) sorts first; the list is empty if this setting is not varied. A database file
     is not compared with JASPAR releases, because its ids are others.
     """
-    asked, default = study.analysis, own(study)
-    databases = asked.databases
+    analysis, default = study.analysis, own(study)
+    databases = analysis.databases
     if databases and default["database"] not in releases():
         databases = [default["database"]]
     lists: dict[str, Sequence[Any]] = {
-        "threshold": asked.thresholds,
-        "trim_bits": asked.trim_bits,
-        "evalue": asked.evalues,
+        "threshold": analysis.thresholds,
+        "trim_bits": analysis.trim_bits,
+        "evalue": analysis.evalues,
         "database": databases,
     }
     return {
@@ -77,7 +77,7 @@ class _Variant(NamedTuple):
     layer: str
     setting: str
     value: Any
-    found: Filters
+    filters: Filters
     rule: MotifSettings
     database: str
     evalue: float
@@ -86,7 +86,7 @@ class _Variant(NamedTuple):
 def measure(
     model: keras.Model,
     codes: np.ndarray,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     study: Study,
     truth: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def measure(
     ----------
     codes : numpy.ndarray (N, L) uint8
         The test set.
-    found : dict of layer to Filters
+    filters : dict of layer to Filters
         Extracted with the study's own rule.
     truth : dict of class to ids
         Targets that count as the class's motif. In another release than the study's, all versions
@@ -116,8 +116,8 @@ def measure(
     layers = readable_layers(model)
     variants = [
         variant
-        for name, filters in found.items()
-        for variant in _variants(model, layers[name], codes, name, filters, study)
+        for name, layer_filters in filters.items()
+        for variant in _variants(model, layers[name], codes, name, layer_filters, study)
     ]
     rows = {}  # by layer, setting and value
     for database in dict.fromkeys(variant.database for variant in variants):
@@ -125,9 +125,9 @@ def measure(
         ids = truth if database == study.matches.database else _any_version(truth, targets)
         same = [variant for variant in variants if variant.database == database]
         for variant, summary in zip(same, _summaries(same, targets, ids), strict=True):
-            what = (variant.layer, variant.setting, text(variant.value), len(variant.found.dead))
+            key = (variant.layer, variant.setting, text(variant.value), len(variant.filters.dead))
             fractions = [summary[fraction] for fraction in FRACTIONS]
-            rows[variant[:3]] = (*what, *fractions, summary["dead"])
+            rows[variant[:3]] = (*key, *fractions, summary["dead"])
     ordered = [rows[variant[:3]] for variant in variants]
     return pd.DataFrame(ordered, columns=list(COLUMNS))
 
@@ -137,22 +137,22 @@ def _variants(
     layer: Layer,
     codes: np.ndarray,
     name: str,
-    found: Filters,
+    filters: Filters,
     study: Study,
 ) -> list[_Variant]:
     """Make all variants of one layer; extract its filters at all thresholds in one pass."""
-    rule, asked, default = study.motifs, values(study), own(study)
-    shares = [share for share in asked["threshold"] if share != rule.threshold]
-    filters = extract_at(model, layer, codes, rule, shares, found) if shares else []
-    filters_at = dict(zip(shares, filters, strict=True))
+    rule, lists, default = study.motifs, values(study), own(study)
+    shares = [share for share in lists["threshold"] if share != rule.threshold]
+    results = extract_at(model, layer, codes, rule, shares, filters) if shares else []
+    filters_at = dict(zip(shares, results, strict=True))
     pad = (rule.trim or Trim()).pad
-    base = _Variant(name, "", None, found, rule, default["database"], default["evalue"])
+    base = _Variant(name, "", None, filters, rule, default["database"], default["evalue"])
 
     def changed(setting: str, value: Any) -> dict[str, Any]:
         if value == default[setting]:
             return {}
         if setting == "threshold":
-            return {"found": filters_at[value]}
+            return {"filters": filters_at[value]}
         if setting == "trim_bits":
             trim = None if value is None else Trim(bits=value, pad=pad)
             return {"rule": rule.model_copy(update={"trim": trim})}
@@ -160,8 +160,8 @@ def _variants(
 
     return [
         base._replace(setting=setting, value=value, **changed(setting, value))
-        for setting, values_asked in asked.items()
-        for value in values_asked
+        for setting, items in lists.items()
+        for value in items
     ]
 
 
@@ -190,7 +190,7 @@ def _summaries(
     Most settings do not change most motifs. So each distinct motif is compared once, with the
     largest E-value; smaller E-values select among its hits.
     """
-    queries = [layer_motifs(variant.found, variant.rule) for variant in variants]
+    queries = [layer_motifs(variant.filters, variant.rule) for variant in variants]
     motifs = [motif for variant_motifs in queries for motif in variant_motifs]
     flats = {width: matches.flat(width) for width in {len(motif.ppm) for motif in motifs}}
     largest = max(variant.evalue for variant in variants)
@@ -207,7 +207,7 @@ def _summaries(
         for width, flat in flats.items():
             of_flat = hits.iloc[rows[_key(flat)]]
             null[width] = frozenset(of_flat["Target_ID"][of_flat["E-value"] <= variant.evalue])
-        summaries.append(matches.summarize(table, compared, variant.found.dead, truth, null))
+        summaries.append(matches.summarize(table, compared, variant.filters.dead, truth, null))
     return summaries
 
 

@@ -63,8 +63,8 @@ class _Reader:
         self.lines = [line.strip() for line in text.splitlines()]
         self.where = where
 
-    def fail(self, number: int, what: str) -> InputError:
-        return InputError(f"{self.where}, line {number}: {what}")
+    def fail(self, number: int, problem: str) -> InputError:
+        return InputError(f"{self.where}, line {number}: {problem}")
 
     def read(self) -> list[Motif]:
         before = self.header()
@@ -79,8 +79,8 @@ class _Reader:
             number, title = lines[start]
             name, alt = _names(title)
             if name in first:
-                what = f"duplicate motif name {name}, as on line {first[name]}; rename one"
-                raise self.fail(number, what)
+                problem = f"duplicate motif name {name}, as on line {first[name]}; rename one"
+                raise self.fail(number, problem)
             first[name] = number
             stop = lines[end][0] if end < len(lines) else len(self.lines)
             ppm, nsites = self.matrix(name, lines[start + 1 : end], stop)
@@ -113,8 +113,10 @@ class _Reader:
             raise self.fail(stop, f"motif {name} has no letter-probability matrix")
         if len(matrices) > 1:
             number, _ = lines[matrices[1]]
-            what = f"second letter-probability matrix of motif {name}; add a MOTIF line before it"
-            raise self.fail(number, what)
+            problem = (
+                f"second letter-probability matrix of motif {name}; add a MOTIF line before it"
+            )
+            raise self.fail(number, problem)
         width, nsites = self.keys(*lines[matrices[0]])
         rest = iter(lines[matrices[0] + 1 :])
         rows: list[list[float]] = []
@@ -126,13 +128,13 @@ class _Reader:
                     break
             elif row is None or (width is None and rows):  # without w= a blank line ends a matrix
                 if row is None and width is not None and not re.match(r"URL\b|[-*]{5}", line):
-                    what = f"motif {name}: expected four probabilities, got {line[:40]!r}"
-                    raise self.fail(number, what)
+                    problem = f"motif {name}: expected four probabilities, got {line[:40]!r}"
+                    raise self.fail(number, problem)
                 stop = number
                 break
         if not rows or len(rows) < (width or 0):
-            what = f"motif {name}: expected {width or 'at least 1'} rows, got {len(rows)}"
-            raise self.fail(stop, what)
+            problem = f"motif {name}: expected {width or 'at least 1'} rows, got {len(rows)}"
+            raise self.fail(stop, problem)
         number, line = next(rest, (0, ""))
         if _numbers(line):
             raise self.fail(number, f"motif {name}: more rows than w= {len(rows)}")
@@ -142,8 +144,8 @@ class _Reader:
         """Read w= and nsites= from the first line of a matrix."""
         values = dict(re.findall(r"(\w+)\s*=\s*([^\s=]+)", line))
         if values.get("alength", "4") != "4":
-            what = f"alength= {values['alength']}: expected 4 (DNA motifs)"
-            raise self.fail(number, what)
+            problem = f"alength= {values['alength']}: expected 4 (DNA motifs)"
+            raise self.fail(number, problem)
         width = values.get("w")
         if width is not None and (not width.isdecimal() or int(width) == 0):
             raise self.fail(number, f"w= {width}: expected an integer of 1 or more")
@@ -158,13 +160,13 @@ class _Reader:
     def row(self, name: str, number: int, line: str, row: list[float]) -> list[float]:
         """Check a row of probabilities."""
         if len(row) != 4:
-            what = f"motif {name}: expected 4 numbers in a row, got {len(row)}"
-            raise self.fail(number, what)
+            problem = f"motif {name}: expected 4 numbers in a row, got {len(row)}"
+            raise self.fail(number, problem)
         if not all(0 <= p <= 1 for p in row):  # NaN fails too
             raise self.fail(number, f"motif {name}: expected probabilities of 0 to 1, got {line}")
         if abs(sum(row) - 1) > SUM_TOLERANCE:
-            what = f"motif {name}: expected a row that sums to 1, got a sum of {sum(row):g}"
-            raise self.fail(number, what)
+            problem = f"motif {name}: expected a row that sums to 1, got a sum of {sum(row):g}"
+            raise self.fail(number, problem)
         return row
 
 
