@@ -121,8 +121,8 @@ def achievable_maximum(layer: Layer) -> np.ndarray | None:
     """Compute the highest possible activation (F,) of each filter of the first layer.
 
     It is the activation of the batch-normalised sum over positions of the largest weight (paper,
-    Methods), or of the smallest weight if the scale of the batch norm is negative. For a deeper
-    layer there is no closed form, and the result is None.
+    Methods). If the scale of the batch norm is negative, the smallest weight counts. A deeper layer
+    has no closed form, and the result is None.
     """
     if not layer.first:
         return None
@@ -222,7 +222,7 @@ def _aligner(
 ) -> Callable[..., tuple[Any, ...]]:
     """Make the function that aligns one batch's windows on the device.
 
-    It takes one-hot x (n, L, 4) and activations y (n, P, F), and returns for each threshold the
+    It takes one-hot x (n, L, 4) and activations y (n, P, F). For each threshold it returns the
     number of windows (F,) and the alignment's counts or weights (F, W * 4).
     """
     from keras import ops

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 
 COLUMNS = (
-    "layer", "filter", "target", "class", "firings", "on_motif", "precision", "expected",
-    "instances", "found", "recall", "offset_mean", "offset_sd",
+    "layer", "filter", "target", "class", "firings",
+    "on_motif",  # firings on a motif of the class
+    "precision",  # on_motif / firings
+    "expected",  # share of all positions that are on a motif: the precision of random firing
+    "instances",  # embedded motifs of the class
+    "found",  # instances with a firing
+    "recall",  # found / instances
+    # In bp, of the firings on a motif: middle of the receptive field minus middle of the nearest
+    # motif, in the direction of the motif's strand. The sd is that of a population.
+    "offset_mean", "offset_sd",
 )  # fmt: skip
 
 
@@ -87,21 +95,14 @@ def measure(
         The test set.
     embedded : Embedded
         The motifs in these sequences.
-    filters : Filters
-        Of the layer.
     labels : mapping
         The match of each filter by its name (filter0, ...), as ``labels`` in ``metrics.json``.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each filter that matches a class: layer, filter, target, class, firings, on_motif
-        (firings on a motif of the class), precision (their share), expected (share of all positions
-        that are on a motif: the precision of random firing), instances (embedded motifs of the
-        class), found (those with a firing), recall (their share), offset_mean and offset_sd (bp).
-        The offset of a firing on a motif is the middle of its receptive field minus that of the
-        nearest motif, in the direction of the motif's strand; offset_sd is the population sd. A
-        ratio is NaN if its divisor is 0.
+        A row with `COLUMNS` for each filter that matches a class. A ratio is NaN if its divisor
+        is 0.
     """
     import pandas as pd
 

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "layer", "filter", "target", "class", "loss_increase", "auroc_drop", "worst_class",
-    "worst_class_loss_increase",
+    "layer", "filter",
+    "target", "class",  # empty without a match
+    # Mean cross-entropy over all known labels, in nats, minus that of the complete network.
+    "loss_increase",
+    # Macro AUROC of the complete network minus that without the filter, over the classes with both
+    # labels in these sequences. NaN without such a class.
+    "auroc_drop",
+    # The class with the largest increase of its mean cross-entropy; empty without an increase.
+    "worst_class",
+    "worst_class_loss_increase",  # nats: this increase, or the largest change without one
 )  # fmt: skip
 # Limits of one batch on the device: bases, and outputs of the layer that reads the filters. These
 # outputs are computed for each filter, and a few MB fit into the cache.
@@ -60,19 +68,13 @@ def ablate(
     Returns
     -------
     pandas.DataFrame
-        A row for each filter, dead ones included: layer, filter, target and class (empty without a
-        match), loss_increase (nats: mean cross-entropy over all known labels without the filter,
-        minus that of the complete network), auroc_drop (macro AUROC of the complete network, over
-        the classes that have both labels in these sequences, minus that without the filter; NaN
-        without such a class), worst_class (the class with the largest increase of its mean
-        cross-entropy; empty if there is no increase), worst_class_loss_increase (nats: this
-        increase, or the largest change if there is none).
+        A row with `COLUMNS` for each filter, dead ones included.
 
     Notes
     -----
-    Memory: F x N x C probabilities and one batch's activations. For 2,000 sequences of 200 bp one
-    core needs 1 s for CNN-25 and for the second layer of CNN-1, 3 s for the first layer of CNN-1,
-    which is not pooled, and 40 s for CNN-1-1-100, mostly for its third convolution.
+    Memory: F x N x C probabilities and one batch's activations. Time of one core for 2,000
+    sequences of 200 bp: 1 s for CNN-25 and for the second layer of CNN-1. The first layer of CNN-1
+    is not pooled and needs 3 s. CNN-1-1-100 needs 40 s, mostly for its third convolution.
     """
     import pandas as pd
 

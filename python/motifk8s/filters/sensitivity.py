@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS = ("threshold", "trim_bits", "evalue", "database")
 FRACTIONS = ("match_any", "match_truth", "match_null")
-COLUMNS = ("layer", "setting", "value", "n_filters", *FRACTIONS, "dead")
+COLUMNS = ("layer", "setting", "value", "n_filters", *FRACTIONS, "dead")  # as in metrics.json
 
 
 def own(study: Study) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def values(study: Study) -> dict[str, list[Any]]:
     """List the values of each setting in ascending order, the study's own among them.
 
     None (untrimmed) sorts first; the list is empty if this setting is not varied. A database file
-    is not compared with JASPAR releases, because its ids are others.
+    is not compared with JASPAR releases, because it has other ids.
     """
     analysis, default = study.analysis, own(study)
     databases = analysis.databases
@@ -105,9 +105,7 @@ def measure(
     Returns
     -------
     pandas.DataFrame
-        A row for each layer, setting and value: layer, setting (threshold, trim_bits, evalue,
-        database), value (text), n_filters, match_any, match_truth, match_null (as in
-        ``metrics.json``), dead (filters without a motif).
+        A row with `COLUMNS` for each layer, setting (of `SETTINGS`) and value (as `text`).
     """
     import pandas as pd
 

@@ -16,7 +16,7 @@ def flat(width: int) -> Motif:
 
 
 def null_targets(width: int, targets: Sequence[Motif], evalue: float = 0.1) -> frozenset[str]:
-    """Find the targets that a `flat` motif hits: a hit of a filter on these is no evidence.
+    """Find the targets that a `flat` motif hits; hits of a filter on these have no meaning.
 
     At 19 bp and E <= 0.1, JASPAR 2016 has one such target, MA0615.1 (Gmeb1).
     """
@@ -46,10 +46,12 @@ def summarize(
     Returns
     -------
     dict
-        Fractions of F: match_any (any hit), match_truth (a hit in `truth`), match_null (hits, but
-        none outside `null`). dead: number of dead filters. coverage: share of classes with a hit
-        of some filter; 0 without classes. labels: from filter name to {target, evalue, class} of
-        its best hit in `truth`, or else of its best hit, with class "".
+        - match_any, match_truth, match_null: fractions of the F filters with any hit, with a hit in
+          `truth`, and with hits only in `null`.
+        - dead: number of dead filters.
+        - coverage: share of classes with a hit of some filter; 0 without classes.
+        - labels: from filter name to {target, evalue, class} of its best hit in `truth`, or else of
+          its best hit, with class "".
     """
     width_of = {query.name: len(query.ppm) for query in queries}
     class_of: dict[str, str] = {}

@@ -48,9 +48,8 @@ def read_meme(source: str | Path) -> list[Motif]:
     Raises
     ------
     InputError
-        Names file and line: not a MEME file, another alphabet, a row that is not four
-        probabilities or whose sum differs from 1 by more than 0.1 (MEME's tolerance), fewer or
-        more rows than `w=`, a duplicate name, no motif.
+        With file and line, if the file cannot be read or is invalid. The tolerance of the sum of a
+        row is MEME's: 0.1.
     """
     text, where = read_text(source)
     return _Reader(text, where).read()
