@@ -479,7 +479,7 @@ def branching(keras: ModuleType, where: str) -> Any:
 
 def test_branches_before_the_pooling_are_refused(keras: ModuleType) -> None:
     inputs = branching(keras, "input")
-    with pytest.raises(InputError, match=f"{inputs.layers[1].name}.*before the first pooling"):
+    with pytest.raises(InputError, match=f"{inputs.layers[2].name}.*before the first pooling"):
         readable_layers(inputs)
     assert len(readable_layers(branching(keras, "residual"))) == 1
     layers = readable_layers(branching(keras, "after"))

@@ -79,7 +79,7 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
     from pyjaspar import jaspardb
 
     motifs = []
-    # One query reads all motifs. pyjaspar's own functions run six for each motif: some seconds.
+    # One query reads all motifs. pyjaspar's functions run six queries a motif, which takes seconds.
     try:
         with closing(jaspardb(release=release).conn) as connection:
             rows = connection.execute(

@@ -7,7 +7,7 @@ there are three changes (docs/performance.md has the gain of each):
 - Pooling is a maximum over an axis with its own gradient.
 - Dropout multiplies by masks that are drawn outside the compiled function.
 - Batch norm and activation run after pooling, on fewer values. The result is the same if the
-  activation is monotone.
+  activation is non-decreasing.
 """
 
 from __future__ import annotations
