@@ -1,12 +1,11 @@
-"""One run of bench/training.py: some epochs with stock Keras, PyTorch or motifk8s.
+"""Run some epochs with stock Keras, PyTorch or motifk8s, for bench/training.py.
 
     python bench/epochs.py '{"framework": "keras", "data": "DATA.npz", ...}'
 
-Each run is a process of its own, so that its peak memory is its own. The networks of the first two
-are written here, from nothing but the layers of their framework, so that no change of this package
-makes them another thing than what people would write. All three train on the same rows in batches
-of the same size, with the same settings, and compute the cross-entropy of the validation part
-after each epoch.
+Each run is a new process, so its peak memory does not include that of others. The networks in stock
+Keras and PyTorch use only layers of their framework, like code of a user, and do not depend on the
+package. All three train on the same rows with the same batch size and settings, and compute the
+cross-entropy of the validation part after each epoch.
 """
 
 from __future__ import annotations
@@ -24,41 +23,41 @@ import numpy as np
 
 from motifk8s.study.specs import Model, TrainingSettings
 
-VALID_ROWS = 500  # of a batch of the validation part, in all three
+VALID_ROWS = 500  # in a batch of the validation part
 Parts = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def read(path: str) -> Parts:
-    """Codes (N, L) and labels (N, C) of the training and the validation part."""
+    """Read codes (N, L) and labels (N, C) of the training and the validation part."""
     with np.load(path) as file:
         train, valid = ((file[f"{p}_codes"], file[f"{p}_labels"]) for p in ("train", "valid"))
         return train, valid
 
 
 def one_hot(codes: np.ndarray) -> np.ndarray:
-    """(N, L) to (N, L, 4) float32; zeros for an unknown base."""
+    """Convert codes (N, L) to (N, L, 4) float32; an unknown base gives zeros."""
     return np.eye(5, 4, dtype=np.float32)[codes]
 
 
 class Clock:
-    """What a run measures: seconds until its first epoch, and of each; validation losses in nats.
+    """The measurements of a run.
 
-    An epoch lasts from `begin`, or the end of the one before it, to `end`.
+    An epoch lasts from `begin`, or from the end of the previous epoch, to `end`.
     """
 
     def __init__(self) -> None:
-        self.build = 0.0
-        self.seconds: list[float] = []
-        self.losses: list[float] = []
+        self.build = 0.0  # seconds before the first epoch
+        self.seconds: list[float] = []  # of each epoch
+        self.losses: list[float] = []  # validation loss of each epoch, in nats
         self.last = time.perf_counter()
 
     def lap(self) -> float:
-        """Seconds since it was last called, or since the clock was made."""
+        """Return the seconds since the last call, or since the clock was made."""
         before, self.last = self.last, time.perf_counter()
         return self.last - before
 
     def begin(self) -> None:
-        """Begin an epoch. What the first one needed before it is `build`."""
+        """Begin an epoch; the time before the first epoch is `build`."""
         seconds = self.lap()
         if not self.seconds:
             self.build = seconds
@@ -74,7 +73,7 @@ class Clock:
 def keras_network(
     spec: Model, settings: TrainingSettings, length: int, classes: int, seed: int
 ) -> Any:
-    """The network in Keras' layers, from (N, L, 4) to (N, C) probabilities."""
+    """Build the network with layers of Keras, from (N, L, 4) to (N, C) probabilities."""
     import keras
     from keras import layers
 
@@ -104,7 +103,7 @@ def keras_network(
 
 
 def keras_optimizer(settings: TrainingSettings) -> Any:
-    """Adam with the settings of the study, as a cell makes it."""
+    """Make Adam with the settings of the study, as a cell does."""
     import keras
 
     return keras.optimizers.Adam(
@@ -113,7 +112,7 @@ def keras_optimizer(settings: TrainingSettings) -> Any:
 
 
 def start_keras(threads: int) -> str:
-    """Import Keras and its backend, and compute something; tell the device."""
+    """Import Keras and its backend, and run an operation; return the device's name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
@@ -143,8 +142,7 @@ def train_keras(
 ) -> None:
     """Train with ``model.fit``.
 
-    `setting` has ``jit_compile``, ``steps_per_execution``, and ``input``, which is "numpy" or
-    "tf.data".
+    The setting has ``jit_compile``, ``steps_per_execution``, and ``input``: "numpy" or "tf.data".
     """
     import keras
 
@@ -195,34 +193,36 @@ def train_keras(
 def torch_network(
     spec: Model, settings: TrainingSettings, length: int, classes: int, channels_last: bool = False
 ) -> Any:
-    """The network in PyTorch's layers, from (N, 4, L) to logits (N, C).
+    """Build the network with layers of PyTorch, from (N, 4, L) to logits (N, C).
 
-    With `channels_last` its convolutions are two-dimensional, from (N, 4, 1, L), because PyTorch
-    knows that layout for these alone.
+    With `channels_last` its convolutions are two-dimensional, from (N, 4, 1, L): PyTorch has this
+    layout only for them.
     """
     from torch import nn
 
     if settings.initializer != "glorot_uniform":
-        raise SystemExit(f"the PyTorch network knows glorot_uniform, not {settings.initializer}")
+        raise SystemExit(
+            f"PyTorch: expected the initializer glorot_uniform, got {settings.initializer}"
+        )
     two = channels_last
     conv_of, norm_of, pool_of, pad_of = (
         (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ConstantPad2d)
         if two
         else (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.ConstantPad1d)
     )
-    # PyTorch's momentum is the weight of the new value, Keras' that of the old one.
+    # PyTorch's momentum is the weight of the new value; Keras' is the weight of the old value.
     norm = {"momentum": 1 - settings.batch_norm_momentum, "eps": settings.batch_norm_epsilon}
     parts: list[Any] = []
     channels = 4
     for conv in spec.conv:
         if conv.activation != "relu":
-            raise SystemExit(f"the PyTorch network knows relu, not {conv.activation}")
+            raise SystemExit(f"PyTorch: expected the activation relu, got {conv.activation}")
         width = (1, conv.width) if two else conv.width
         parts.append(conv_of(channels, conv.filters, width, padding="same", bias=False))
         parts += [norm_of(conv.filters, **norm), nn.ReLU()]
         channels, out = conv.filters, -(-length // conv.step)
         if conv.pool > 1:
-            # "same": as many outputs as strides begin; the padding is split, its odd one last.
+            # Padding "same" gives ceil(L / stride) outputs. If it is odd, the right end gets more.
             lacking = max(0, (out - 1) * conv.step + conv.pool - length)
             left = lacking // 2
             if lacking != 2 * left:
@@ -248,12 +248,12 @@ def torch_network(
 
 
 def torch_optimizer(network: Any, settings: TrainingSettings) -> Any:
-    """Adam with the settings of the study; L2 on kernels alone."""
+    """Make Adam with the settings of the study, and L2 only on kernels."""
     import torch
 
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim == 1]
-    # The gradient of l2 w^2 is 2 l2 w; Adam's weight decay is what it adds to the gradient.
+    # The gradient of l2 w^2 is 2 l2 w, and Adam adds weight_decay w to the gradient.
     groups = [{"params": kernels, "weight_decay": 2 * settings.l2}, {"params": others}]
     return torch.optim.Adam(
         groups,
@@ -265,13 +265,13 @@ def torch_optimizer(network: Any, settings: TrainingSettings) -> Any:
 
 
 def start_torch(threads: int) -> str:
-    """Import PyTorch and compute something; tell the device."""
+    """Import PyTorch and run an operation; return the device's name."""
     import torch
-    import torch._dynamo  # seconds; what its optimizers import when the first one is made
+    import torch._dynamo  # the first optimizer imports it, which takes seconds
 
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(threads)
-    # As TensorFlow does of itself where a GPU can.
+    # This is TensorFlow's default on a GPU.
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -282,9 +282,9 @@ def start_torch(threads: int) -> str:
 def train_torch(
     task: dict[str, Any], spec: Model, settings: TrainingSettings, clock: Clock
 ) -> None:
-    """Train with a plain loop over batches, the data resident on the device.
+    """Train with a loop over batches; all data are on the device.
 
-    `setting` has ``compile``, whether by ``torch.compile``, and ``channels_last``.
+    The setting has ``compile`` (use ``torch.compile``) and ``channels_last``.
     """
     import torch
 
@@ -301,7 +301,7 @@ def train_torch(
         return x.to(device), torch.from_numpy(labels.astype(np.float32)).to(device)
 
     def batch(x: torch.Tensor) -> torch.Tensor:
-        return x.permute(0, 3, 1, 2) if last else x  # (N, 1, L, 4) to (N, 4, 1, L), in place
+        return x.permute(0, 3, 1, 2) if last else x  # a view: (N, 1, L, 4) to (N, 4, 1, L)
 
     network = torch_network(spec, settings, codes.shape[1], y.shape[1], last).to(device)
     if last:
@@ -335,7 +335,7 @@ def train_torch(
 
 
 def start_ours(threads: int) -> str:
-    """Import what a cell trains with, and compute something; tell the device."""
+    """Import the modules that train a cell, and run an operation; return the device's name."""
     from motifk8s.training import devices
 
     device = devices.setup(threads)
@@ -344,14 +344,14 @@ def start_ours(threads: int) -> str:
 
 
 def train_ours(task: dict[str, Any], spec: Model, settings: TrainingSettings, clock: Clock) -> None:
-    """Train as a cell does, with its checkpoints in a file."""
+    """Train as a cell does, with checkpoints in a file."""
     from motifk8s.training import devices, loop, models
 
     train, valid = read(task["data"])
     clock.lap()
     length, classes = train[0].shape[1], train[1].shape[1]
     model = models.build(spec, settings, length, classes, task["seed"])
-    # As many as a cell of the study may take, which decides whether compiling pays.
+    # As in a cell, the largest number of steps decides about compiling.
     device = devices.open_device(model, keras_optimizer(settings), settings.steps(len(train[0])))
 
     def progress(epoch: int, epochs: int, row: dict[str, float]) -> None:
@@ -359,10 +359,10 @@ def train_ours(task: dict[str, Any], spec: Model, settings: TrainingSettings, cl
         clock.losses.append(row["val_cross_entropy"])
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "checkpoint"
+        path = Path(folder) / "checkpoint"
 
         def save(data: bytes) -> None:
-            place.write_bytes(data)
+            path.write_bytes(data)
 
         checkpoint = loop.Checkpoint("bench", lambda: None, save)
         settings = settings.model_copy(update={"epochs": task["epochs"], "patience": None})
@@ -381,20 +381,18 @@ RUNS = {
 
 
 def main() -> None:
-    """Train as the task says; print one line of JSON."""
+    """Run the task of the command line; print the measurements as one line of JSON."""
     task = json.loads(sys.argv[1])
-    spec, settings = (
-        Model.model_validate(task["model"]),
-        TrainingSettings.model_validate(task["training"]),
-    )
+    spec = Model.model_validate(task["model"])
+    settings = TrainingSettings.model_validate(task["training"])
     machine.pin(task["threads"])
     start, train = RUNS[task["framework"]]
     device = start(task["threads"])
     base = machine.resident()
     clock = Clock()
     train(task, spec, settings, clock)
-    found = {"build": clock.build, "seconds": clock.seconds, "losses": clock.losses}
-    print(json.dumps({"device": device, **found, "base": base, "peak": machine.peak()}))
+    times = {"build": clock.build, "seconds": clock.seconds, "losses": clock.losses}
+    print(json.dumps({"device": device, **times, "base": base, "peak": machine.peak()}))
 
 
 if __name__ == "__main__":

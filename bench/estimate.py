@@ -1,11 +1,11 @@
-"""How well `motifk8s plan` estimates: run one cell, estimate others, run them, compare.
+"""Compare the estimates of `motifk8s plan` with the measured seconds of cells.
 
     python bench/estimate.py STUDY CELL CELL...
 
-The first cell is what the estimate of the others rests on. Each runs in a process of its own, one
-after the other, with one thread; seconds are of the whole cell. It prints the upper bound that
-holds before any cell is finished, and the work of an epoch for each second: the constants in
-motifk8s/cells/estimate.py rest on these.
+The script runs the first cell, estimates the others from it, and then runs them. Each cell runs in
+a new process, one after the other, with one thread. The script also prints the upper bound without
+any finished cell, and the work of an epoch in a second. These determine the constants in
+motifk8s/cells/estimate.py.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from motifk8s.study.study import load
 
 
 def main() -> None:
-    """Print what was estimated for each cell, and what it took."""
+    """Print the estimated and the measured seconds of each cell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study")
-    parser.add_argument("cells", nargs="+", help="two or more")
+    parser.add_argument("study", help="study file, or name of a built-in study")
+    parser.add_argument("cells", nargs="+", help="two or more cell ids")
     args = parser.parse_args()
     study = load(args.study)
     with tempfile.TemporaryDirectory() as folder:
@@ -47,8 +47,8 @@ def main() -> None:
             assert done is not None and finished is not None
             took = json.loads(marker.fetch(store, place, done, "metrics.json"))["seconds"]
             rate = finished.work / finished.seconds
-            print(f"{id}: took {took:.1f} s, {finished.outside:.1f} s of them outside of epochs, "
-                  f"upper bound {bounds[id].total:.0f} s, work {rate:.3g} a second")  # fmt: skip
+            print(f"{id}: took {took:.1f} s, of which {finished.outside:.1f} s outside epochs; "
+                  f"upper bound {bounds[id].total:.0f} s, work {rate:.3g} per second")  # fmt: skip
             return float(took)
 
         bounds = costs()

@@ -1,9 +1,9 @@
-"""How large a grid a cluster takes: plan's output and the Workflow object, by number of cells.
+"""Measure how many cells a workflow can have: the size of plan's output and of the Workflow object.
 
     python bench/grid.py --cells 1000 --namespace NS
 
-The chart is installed in the namespace, and no more GPUs are free than a few, so that most cells
-wait: the workflow is stopped once each has a pod. Of the built-in smoke study, with more trials.
+It runs the built-in smoke study with more trials, and stops the workflow when each cell has a pod.
+The chart must be installed in the namespace, and few GPUs must be free, so that most cells wait.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import subprocess
 import time
 from typing import Any
 
-# Kubernetes takes objects up to what etcd takes in a request (1.5 MiB), Argo packs the nodes of a
-# workflow above 1 MiB, and refuses it if they are still above 1 MiB then.
+# A request to etcd limits a Kubernetes object to 1.5 MiB. Argo compresses the nodes of a workflow
+# above 1 MiB. It rejects the workflow if they are still above 1 MiB.
 LIMIT = 1 << 20
 
 
@@ -28,17 +28,18 @@ def kubectl(namespace: str, *args: str) -> str:
 
 
 def packed(nodes: dict[str, Any]) -> int:
-    """Bytes of the nodes as Argo packs them."""
+    """Return the size in bytes of the nodes after Argo's compression."""
     text = json.dumps(nodes, separators=(",", ":")).encode()
     return len(base64.b64encode(gzip.compress(text)))
 
 
 def main() -> None:
-    """Submit a grid, look how large it is, stop it."""
+    """Submit a grid, measure its size, and stop it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=1000)
-    parser.add_argument("--namespace", required=True)
-    parser.add_argument("--minutes", type=float, default=20)
+    add = parser.add_argument
+    add("--cells", type=int, default=1000, help="number of cells (%(default)s)")
+    add("--namespace", required=True, help="namespace of the chart")
+    add("--minutes", type=float, default=20, help="time limit (%(default)s)")
     args = parser.parse_args()
     trials = -(-args.cells // 3)
     study = f"name: grid-{trials}\nextends: smoke\ntrials: {trials}\n"
@@ -67,10 +68,10 @@ def main() -> None:
         for p in n.get("outputs", {}).get("parameters", [])
     }
     print(f"outputs in bytes: {outputs}")
-    print(f"Workflow object, as kubectl prints it: {len(text):,} bytes for {len(cells)} cells")
-    plain = len(json.dumps(nodes, separators=(",", ":")))
-    print(f"its nodes: {plain:,} bytes plain, {packed(nodes):,} packed, of at most {LIMIT:,}")
-    print(f"so at most about {LIMIT * len(cells) // max(1, packed(nodes)):,} cells")
+    print(f"Workflow object from kubectl: {len(text):,} bytes for {len(cells)} cells")
+    plain, size = len(json.dumps(nodes, separators=(",", ":"))), packed(nodes)
+    print(f"its nodes: {plain:,} bytes, {size:,} compressed; the limit is {LIMIT:,}")
+    print(f"limit of cells: about {LIMIT * len(cells) // max(1, size):,}")
 
 
 if __name__ == "__main__":

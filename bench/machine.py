@@ -1,4 +1,4 @@
-"""What the benchmarks say of the machine they ran on, and of the memory of a process."""
+"""Describe the machine of a benchmark, and measure the memory of a process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pathlib import Path
 from motifk8s.errors import Problem
 from motifk8s.provenance import code_version, cores
 
-# Where make bench writes.
+# The output directory of `make bench`.
 OUT = Path(__file__).parents[1] / "docs" / "results" / "bench"
 LIBRARIES = (
     "tensorflow", "tensorflow-cpu", "keras", "jax", "torch", "numpy", "scikit-learn", "h5py",
     "matplotlib",
 )  # fmt: skip
-# What a processor can do at once decides how fast all of this is.
+# Vector instructions, on which the speed of all benchmarks depends.
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
-def told_in_a_line(main: Callable[[], None]) -> None:
-    """Run a benchmark; what a user can mend ends it with a sentence, not with a traceback."""
+def run_main(main: Callable[[], None]) -> None:
+    """Run a benchmark; print an error that the user can fix without a traceback."""
     try:
         main()
     except Problem as error:
@@ -37,24 +37,23 @@ def told_in_a_line(main: Callable[[], None]) -> None:
 
 
 def _field(path: str, name: str) -> str | None:
-    """A field of a file of ``name: value`` lines."""
+    """Read a field from a file of ``name: value`` lines."""
     with suppress(OSError):
-        found = re.search(rf"^(?:{name})\s*:\s*(.+)$", Path(path).read_text(), re.MULTILINE)
-        return found[1].strip() if found else None
+        match = re.search(rf"^(?:{name})\s*:\s*(.+)$", Path(path).read_text(), re.MULTILINE)
+        return match[1].strip() if match else None
     return None
 
 
 def resident() -> int:
-    """Resident memory of this process now, in bytes."""
+    """Return the current resident memory of this process in bytes."""
     kb = _field("/proc/self/status", "VmRSS")
     return int(kb.split()[0]) * 1024 if kb else peak()
 
 
 def peak() -> int:
-    """Largest resident memory of this process so far, in bytes.
+    """Return the largest resident memory of this process so far, in bytes.
 
-    Of the kernel's two records, the one that begins anew with the program: ``ru_maxrss`` keeps that
-    of the process that started it.
+    VmHWM counts from the start of the program; ``ru_maxrss`` includes the process that started it.
     """
     kb = _field("/proc/self/status", "VmHWM")
     if kb:
@@ -64,20 +63,20 @@ def peak() -> int:
 
 
 def pin(threads: int) -> None:
-    """Keep this process to as many cores, where the system can: not every library heeds a number.
+    """Limit this process to a number of cores, if the system supports it.
 
-    Without it, XLA and what starts threads of its own would use all of them.
+    XLA and some libraries ignore a number of threads and use all cores.
     """
     if hasattr(os, "sched_setaffinity"):
-        mine = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, mine[:threads])
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[:threads])
 
 
 def processor() -> str:
-    """Its model, and which vectors it knows."""
+    """Return the processor's model and its vector instructions."""
     model = _field("/proc/cpuinfo", "model name")
     if not model and sys.platform == "darwin":
-        model = _said("sysctl", "-n", "machdep.cpu.brand_string")
+        model = _output("sysctl", "-n", "machdep.cpu.brand_string")
     model = model or platform.processor() or platform.machine()
     flags = (_field("/proc/cpuinfo", "flags|Features") or "").split()
     known = [name for name in VECTORS if name in flags]
@@ -85,14 +84,14 @@ def processor() -> str:
 
 
 def memory() -> int | None:
-    """Memory of the machine in bytes."""
+    """Return the memory of the machine in bytes."""
     with suppress(ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
 
 
 def system() -> str:
-    """Operating system and kernel."""
+    """Return the operating system and the kernel."""
     name = platform.system()
     with suppress(OSError):
         name = platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -100,13 +99,13 @@ def system() -> str:
 
 
 def gpus() -> list[str]:
-    """NVIDIA GPUs with their driver."""
-    found = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-    return [f"{line.replace(', ', ', driver ')}" for line in found.splitlines()]
+    """List the NVIDIA GPUs with their driver versions."""
+    lines = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    return [line.replace(", ", ", driver ") for line in lines.splitlines()]
 
 
-def _said(*command: str) -> str:
-    """What a command prints; nothing where there is none."""
+def _output(*command: str) -> str:
+    """Return the output of a command; "" if it is missing or fails."""
     with suppress(OSError, subprocess.CalledProcessError):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return done.stdout.strip()
@@ -114,18 +113,17 @@ def _said(*command: str) -> str:
 
 
 def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Versions of those libraries that are installed."""
-    found = {}
+    """Return the version of each library that is installed."""
+    installed = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def describe(script: str, arguments: Sequence[str], threads: int) -> dict[str, str]:
-    """What a reader needs to compare with another machine, in words."""
+    """Return the facts that a comparison with another machine needs, by name."""
     size, load = memory(), os.getloadavg()[0]
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     facts = {
         "command": shlex.join(["python", f"bench/{script}", *arguments]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -138,13 +136,13 @@ def describe(script: str, arguments: Sequence[str], threads: int) -> dict[str, s
         "GPU": "; ".join(gpus()) or "none",
         "system": system(),
         "Python": platform.python_version(),
-        "Keras backend": backend,
+        "Keras backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "libraries": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     return {name: value for name, value in facts.items() if value}
 
 
 def markdown(facts: dict[str, str]) -> str:
-    """The description as a table."""
+    """Format the description as a Markdown table."""
     rows = "".join(f"| {name} | {value} |\n" for name, value in facts.items())
     return f"| machine | |\n| --- | --- |\n{rows}"

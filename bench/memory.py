@@ -1,10 +1,10 @@
-"""Peak memory of training on a data set as large as the paper's in vivo one.
+"""Measure the peak memory of training on a data set as large as the paper's in vivo data.
 
     python bench/memory.py [--sequences 270000] [--length 1000] [--rows 20000]
 
-Random codes and labels are made, put on the device as they are, and trained on for some rows; the
-figure is the peak resident memory of the process beyond what it was with TensorFlow imported and
-its first operation done. The network is CNN-25 of koo2019 with its in vivo training settings.
+The script puts random codes and labels on the device, and trains on some rows. It reports the peak
+resident memory of the process minus its memory after the first operation of TensorFlow. The network
+is CNN-25 of koo2019 with its in vivo training settings.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 
 
 def main() -> None:
-    """Measure and print one line."""
+    """Measure the memory and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sequences", type=int, default=270_000)
-    parser.add_argument("--length", type=int, default=1_000)
-    parser.add_argument("--rows", type=int, default=20_000, help="rows to train on")
+    add = parser.add_argument
+    add("--sequences", type=int, default=270_000, help="number of sequences (%(default)s)")
+    add("--length", type=int, default=1_000, help="length of a sequence in bp (%(default)s)")
+    add("--rows", type=int, default=20_000, help="sequences to train on (%(default)s)")
     args = parser.parse_args()
 
     from motifk8s.study.study import load

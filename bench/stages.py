@@ -1,11 +1,10 @@
-"""What a cell does besides training, each by itself, and one whole cell by stage.
+"""Measure a cell by stage, and each step of a cell except training.
 
     python bench/stages.py [--study demo] [--cell synthetic/cnn-25/1] [--repeats 3] [--quick]
 
-First a cell runs as `motifk8s cell` runs it, into a store that is deleted afterwards; then its
-model, data and filters go through each step again, every time in a process of its own, so that
-imports and compiling count where a cell has them. Writes stages.csv and stages.md; some ten
-minutes on two cores.
+First `motifk8s cell` runs a cell with a temporary store. Then each step runs again on the cell's
+model, data and filters. Each time is measured in a new process, so it includes imports and
+compiling. The script writes stages.csv and stages.md; it takes about ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from motifk8s.provenance import cores
 from motifk8s.store.open import open_store
 from motifk8s.study.study import load
 
-FILES = ("model.keras", "filters.h5", "metrics.json")  # of the cell, for the steps
+FILES = ("model.keras", "filters.h5", "metrics.json")  # of the cell; the steps read them
 ROWS, LENGTH, CLASSES = 270_382, 1_000, 12  # of the paper's in vivo data
 FEW = 2_000  # rows with --quick
-HELPS = 5
-Found = dict[str, Any]  # seconds by what was done, and "bytes" by what was written
+HELPS = 5  # runs of `motifk8s --help`
+Measures = dict[str, Any]  # seconds by name of a measurement, and "bytes" by name
 
 
-class Given:
-    """What the steps work on, each read when it is asked for."""
+class Inputs:
+    """The inputs of the steps; a method reads each of them."""
 
-    def __init__(self, study: str, cell: str, here: Path, threads: int, rows: int) -> None:
-        self.study, self.here, self.threads, self.rows = load(study), here, threads, rows
+    def __init__(self, study: str, cell: str, folder: Path, threads: int, rows: int) -> None:
+        self.study, self.folder, self.threads, self.rows = load(study), folder, threads, rows
         self.cell = self.study.cell(cell)
 
     def dataset(self) -> Any:
-        """The cell's data."""
+        """Read the cell's data."""
         from motifk8s.data.stored import load_dataset
 
-        return load_dataset(self.study, self.cell.dataset, open_store(str(self.here / "store")))
+        return load_dataset(self.study, self.cell.dataset, open_store(str(self.folder / "store")))
 
     def keras(self) -> Any:
-        """Keras, set up as in a cell."""
+        """Import Keras and set it up as in a cell."""
         from motifk8s.training import devices
 
         devices.setup(self.threads)
@@ -60,135 +59,139 @@ class Given:
         return keras
 
     def model(self) -> Any:
-        """The cell's model, trained."""
-        return self.keras().models.load_model(self.here / "model.keras", compile=False)
+        """Read the cell's trained model."""
+        return self.keras().models.load_model(self.folder / "model.keras", compile=False)
 
     def filters(self) -> Any:
-        """Its filters, by layer."""
+        """Read the cell's filters, by layer."""
         from motifk8s.filters.layer_motifs import read_filters
 
-        return read_filters(self.here / "filters.h5")
+        return read_filters(self.folder / "filters.h5")
 
     def layers(self) -> dict[str, Any]:
-        """What its filters match, by layer."""
-        return json.loads((self.here / "metrics.json").read_text())["layers"]
+        """Read the matches of the cell's filters, by layer."""
+        return json.loads((self.folder / "metrics.json").read_text())["layers"]
 
 
 class Watch:
-    """Seconds by what was done."""
+    """A stopwatch that keeps seconds by name of a measurement."""
 
     def __init__(self) -> None:
-        self.found: Found = {}
+        self.measures: Measures = {}
 
     @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
+    def __call__(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.found[what] = time.perf_counter() - start
+        self.measures[name] = time.perf_counter() - start
 
 
-# --- steps, each in a process of its own
+# --- steps; each runs in a new process
 
 
-def imports(given: Given, watch: Watch) -> None:
-    """TensorFlow, or the other backend, as a cell imports it."""
+def imports(inputs: Inputs, watch: Watch) -> None:
+    """Import TensorFlow, or the other backend, as a cell does."""
     from motifk8s.training import devices
 
     with watch("import of TensorFlow, and setup"):
-        devices.setup(given.threads)
+        devices.setup(inputs.threads)
         import keras  # noqa: F401
 
 
-def filters(given: Given, watch: Watch) -> None:
-    """Filters of every layer before the first pooling; tracing and compiling included."""
+def filters(inputs: Inputs, watch: Watch) -> None:
+    """Extract the filters of every layer before the first pooling, with tracing and compiling."""
     from motifk8s.filters.layer_motifs import extract_layers
 
-    model, (codes, _) = given.model(), given.dataset().part("test")
+    model, (codes, _) = inputs.model(), inputs.dataset().part("test")
     n, length = codes.shape
     with watch(f"filters of {n:,} x {length:,} nt"):
-        extract_layers(model, codes, given.study.motifs)
+        extract_layers(model, codes, inputs.study.motifs)
 
 
-def matches(given: Given, watch: Watch) -> None:
-    """Tomtom, and what a cell adds to it: fractions by chance, MEME files."""
+def matches(inputs: Inputs, watch: Watch) -> None:
+    """Run Tomtom, and the rest of a cell's matches: fractions by chance, MEME files."""
     from motifk8s.filters.layer_motifs import layer_motifs, match_layers
     from motifk8s.motifs.database import read_database
     from motifk8s.motifs.tomtom import tomtom
 
-    rule, spec, found = given.study.motifs, given.study.matches, given.filters()
+    rule, spec, extracted = inputs.study.motifs, inputs.study.matches, inputs.filters()
     with watch("reading the database of motifs"):
         targets = read_database(spec.database)
-    queries = [motif for layer in found.values() for motif in layer_motifs(layer, rule)]
+    queries = [motif for layer in extracted.values() for motif in layer_motifs(layer, rule)]
     with watch(f"Tomtom, {len(queries)} filters and {len(targets)} motifs"):
         tomtom(queries, targets, spec.evalue)
-    truth = given.study.datasets[given.cell.dataset].motif_ids
+    truth = inputs.study.datasets[inputs.cell.dataset].motif_ids
     with tempfile.TemporaryDirectory() as out, watch("matches as a cell counts them"):
-        match_layers(found, rule, spec.database, spec.evalue, truth, Path(out))
+        match_layers(extracted, rule, spec.database, spec.evalue, truth, Path(out))
 
 
-def logos(given: Given, watch: Watch) -> None:
-    """Logos, matplotlib's import included."""
+def logos(inputs: Inputs, watch: Watch) -> None:
+    """Draw the logos; includes the import of matplotlib."""
     from motifk8s.filters.layer_motifs import draw_layers
 
-    found, layers = given.filters(), given.layers()
-    number = sum(len(layer.dead) for layer in found.values())
+    extracted, layers = inputs.filters(), inputs.layers()
+    number = sum(len(layer.dead) for layer in extracted.values())
     with tempfile.TemporaryDirectory() as out, watch(f"logos of {number} filters"):
-        draw_layers(found, layers, given.cell.id, Path(out))
+        draw_layers(extracted, layers, inputs.cell.id, Path(out))
 
 
-def analysis(given: Given, watch: Watch) -> None:
-    """What is asked beyond the paper."""
+def analysis(inputs: Inputs, watch: Watch) -> None:
+    """Make the tables beyond the paper."""
     from motifk8s.filters import analysis
 
-    model, dataset, found = given.model(), given.dataset(), given.filters()
-    labels = {name: layer["labels"] for name, layer in given.layers().items()}
+    model, dataset, extracted = inputs.model(), inputs.dataset(), inputs.filters()
+    labels = {name: layer["labels"] for name, layer in inputs.layers().items()}
     with watch("analysis beyond the paper"):
-        analysis.run(given.study, given.cell.dataset, dataset, model, found, labels)
+        analysis.run(inputs.study, inputs.cell.dataset, dataset, model, extracted, labels)
 
 
-def checkpoint(given: Given, watch: Watch) -> None:
-    """One checkpoint: the state's way to the host, and to bytes."""
+def checkpoint(inputs: Inputs, watch: Watch) -> None:
+    """Make a checkpoint: copy the state to the host, and convert it to bytes."""
     from motifk8s.training import devices, loop, models
 
-    keras, dataset = given.keras(), given.dataset()
-    settings = given.study.training_for(given.cell.dataset)
+    keras, dataset = inputs.keras(), inputs.dataset()
+    settings, spec = inputs.study.training_for(inputs.cell.dataset), inputs.study.models
     model = models.build(
-        given.study.models[given.cell.model], settings, dataset.codes.shape[1], len(dataset.classes)
+        spec[inputs.cell.model], settings, dataset.codes.shape[1], len(dataset.classes)
     )
     device = devices.open_device(model, keras.optimizers.Adam())
     with watch("state of model and optimizer to the host"):
         state = device.state()
     rows = [dict.fromkeys(("epoch", "loss", "val_loss", "seconds"), 0.5)] * settings.epochs
-    with watch("checkpoint to bytes (beside training)"):
+    name = "checkpoint to bytes (during training)"
+    with watch(name):
         data = loop.Snapshot(state, state, rows, [], "").dumps("key")
-    watch.found["bytes"] = {"checkpoint to bytes (beside training)": len(data)}
+    watch.measures["bytes"] = {name: len(data)}
 
 
-def storage(given: Given, watch: Watch) -> None:
-    """A data set as large as the paper's in vivo one, of random bases, which compress least."""
+def storage(inputs: Inputs, watch: Watch) -> None:
+    """Write and read a data set as large as the paper's in vivo data.
+
+    Its bases are random, so it compresses less than real data.
+    """
     from motifk8s.data import datasets
 
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 4, (given.rows, LENGTH), np.uint8)
-    labels = (rng.random((given.rows, CLASSES), np.float32) < 0.1).astype(np.int8)
-    split = np.zeros(given.rows, np.uint8)
-    split[-given.rows // 20 :], split[-given.rows // 40 :] = 1, 2
-    made = datasets.Dataset(codes, labels, split, tuple(f"class{i}" for i in range(CLASSES)))
-    what = f"data set of {given.rows:,} x {LENGTH:,} nt"
+    codes = rng.integers(0, 4, (inputs.rows, LENGTH), np.uint8)
+    labels = (rng.random((inputs.rows, CLASSES), np.float32) < 0.1).astype(np.int8)
+    split = np.zeros(inputs.rows, np.uint8)
+    split[-inputs.rows // 20 :], split[-inputs.rows // 40 :] = 1, 2
+    dataset = datasets.Dataset(codes, labels, split, tuple(f"class{i}" for i in range(CLASSES)))
+    what = f"data set of {inputs.rows:,} x {LENGTH:,} nt"
     with tempfile.TemporaryDirectory() as out:
         path = Path(out) / "data.h5"
         with watch(f"writing a {what}"):
-            datasets.write(made, path, None)
-        watch.found["bytes"] = {f"writing a {what}": path.stat().st_size}
+            datasets.write(dataset, path, None)
+        watch.measures["bytes"] = {f"writing a {what}": path.stat().st_size}
         with watch(f"reading and checking a {what}"):
             datasets.read(path)
 
 
-STEPS: dict[str, Callable[[Given, Watch], None]] = {
+STEPS: dict[str, Callable[[Inputs, Watch], None]] = {
     step.__name__: step
     for step in (imports, filters, matches, logos, analysis, checkpoint, storage)
 }
-# What is asked of a step, by how its name begins.
+# Limits, by the beginning of a measurement's name.
 TARGETS = {
     "motifk8s --help": "0.5 s",
     "filters of": "3 s",
@@ -197,39 +200,39 @@ TARGETS = {
 }
 
 
-# --- the whole
+# --- the benchmark
 
 
 def motifk8s(*args: object) -> float:
-    """Run the command; seconds from its start to its end."""
-    began = time.perf_counter()
+    """Run the command; return the seconds from its start to its end."""
+    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "motifk8s", *map(str, args)], capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def run_cell(study: str, cell: str, here: Path, threads: Sequence[object]) -> pd.DataFrame:
-    """Run one cell; seconds by stage, and of the command beyond all stages."""
+def run_cell(study: str, cell: str, folder: Path, threads: Sequence[object]) -> pd.DataFrame:
+    """Run one cell; return its seconds as `by_stage`."""
     from motifk8s.cells import marker
 
     loaded = load(study)
-    store = here / "store"
+    store = folder / "store"
     motifk8s("dataset", study, loaded.cell(cell).dataset, "--store", store)
     seconds = motifk8s("cell", study, cell, *threads, "--store", store)
     place, opened = cell_folder(loaded, loaded.cell(cell)), open_store(str(store))
     done = marker.read_done(opened, place)
     assert done is not None
     for name in FILES:
-        (here / name).write_bytes(marker.fetch(opened, place, done, name))
+        (folder / name).write_bytes(marker.fetch(opened, place, done, name))
     stages = json.loads(marker.fetch(opened, place, done, "provenance.json"))["stages"]
     return by_stage(stages, seconds)
 
 
 def by_stage(stages: dict[str, float], seconds: float) -> pd.DataFrame:
-    """Stages of a cell (name, seconds), what the command took beyond them, and outside training."""
+    """Return the seconds of each stage, of the command in no stage, and outside training."""
     rows = list(stages.items())
     rows.append(("in no stage", seconds - sum(stages.values())))
     rows.append(("all", seconds))
@@ -240,7 +243,7 @@ def by_stage(stages: dict[str, float], seconds: float) -> pd.DataFrame:
 
 
 def run_steps(task: dict[str, Any], repeats: int) -> pd.DataFrame:
-    """Each step some times; a row for each thing that was done."""
+    """Run each step several times; return a row for each measurement."""
     took: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
     for step in STEPS:
@@ -252,16 +255,16 @@ def run_steps(task: dict[str, Any], repeats: int) -> pd.DataFrame:
             )
             if done.returncode:
                 raise SystemExit(f"{step}: {done.stderr}")
-            found = json.loads(done.stdout.splitlines()[-1])
-            sizes |= found.pop("bytes", {})
-            for what, seconds in found.items():
-                took.setdefault(what, []).append(seconds)
-                print(f"{what}: {seconds:.2f} s", flush=True)
+            measures = json.loads(done.stdout.splitlines()[-1])
+            sizes |= measures.pop("bytes", {})
+            for name, seconds in measures.items():
+                took.setdefault(name, []).append(seconds)
+                print(f"{name}: {seconds:.2f} s", flush=True)
     return to_frame(took, sizes)
 
 
 def to_frame(took: dict[str, list[float]], sizes: dict[str, int]) -> pd.DataFrame:
-    """One row a thing that was done: name, median, least and most seconds, bytes."""
+    """Return a row for each measurement: name, median, least and most seconds, repeats, bytes."""
     rows = [
         (name, np.median(s), min(s), max(s), len(s), sizes.get(name)) for name, s in took.items()
     ]
@@ -270,29 +273,28 @@ def to_frame(took: dict[str, list[float]], sizes: dict[str, int]) -> pd.DataFram
 
 
 def page(steps: pd.DataFrame, cell: pd.DataFrame, title: str, facts: dict[str, str]) -> str:
-    """stages.md."""
+    """Return the content of stages.md."""
     lines = []
     for row in steps.itertuples():
         size = "" if pd.isna(row.bytes) else f"{row.bytes / 1e6:.1f} MB"
-        asked = [goal for start, goal in TARGETS.items() if row.name.startswith(start)]
-        goal = f"at most {asked[0]}" if asked else ""
+        limits = [f"at most {t}" for start, t in TARGETS.items() if row.name.startswith(start)]
         seconds = f"{row.seconds:.2f} ({row.least:.2f} to {row.most:.2f})"
-        lines.append(f"| {row.name} | {seconds} | {size} | {goal} |\n")
+        lines.append(f"| {row.name} | {seconds} | {size} | {''.join(limits[:1])} |\n")
     stages = "".join(
         f"| {row.name} | {row.seconds:.2f} | {row.share:.1%} |\n" for row in cell.itertuples()
     )
     return "\n".join(
         [
             "# Everything around training\n",
-            "Made by the command below; the numbers are in [stages.csv](stages.csv).\n",
+            "The command below makes this page; the numbers are in [stages.csv](stages.csv).\n",
             f"## One cell, {title}\n",
-            "`motifk8s cell` with nothing cached, from its start to its end, by the stages in its "
-            "`provenance.json`. At most 15% and 15 s should be outside training.\n",
+            "`motifk8s cell` without any cache, from its start to its end, by the stages in its "
+            "`provenance.json`. The target is at most 15% and 15 s outside training.\n",
             f"| stage | seconds | share |\n| --- | ---: | ---: |\n{stages}",
-            "## Each step by itself\n",
-            "Seconds, each time in a new process: median, least and most. What the step works on "
-            "is that cell's.\n",
-            f"| | seconds | size | asked |\n| --- | ---: | ---: | --- |\n{''.join(lines)}",
+            "## Each step alone\n",
+            "Seconds, each time in a new process: median, least and most. The inputs of the steps "
+            "are from the cell above.\n",
+            f"| | seconds | size | target |\n| --- | ---: | ---: | --- |\n{''.join(lines)}",
             "## Machine\n",
             machine.markdown(facts),
         ]
@@ -300,34 +302,32 @@ def page(steps: pd.DataFrame, cell: pd.DataFrame, title: str, facts: dict[str, s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a cell, then each step; write."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a cell and each step; write the results."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--study", default="demo", help="(%(default)s)")
-    add("--cell", default="synthetic/cnn-25/1", help="(%(default)s)")
-    add("--repeats", type=int, default=3, help="of each step (%(default)s)")
-    add("--threads", type=int, help="of every process (default: all cores)")
-    add("--quick", action="store_true", help=f"the smoke study, {FEW} rows, once")
-    add("--out", type=Path, default=machine.OUT, help="folder (docs/results/bench)")
+    add("--study", default="demo", help="study with the cell (%(default)s)")
+    add("--cell", default="synthetic/cnn-25/1", help="id of the cell (%(default)s)")
+    add("--repeats", type=int, default=3, help="runs of each step (%(default)s)")
+    add("--threads", type=int, help="threads of each process (default: all cores)")
+    add("--quick", action="store_true", help=f"the smoke study, {FEW} rows, one run of each step")
+    add("--out", type=Path, default=machine.OUT, help="output directory (docs/results/bench)")
     add("--step", help=argparse.SUPPRESS)
-    args = parser.parse_args(given)
+    args = parser.parse_args(words)
     if args.step:
         task = json.loads(args.step)
         watch, step = Watch(), STEPS[task.pop("step")]
-        step(Given(**{**task, "here": Path(task["here"])}), watch)
-        return print(json.dumps(watch.found))
+        step(Inputs(**{**task, "folder": Path(task["folder"])}), watch)
+        return print(json.dumps(watch.measures))
     if args.quick:
         args.study, args.cell, args.repeats = "smoke", "tiny/large-pool/1", 1
     threads = args.threads or cores()
-    facts = machine.describe("stages.py", given, threads)
-    with tempfile.TemporaryDirectory(prefix="motifk8s-bench-") as temporary:
-        here = Path(temporary)
+    facts = machine.describe("stages.py", words, threads)
+    with tempfile.TemporaryDirectory(prefix="motifk8s-bench-") as folder:
         help_s = [motifk8s("--help") for _ in range(HELPS)]
-        cell = run_cell(
-            args.study, args.cell, here, ["--threads", args.threads] if args.threads else []
-        )
-        task = {"study": args.study, "cell": args.cell, "here": str(here), "threads": threads}
+        option = ["--threads", args.threads] if args.threads else []
+        cell = run_cell(args.study, args.cell, Path(folder), option)
+        task = {"study": args.study, "cell": args.cell, "folder": folder, "threads": threads}
         steps = run_steps({**task, "rows": FEW if args.quick else ROWS}, args.repeats)
     steps = pd.concat([to_frame({"motifk8s --help": help_s}, {}), steps])
     args.out.mkdir(parents=True, exist_ok=True)
@@ -340,4 +340,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    machine.told_in_a_line(main)
+    machine.run_main(main)

@@ -1,11 +1,11 @@
-"""Training with stock Keras, PyTorch and motifk8s side by side: seconds, memory, time to a loss.
+"""Compare training with stock Keras, PyTorch and motifk8s: seconds, memory, time to a loss.
 
     python bench/training.py [--models cnn-25,cnn-25@1000] [--repeats 5] [--epochs 5] [--quick]
 
-Every run is a process of its own (bench/epochs.py) on the same data with equal threads, and the
-runs of an architecture take turns. Stock Keras and PyTorch get the setting that is fastest for the
-architecture in a short probe of each. Writes training.csv, training.md and a plot; about two
-hours on two cores. A GPU is used where there is one, and KERAS_BACKEND=jax is heeded.
+Each run is a new process (bench/epochs.py) with the same data and number of threads. The frameworks
+take turns. For each architecture, stock Keras and PyTorch get the setting that is fastest in a
+short probe. The script writes training.csv, training.md and a plot. It takes about two hours on two
+cores. It uses a GPU if there is one, and the Keras backend of KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from motifk8s.study.study import Study, load
 
 MODELS = "cnn-1,cnn-2,cnn-25,cnn-50-s2,cnn-25@1000"
 FEW = 500  # sequences with --quick
-# A compiled run that is slower than this many times the best is no reason to try its variants.
+# If a setting takes more than this many times the best seconds, its variants are not tried.
 HOPELESS = 2.0
-# Two runs of one setting differ by as much: of settings that are as fast the plainer one is taken.
+# Two runs of one setting differ by this share, so a smaller gain is not significant.
 AS_FAST = 0.05
-COMPILERS = ("c++", "g++", "clang++", "cl")  # of which torch.compile needs one on a CPU
+COMPILERS = ("c++", "g++", "clang++", "cl")  # torch.compile needs one of these on a CPU
 
 
 class Case(NamedTuple):
-    """An architecture at one length of sequence (bp)."""
+    """An architecture for sequences of one length."""
 
     name: str
     label: str
     model: Model
-    length: int
+    length: int  # bp
 
 
 class Task(NamedTuple):
-    """What a process is to train, without how."""
+    """A training of a case; framework and setting are chosen later."""
 
     case: Case
     data: Path
@@ -61,8 +61,8 @@ class Task(NamedTuple):
     threads: int
 
     def run(self, framework: str, setting: dict[str, Any], epochs: int, seed: int) -> Any:
-        """Train in a process; what it found, or the reason why it failed as a str."""
-        given = {
+        """Train in a new process; return its results, or the error as a str."""
+        task = {
             "framework": framework,
             "setting": setting,
             "epochs": epochs,
@@ -74,11 +74,11 @@ class Task(NamedTuple):
         }
         with tempfile.TemporaryDirectory(prefix="motifk8s-bench-") as folder:
             done = subprocess.run(
-                [sys.executable, str(Path(__file__).with_name("epochs.py")), json.dumps(given)],
+                [sys.executable, str(Path(__file__).with_name("epochs.py")), json.dumps(task)],
                 env={
                     **os.environ,
                     "OMP_NUM_THREADS": str(self.threads),
-                    # PyTorch keeps what it compiled; the others do not, so all begin with nothing.
+                    # Only PyTorch caches compiled code, so each run gets an empty cache.
                     "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
                     "TRITON_CACHE_DIR": f"{folder}/triton",
                 },
@@ -86,7 +86,7 @@ class Task(NamedTuple):
                 text=True,
             )
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
             return (errors or lines)[-1]
         return json.loads(done.stdout.splitlines()[-1])
@@ -96,9 +96,9 @@ class Task(NamedTuple):
 
 
 def settings_of(framework: str, backend: str) -> list[dict[str, Any]]:
-    """Settings to try, the plain ones first; of those with equal first value the rest follow."""
+    """List the settings to try: the simple ones first, grouped by their first value."""
     if framework == "keras":
-        # JAX without compiling dispatches each operation by itself.
+        # Without compiling, JAX dispatches each operation alone.
         compiled = (True, False) if backend == "jax" else (False, True)
         inputs = ["numpy", *(["tf.data"] if find_spec("tensorflow") else [])]
         return [
@@ -119,89 +119,89 @@ def settings_of(framework: str, backend: str) -> list[dict[str, Any]]:
 def fastest(
     settings: Sequence[dict[str, Any]], probe: Callable[[dict[str, Any]], float | str]
 ) -> tuple[dict[str, Any] | None, list[tuple[dict[str, Any], float | str]]]:
-    """The setting with the fewest seconds, and what was found of each.
+    """Find the setting with the fewest seconds.
 
-    A later setting must be faster than an earlier one by more than `AS_FAST` of its seconds.
-    Where a setting takes more than `HOPELESS` times the best so far, or fails, those that share
-    its first value (compiled or not) are not tried.
+    A later setting must be faster than an earlier one by more than `AS_FAST` of its seconds. If a
+    setting fails or takes more than `HOPELESS` times the best seconds, the rest of its group is
+    not tried: the settings with the same first value (compiled or not).
 
     Returns
     -------
     setting : dict or None
         None if all failed.
-    found : list of (setting, seconds or the reason why there are none)
+    results : list of (setting, its seconds or the error)
     """
-    found: list[tuple[dict[str, Any], float | str]] = []
+    results: list[tuple[dict[str, Any], float | str]] = []
     best, chosen = float("inf"), None
     hopeless: set[Any] = set()
     for setting in settings:
         group = next(iter(setting.values()), None)
         if group in hopeless:
-            found.append((setting, "not tried"))
+            results.append((setting, "not tried"))
             continue
         seconds = probe(setting)
-        found.append((setting, seconds))
+        results.append((setting, seconds))
         if isinstance(seconds, str) or seconds > HOPELESS * best:
             hopeless.add(group)
         elif seconds < (1 - AS_FAST) * best:
             best, chosen = seconds, setting
-    return chosen, found
+    return chosen, results
 
 
 def choose(task: Task, framework: str, backend: str) -> tuple[dict[str, Any], list[Probe]]:
-    """The setting that a framework gets for an architecture, and how it was found."""
-    known = settings_of(framework, backend)
-    if len(known) == 1:
-        return known[0], []
+    """Choose the setting of a framework for an architecture; return it and its probes."""
+    settings, label = settings_of(framework, backend), task.case.label
+    if len(settings) == 1:
+        return settings[0], []
 
     def probe(setting: dict[str, Any]) -> float | str:
         if setting.get("compile") and not any(map(shutil.which, COMPILERS)):
             return "no C++ compiler"
-        found = task.run(framework, setting, 3, 0)
-        result = found if isinstance(found, str) else min(found["seconds"][1:])
-        said = result if isinstance(result, str) else f"{result:.2f} s an epoch"
-        print(f"{task.case.label}, probe of {FRAMEWORKS[framework]}, {words(setting)}: {said}",
-              flush=True)  # fmt: skip
+        run = task.run(framework, setting, 3, 0)
+        result = run if isinstance(run, str) else min(run["seconds"][1:])
+        text = result if isinstance(result, str) else f"{result:.2f} s per epoch"
+        print(f"{label}, probe of {FRAMEWORKS[framework]}, {words(setting)}: {text}", flush=True)
         return result
 
-    chosen, found = fastest(known, probe)
+    chosen, results = fastest(settings, probe)
     if chosen is None:
-        raise SystemExit(f"{task.case.label}, {FRAMEWORKS[framework]}: {found[0][1]}")
-    label = task.case.label
+        raise SystemExit(f"{label}, {FRAMEWORKS[framework]}: {results[0][1]}")
     return chosen, [
-        Probe(label, framework, words(one), result, one is chosen) for one, result in found
+        Probe(label, framework, words(setting), result, setting is chosen)
+        for setting, result in results
     ]
 
 
-# --- the whole
+# --- the benchmark
 
 
 def cases_of(study: Study, data: str, names: Sequence[str]) -> list[Case]:
-    """Architectures by name; NAME@LENGTH is with sequences of that many bp."""
-    own, found = study.datasets[data].length, []
+    """Return the cases by name; NAME@LENGTH has sequences of LENGTH bp."""
+    own, cases = study.datasets[data].length, []
     for text in names:
         name, _, length = text.partition("@")
         if name not in study.models:
-            raise SystemExit(f"{name}: study {study.name} has {', '.join(study.models)}")
+            known = ", ".join(study.models)
+            raise SystemExit(f"--models {name}: study {study.name} has no such model, but {known}")
         if length and not (length.isdecimal() and int(length)):
-            raise SystemExit(f"{text}: {length!r} is not a length in bp, as in {name}@{own}")
+            raise SystemExit(f"--models {text}: expected a length in bp, as in {name}@{own}")
         bp = int(length or own)
         label = study.models[name].label or name
         label += f", {bp:,} nt" if bp != own else ""
-        found.append(Case(text, label, study.models[name], bp))
-    return found
+        cases.append(Case(text, label, study.models[name], bp))
+    return cases
 
 
 def make_data(study: Study, name: str, length: int, few: bool, folder: Path) -> tuple[Path, Path]:
-    """Write the data for one length, and as few of them as a probe gets.
+    """Write all data of one length, and the part for probes; return both paths.
 
-    At another length than the study's there are as many bases in all.
+    The total number of bases is that of the study, for any length.
     """
     spec: Any = study.datasets[name]
     n = FEW if few else spec.n_sequences * spec.length // length
     spec = spec.model_copy(update={"n_sequences": n, "length": length})
-    made = datasets.synthesize(spec, study.seed_of(name))
-    (x, y), (valid_x, valid_y) = made.part("train"), made.part("valid")
+    dataset = datasets.synthesize(spec, study.seed_of(name))
+    (x, y), (valid_x, valid_y) = dataset.part("train"), dataset.part("valid")
     paths = []
     for kind, rows in (("all", n), ("probe", summary.PROBE_ROWS)):
         path = folder / f"{length}-{kind}.npz"
@@ -217,39 +217,46 @@ def make_data(study: Study, name: str, length: int, few: bool, folder: Path) -> 
 
 
 def installed(frameworks: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those that can be imported, and a sentence for each that cannot."""
-    here, notes = [], []
-    for framework in frameworks:
-        if framework == "torch" and find_spec("torch") is None:
-            notes.append("PyTorch is not installed here and was left out (`make bench` brings it).")
-        else:
-            here.append(framework)
-    return here, notes
+    """Return the installed frameworks, and a note for each that is not installed."""
+    if "torch" not in frameworks or find_spec("torch"):
+        return list(frameworks), []
+    note = "PyTorch is not installed, so it is not measured; `make bench` installs it."
+    return [framework for framework in frameworks if framework != "torch"], [note]
+
+
+def options(command: Sequence[str]) -> argparse.Namespace:
+    """Parse and check the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--frameworks", default=",".join(FRAMEWORKS), help="frameworks to run (%(default)s)")
+    add("--models", default=MODELS, help="NAME or NAME@LENGTH of each case (%(default)s)")
+    add("--study", default="koo2019-synthetic",
+        help="study with one synthetic data set (%(default)s)")  # fmt: skip
+    add("--repeats", type=int, default=5, help="runs of each framework (%(default)s)")
+    add("--epochs", type=int, default=5, help="epochs of a run, at least 2 (%(default)s)")
+    add("--threads", type=int, default=cores(), help="threads of a run (all cores: %(default)s)")
+    add("--quick", action="store_true", help=f"{FEW} sequences, 2 epochs, 1 run, no probes")
+    add("--out", type=Path, default=machine.OUT, help="output directory (docs/results/bench)")
+    args = parser.parse_args(command)
+    if args.epochs < 2 or args.repeats < 1 or not 1 <= args.threads <= cores():
+        parser.error(
+            "expected --epochs of 2 or more, --repeats of 1 or more, and --threads of 1 to "
+            f"{cores()}"
+        )
+    args.frameworks = args.frameworks.split(",")
+    if unknown := set(args.frameworks) - set(FRAMEWORKS):
+        known = ", ".join(FRAMEWORKS)
+        parser.error(f"--frameworks: expected some of {known}, got {', '.join(unknown)}")
+    if args.quick:
+        args.repeats, args.epochs = 1, 2
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Probe, run, write."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--frameworks", default=",".join(FRAMEWORKS), help="(%(default)s)")
-    add("--models", default=MODELS, help="NAME or NAME@LENGTH (%(default)s)")
-    add("--study", default="koo2019-synthetic", help="with one synthetic data set (%(default)s)")
-    add("--repeats", type=int, default=5, help="(%(default)s)")
-    add("--epochs", type=int, default=5, help="of a run, at least 2 (%(default)s)")
-    add("--threads", type=int, default=cores(), help="of every run (all cores: %(default)s)")
-    add("--quick", action="store_true", help=f"{FEW} sequences, 2 epochs, once, without probes")
-    add("--out", type=Path, default=machine.OUT, help="folder (docs/results/bench)")
-    args = parser.parse_args(given)
-    if args.epochs < 2 or args.repeats < 1 or not 1 <= args.threads <= cores():
-        parser.error(f"--epochs from 2, --repeats from 1, --threads from 1 to {cores()}")
-    wanted = args.frameworks.split(",")
-    if unknown := set(wanted) - set(FRAMEWORKS):
-        parser.error(f"--frameworks: {', '.join(FRAMEWORKS)}, not {', '.join(unknown)}")
-    if args.quick:
-        args.repeats, args.epochs = 1, 2
-
-    frameworks, notes = installed(wanted)
+    """Probe the settings, run the frameworks, and write the results."""
+    command = list(sys.argv[1:] if arguments is None else arguments)
+    args = options(command)
+    frameworks, notes = installed(args.frameworks)
     for note in notes:
         print(note, flush=True)
     study = load(args.study)
@@ -257,18 +264,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     settings = study.training_for(data).model_dump(mode="json")
     cases = cases_of(study, data, args.models.split(","))
-    facts = machine.describe("training.py", given, args.threads)
-    began = time.monotonic()
+    facts = machine.describe("training.py", command, args.threads)
+    start = time.monotonic()
     runs: list[dict[str, Any]] = []
     probes: list[Probe] = []
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="motifk8s-bench-") as folder:
-        made = {
+        paths = {
             length: make_data(study, data, length, args.quick, Path(folder))
             for length in {case.length for case in cases}
         }
         for case in cases:
-            whole, part = (Task(case, d, settings, args.threads) for d in made[case.length])
+            whole, part = (Task(case, path, settings, args.threads) for path in paths[case.length])
             setting: dict[str, dict[str, Any]] = {}
             for f in frameworks:
                 if args.quick:
@@ -279,21 +286,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for repeat in range(args.repeats):
                 turn = repeat % len(frameworks)
                 for f in frameworks[turn:] + frameworks[:turn]:
-                    found = whole.run(f, setting[f], args.epochs, repeat + 1)
-                    if isinstance(found, str):
-                        raise SystemExit(f"{case.label}, {FRAMEWORKS[f]}: {found}")
+                    run = whole.run(f, setting[f], args.epochs, repeat + 1)
+                    if isinstance(run, str):
+                        raise SystemExit(f"{case.label}, {FRAMEWORKS[f]}: {run}")
                     about = {"name": case.name, "label": case.label, "length": case.length}
                     how = {"setting": words(setting[f]), "threads": args.threads}
-                    runs.append({**about, "repeat": repeat + 1, "framework": f, **how, **found})
+                    runs.append({**about, "repeat": repeat + 1, "framework": f, **how, **run})
                     print(
                         f"{case.label}, {repeat + 1} of {args.repeats}, {FRAMEWORKS[f]}: "
-                        f"{summary.epoch_seconds(found['seconds']):.2f} s an epoch, "
-                        f"{(found['peak'] - found['base']) / 1e6:.0f} MB",
+                        f"{summary.epoch_seconds(run['seconds']):.2f} s per epoch, "
+                        f"{(run['peak'] - run['base']) / 1e6:.0f} MB",
                         flush=True,
                     )
-            # After each architecture, so that what an interrupted benchmark has found is kept.
+            # Results are written after each architecture, so an interruption does not lose them.
             frame = summary.to_frame(runs)
-            facts["took"] = f"{(time.monotonic() - began) / 60:.0f} minutes"
+            facts["took"] = f"{(time.monotonic() - start) / 60:.0f} minutes"
             (args.out / "training.csv").write_text(summary.to_csv(frame))
             text = summary.page(frame, facts, probes, notes)
             (args.out / "training.md").write_text(text)
@@ -302,4 +309,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    machine.told_in_a_line(main)
+    machine.run_main(main)

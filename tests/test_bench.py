@@ -35,7 +35,7 @@ STEPS = 10
 
 
 def run(name: str, framework: str, *losses: float, seconds: float = 1.0) -> dict[str, Any]:
-    """As a process tells of it; its start takes 2.5 s."""
+    """The results of a run; its start takes 2.5 s."""
     return {
         "name": name,
         "label": name.upper(),
@@ -112,14 +112,18 @@ def test_the_fastest_setting_is_taken_and_hopeless_ones_are_not_tried() -> None:
 @pytest.mark.parametrize(
     ("script", "arguments", "said"),
     [
-        ("training.py", "--models cnn-26", "cnn-26: study koo2019-synthetic has cnn-1,"),
-        ("training.py", "--models cnn-25@0", "'0' is not a length in bp"),
+        (
+            "training.py",
+            "--models cnn-26",
+            "cnn-26: study koo2019-synthetic has no such model, but cnn-1,",
+        ),
+        ("training.py", "--models cnn-25@0", "cnn-25@0: expected a length in bp"),
         ("training.py", "--models cnn-25@5 --quick", "need 86 bp, but sequences have 5"),
         ("training.py", "--study no-such", "no-such"),
         ("stages.py", "--study no-such", "no-such"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(
+def test_a_mistake_is_reported_in_one_line(
     tmp_path: Path, script: str, arguments: str, said: str
 ) -> None:
     done = subprocess.run(
@@ -132,7 +136,7 @@ def test_a_mistake_is_told_in_a_line(
     assert said in line
 
 
-def test_what_is_in_no_stage_is_told() -> None:
+def test_seconds_in_no_stage_have_a_row() -> None:
     frame = stages.by_stage({"training": 8.0, "start": 1.0}, 10.0)
     found = dict(zip(frame.name, zip(frame.seconds, frame.share, strict=True), strict=True))
     assert found["in no stage"] == (1.0, 0.1)
@@ -140,7 +144,7 @@ def test_what_is_in_no_stage_is_told() -> None:
     assert found["all"] == (10.0, 1.0)
 
 
-def test_the_machine_is_told_without_paths_of_it() -> None:
+def test_the_machine_is_described_without_its_paths() -> None:
     facts = machine.describe("training.py", ["--quick", "--models", "a,b"], 2)
     assert facts["command"] == "python bench/training.py --quick --models a,b"
     assert {"date", "code", "processor", "cores", "memory", "system", "libraries"} <= set(facts)
@@ -263,7 +267,7 @@ def test_pytorch_has_our_network_and_takes_our_steps(
         "channels_last": channels_last,
     }
     (tmp_path / "in.json").write_text(json.dumps(task))
-    # In a process of its own: TensorFlow and PyTorch do not always bear each other.
+    # In a new process: TensorFlow and PyTorch may conflict in one process.
     subprocess.run(
         [sys.executable, __file__, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")], check=True
     )

@@ -442,7 +442,7 @@ def test_filters_of_a_model_trained_elsewhere(elsewhere, finished, tmp_path, her
         ("none.keras", "no such file; give a model saved by keras"),
         ("broken.keras", "keras cannot load it"),
         ("short.keras", "reads 30 bp, but"),
-        ("other.keras", "motifs are read from models of one-hot sequences"),
+        ("other.keras", "an input of one-hot sequences"),
     ],
 )
 def test_filters_of_an_invalid_model(elsewhere, finished, tmp_path, here, name, words):

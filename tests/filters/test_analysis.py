@@ -1,4 +1,4 @@
-"""The tables of a cell beyond the paper: which are made, of what, and that they are read again."""
+"""The tables of a cell beyond the paper: their selection, their content, and reading them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_table_is_read_as_it_was_written() -> None:
         assert tuple(analysis.read(empty.encode()).columns) == columns
 
 
-def test_tables_have_no_rows_where_nothing_is_asked(parts: Any) -> None:
+def test_tables_that_are_not_selected_have_no_rows(parts: Any) -> None:
     made = analysis.run(study(), "small", *parts, LABELS)
     assert list(made) == list(analysis.TABLES)
     for name, table in made.items():
@@ -105,7 +105,7 @@ def test_firing_is_of_the_filters_that_match_a_class_at_the_motifs_of_the_test_s
     own = dataset.embedded[dataset.embedded["class"] == dataset.classes.index("SRF")]
     assert row["instances"] == np.isin(own["sequence"], test).sum() > 0
     assert row["firings"] >= row["on_motif"] >= row["found"]
-    # No filter, no class, no embedded motifs, or not known which they are: a header alone.
+    # Without matches with a class, embedded motifs, or known motifs, there is only a header.
     unmatched = {"conv1": {}, "conv2": LABELS["conv2"]}
     elsewhere = dataclasses.replace(dataset, embedded=None)
     file = {

@@ -1,4 +1,4 @@
-"""Filters to motifs: against a plain loop over sequences, filters and positions."""
+"""Extraction of motifs, compared with a plain loop over sequences, filters and positions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def activations(keras: ModuleType, model: Any, name: str, codes: np.ndarray) -> 
 
 @pytest.fixture(scope="module")
 def shaken(keras: ModuleType) -> tuple[Any, np.ndarray]:
-    """A model of three layers before its pooling, and sequences with N and with many ties."""
+    """A model with three layers before its pooling, and sequences with N and many ties."""
     model = models.build(THREE, TrainingSettings(), LENGTH, 2, 4)
     toy.shake_norms(model, 3)
     codes = toy.codes(17, 5, LENGTH)
@@ -57,7 +57,7 @@ def shaken(keras: ModuleType) -> tuple[Any, np.ndarray]:
 
 @pytest.fixture
 def eagerly(keras: ModuleType) -> Iterator[None]:
-    """Without compilation, of which there would be hundreds."""
+    """Run without compilation; there would be hundreds of them."""
     if keras.config.backend() != "tensorflow":
         yield
         return
@@ -71,7 +71,7 @@ def eagerly(keras: ModuleType) -> Iterator[None]:
 def aligned(
     y: np.ndarray, codes: np.ndarray, maximum: np.ndarray, rule: MotifSettings, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """PPMs and numbers of windows, by the words of the paper and of the reference code."""
+    """Compute PPMs and numbers of windows as the paper and the reference code define them."""
     n_filters = y.shape[2]
     counts = np.zeros((n_filters, width, 4))
     windows = np.zeros(n_filters, int)
@@ -125,7 +125,7 @@ def check(
         ("conv1", "achievable", 5),
         ("conv1", "observed", 5),
         ("conv2", "observed", 7),
-        ("conv3", "achievable", 9),  # which it has not
+        ("conv3", "achievable", 9),  # a deeper layer has only an observed maximum
     ],
 )
 def test_every_rule_is_what_a_plain_loop_gives(
@@ -198,7 +198,7 @@ def test_several_thresholds_at_once_give_what_each_gives_alone(
         for one, other in zip(alone, together, strict=True):
             for field in Filters._fields:
                 np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
-    if preset == "as-run":  # every position counts, so that fewer do with each threshold
+    if preset == "as-run":  # every position counts, so a higher threshold has fewer windows
         assert len({found.windows.sum() for found in alone}) > 2
 
 
@@ -217,7 +217,7 @@ def test_activations_are_those_of_the_definition(
 
 
 def hand_made(keras: ModuleType, kernel: np.ndarray, length: int, **conv: Any) -> Any:
-    """A model with one convolution of a given kernel (W, 4, F), ReLU and pooling."""
+    """Make a model with one convolution of a given kernel (W, 4, F), ReLU and pooling."""
     kinds = keras.layers
     model = keras.Sequential(
         [
@@ -272,7 +272,7 @@ def test_a_filter_that_is_a_motif_recovers_it(keras: ModuleType) -> None:
     padded = extract_layer(
         model, readable_layers(model)["conv"], codes, MotifSettings.model_validate("as-run")
     )
-    # 19 bp around the middle of 8: columns 6 to 13, background on either side.
+    # The 8 columns are in the middle of 19: columns 6 to 13, with background on either side.
     np.testing.assert_allclose(padded.ppm[0, 6:14], ppm, atol=0.06)
     np.testing.assert_allclose(padded.ppm[0, [0, 1, 17, 18]], 0.25, atol=0.08)
 
@@ -343,7 +343,7 @@ def test_deeper_layers_have_no_achievable_maximum(shaken: tuple[Any, np.ndarray]
 
 
 def chain(keras: ModuleType, padding: str, widths: tuple[int, ...], length: int | None) -> Any:
-    """Convolutions without pooling, whose activations nothing cuts off."""
+    """Make convolutions without pooling, with activations that are never 0."""
     kinds = keras.layers
     model = keras.Sequential([keras.Input((length, 4))])
     for i, width in enumerate(widths, start=1):
@@ -360,7 +360,7 @@ def test_an_activation_depends_on_its_receptive_field_alone(
 ) -> None:
     model = chain(keras, padding, widths, 30)
     codes = np.random.default_rng(2).integers(0, 4, (1, 30)).astype(np.uint8)
-    changed = np.tile(codes, (31, 1))  # the last as it was
+    changed = np.tile(codes, (31, 1))  # the last row stays unchanged
     changed[np.arange(30), np.arange(30)] = (codes[0] + 1) % 4
     layers = readable_layers(model)
     for i in (1, 2, 3):
@@ -478,8 +478,9 @@ def branching(keras: ModuleType, where: str) -> Any:
 
 
 def test_branches_before_the_pooling_are_refused(keras: ModuleType) -> None:
-    with pytest.raises(InputError, match="does not continue a plain chain"):
-        readable_layers(branching(keras, "input"))
+    inputs = branching(keras, "input")
+    with pytest.raises(InputError, match=f"{inputs.layers[2].name}.*before the first pooling"):
+        readable_layers(inputs)
     assert len(readable_layers(branching(keras, "residual"))) == 1
     layers = readable_layers(branching(keras, "after"))
     assert list(layers) == ["conv"]
@@ -494,12 +495,12 @@ def test_models_that_cannot_be_read_are_refused(keras: ModuleType) -> None:
     pair = keras.Model(two, kinds.Flatten()(kinds.Add()(two)))
     unbuilt = keras.Sequential([kinds.Conv1D(2, 3)])
     for model in (image, channels_first, pair, unbuilt):
-        with pytest.raises(InputError, match=r"^the model's input is .*one-hot .*A C G T$"):
+        with pytest.raises(InputError, match=r"^model: .*one-hot .*shape.*A C G T$"):
             readable_layers(model)
     dense = keras.Sequential([keras.Input((20, 4)), kinds.Flatten(), kinds.Dense(3)])
     pooled = keras.Sequential([keras.Input((20, 4)), kinds.MaxPooling1D(2), kinds.Conv1D(2, 3)])
     for model in (dense, pooled):
-        with pytest.raises(InputError, match="no convolution before its first pooling"):
+        with pytest.raises(InputError, match="no convolution before the first pooling"):
             readable_layers(model)
 
 
@@ -511,12 +512,12 @@ def test_the_data_is_streamed_in_bounded_batches(
 ) -> None:
     model, codes = shaken
     monkeypatch.setattr(extract, "BASES_PER_BATCH", 10 * LENGTH)
-    asked: list[int] = []
+    batches: list[int] = []
     shapes: list[Any] = []
     true_map = devices.Device.map
 
     def watched(self: Any, codes: np.ndarray, batch_size: int, **more: Any) -> Iterator[Any]:
-        asked.append(batch_size)
+        batches.append(batch_size)
         for result in true_map(self, codes, batch_size, **more):
             shapes.append(
                 [part.shape for part in result] if isinstance(result, tuple) else result.shape
@@ -527,12 +528,12 @@ def test_the_data_is_streamed_in_bounded_batches(
     extract_layer(
         model, readable_layers(model)["conv1"], codes, MotifSettings.model_validate("as-run")
     )
-    assert asked == [10, 10]  # once for the maximum, once for the alignment
+    assert batches == [10, 10]  # once for the maximum, once for the alignment
     assert shapes == [(4,)] * 2 + [[(4,), (4, 19 * 4)]] * 2
 
     long = MotifSettings.model_validate("as-run")
     monkeypatch.setattr(extract, "BASES_PER_BATCH", LENGTH - 1)
     extract_layer(model, readable_layers(model)["conv1"], codes[:2], long)
-    assert asked[2:] == [1, 1]  # never none
+    assert batches[2:] == [1, 1]  # at least one sequence
     monkeypatch.undo()
     assert extract.BASES_PER_BATCH * 4 * 19 * 4 < 50e6  # bytes of the windows of one batch

@@ -1,4 +1,4 @@
-"""Firings and embedded motifs: against a plain loop over filters, sequences, positions, motifs."""
+"""Firings, compared with a plain loop over filters, sequences, positions and embedded motifs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPEC = Model(
 
 
 def embedded(n: int) -> np.ndarray:
-    """Motifs at random, also at the very ends, and so close that a field covers several."""
+    """Place random motifs, also at the ends, and so close that a field covers several."""
     rng = np.random.default_rng(8)
     rows = []
     for sequence in range(n):
@@ -47,7 +47,7 @@ def embedded(n: int) -> np.ndarray:
 def plain(
     y: np.ndarray, i: int, c: int, at: np.ndarray, layer: Layer, threshold: np.float32
 ) -> dict[str, Any]:
-    """The numbers of filter `i` for class `c`, by the words of the definition."""
+    """Compute the numbers of filter `i` for class `c` by their definition."""
     firings = on_motif = on_any = 0
     found: set[int] = set()
     offsets = []
@@ -97,7 +97,7 @@ def test_the_numbers_are_what_a_plain_loop_gives(
     rule = MotifSettings.model_validate({"preset": "as-run", "threshold": 0.3})
     place = readable_layers(model)[layer]
     found = extract_layer(model, place, codes, rule)
-    # The first filter is dead, and two match nothing of the truth.
+    # The first filter is dead; one filter matches no class, and one has no match.
     of = dict(enumerate(["even", "short", "even", "", "long", "unused"]))
     labels = {f"filter{i}": {"target": f"M{i}", "class": name} for i, name in of.items()}
     table = firing.measure(model, layer, codes, motifs, found, rule, labels)
@@ -154,7 +154,7 @@ def test_a_filter_that_is_a_motif_fires_on_it_and_on_one_strand(keras: ModuleTyp
         ]
     )
     kernel = np.log2((ppm + 0.01) / 0.26)
-    # The same one twice, the second 2 columns to the right of where it was, cut.
+    # The second kernel is the first one, moved by 2 columns to the right and cut.
     moved = np.vstack([np.zeros((2, 4)), kernel[:-2]])
     model.get_layer("conv1").set_weights([np.stack([kernel, moved], axis=2).astype("float32")])
     codes, _ = dataset.part("test")

@@ -1,4 +1,4 @@
-"""Ablation: against a network that is run layer by layer, each filter set to zero by hand."""
+"""Ablation, compared with a network that runs layer by layer, with each filter set to zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHALLOW = Model(conv=[Conv(filters=4, width=5, pool=6, activation="tanh")], dens
 
 
 def forward(model: Any, codes: np.ndarray, layer: str, i: int | None) -> np.ndarray:
-    """The probabilities when filter `i` of a layer is silent."""
+    """Compute the probabilities with the output of filter `i` of a layer set to zero."""
     x = np.eye(5, 4, dtype="float32")[codes]
     for step in model.layers[1:]:
         x = np.array(step(x))
@@ -38,7 +38,7 @@ def forward(model: Any, codes: np.ndarray, layer: str, i: int | None) -> np.ndar
 
 
 def loss(labels: np.ndarray, p: np.ndarray) -> float:
-    """Mean cross-entropy of the known labels, one by one."""
+    """Compute the mean cross-entropy of the known labels, one by one."""
     terms = [
         -np.log(q if y else 1 - q)
         for y, q in zip(labels.ravel(), p.ravel().astype(float), strict=True)
@@ -48,7 +48,7 @@ def loss(labels: np.ndarray, p: np.ndarray) -> float:
 
 
 def shaken(spec: Model, seed: int = 3) -> Any:
-    """A model whose first filters are dead, and whose others matter."""
+    """Make a model whose first filters are dead, and whose others are important."""
     model = toy.model(spec, seed=seed)
     toy.shake_norms(model, seed)
     output = model.get_layer("output")
@@ -57,7 +57,7 @@ def shaken(spec: Model, seed: int = 3) -> Any:
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
-    """A third of the labels unknown, the last class without any negative."""
+    """Return data with a third of the labels unknown, and a last class without negatives."""
     codes, labels = toy.data(43)
     labels[::3, 0] = labels[1::3, 1] = labels[::2, 2] = -1
     labels[labels[:, 2] == 0, 2] = 1

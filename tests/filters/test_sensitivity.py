@@ -1,4 +1,4 @@
-"""What the fractions depend on: each row against a match with that setting as the study's own."""
+"""Sensitivity: each row is compared with the matches of a study with that setting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def study(**changes: Any) -> Study:
 
 @pytest.fixture(scope="module")
 def tables(finished: Path) -> dict[str, pd.DataFrame]:
-    """The sensitivity of both cells, by model, as the store has it."""
+    """The sensitivity of both cells, by model, from the store."""
     return {
         model: analysis.read(
             (run_folder(finished, f"small/{model}/1") / "sensitivity.csv").read_bytes()
@@ -74,7 +74,7 @@ def test_a_file_of_motifs_is_not_compared_with_releases() -> None:
     assert sensitivity.values(nothing)["database"] == []
 
 
-def test_nothing_is_asked_of_none() -> None:
+def test_the_preset_none_varies_nothing() -> None:
     assert sensitivity.values(study(analysis="none")) == dict.fromkeys(sensitivity.SETTINGS, [])
     some = study(analysis={"preset": "none", "evalues": [1]})
     assert sensitivity.values(some)["evalue"] == [0.1, 1]
@@ -88,7 +88,7 @@ def test_values_as_text(value: Any, text: str) -> None:
     assert sensitivity.text(value) == text
 
 
-def test_what_cannot_be_asked(tmp_path: Path) -> None:
+def test_invalid_values(tmp_path: Path) -> None:
     for wrong, reason in (
         ({"thresholds": [1]}, r"analysis\.thresholds\[0\]: should be less than 1"),
         ({"trim_bits": [0.5, 2]}, r"analysis\.trim_bits\[1\]: should be less than 2"),
@@ -162,7 +162,7 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
 
 
 def perfect(names: list[str], release: str) -> Filters:
-    """Filters that are motifs of a release, 19 columns wide, and a dead one."""
+    """Make filters that are motifs of a release, 19 columns wide, and a dead one."""
     ppm = np.full((len(names) + 1, 19, 4), 0.25, np.float32)
     for i, name in enumerate(names):
         one = jaspar_motif(name, release).ppm[:19]
@@ -173,7 +173,7 @@ def perfect(names: list[str], release: str) -> Filters:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The table for given filters, with no model behind them: nothing else than them is read."""
+    """A function that makes the table of given filters; it needs no model."""
     monkeypatch.setattr(sensitivity, "readable_layers", lambda model: {"conv1": None})
 
     def count(found: Filters, of: Study, truth: dict[str, list[str]]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""A model and data small enough for tests, and what must not depend on the Keras backend.
+"""A small model and small data for tests, and results that must not depend on the Keras backend.
 
-``python toy.py WEIGHTS.npz RESULTS.npz`` computes `results` and `resumed` on the backend of
+``python toy.py WEIGHTS.npz RESULTS.npz`` computes `results` and `resumed` with the backend of
 KERAS_BACKEND.
 """
 
@@ -36,13 +36,13 @@ def without_dropout(spec: Model) -> Model:
 
 
 def codes(n: int, seed: int = 0, length: int = LENGTH) -> np.ndarray:
-    """Random base codes, one in twenty unknown."""
+    """Return random base codes; one of twenty is unknown."""
     bases = [0.24, 0.24, 0.24, 0.23, 0.05]
     return np.random.default_rng(seed).choice(5, (n, length), p=bases).astype(np.uint8)
 
 
 def data(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Codes, and labels that say whether base c is frequent in the first half: learnable."""
+    """Return codes, and labels that a model can learn: base c is frequent in the first half."""
     x = codes(n, seed)
     counts = np.stack([(x[:, : LENGTH // 2] == c).sum(axis=1) for c in range(CLASSES)], axis=1)
     return x, (counts > np.median(counts, axis=0)).astype(np.int8)
@@ -67,7 +67,7 @@ def device(
 
 
 class Kept:
-    """A place in memory for checkpoints; `saves` lists all that were ever put there."""
+    """A place in memory for checkpoints; `saves` lists all of them."""
 
     def __init__(self, key: str = "key", data: bytes | None = None) -> None:
         self.saves = [] if data is None else [data]
@@ -78,12 +78,12 @@ class Kept:
 
 
 def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
-    """Whether two states agree in every bit."""
+    """Return whether two states are equal in every bit."""
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def shake_norms(model: Any, seed: int = 0) -> None:
-    """Give batch norms arbitrary constants, every third scale negative, the first filter dead."""
+    """Set random constants in batch norms: every third scale is negative, the first filter dead."""
     import keras
 
     rng = np.random.default_rng(seed)
@@ -97,59 +97,60 @@ def shake_norms(model: Any, seed: int = 0) -> None:
 
 
 def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Train an epoch without dropout from given weights, predict, read and question filters."""
+    """Train an epoch without dropout from given weights, predict, extract and analyse filters."""
     out: dict[str, np.ndarray] = {}
-    one = device(without_dropout(SPEC))
-    one.model.set_weights(weights)
+    trained = device(without_dropout(SPEC))
+    trained.model.set_weights(weights)
     codes, labels = data(60)
     order = np.arange(60, dtype=np.int32)  # seven batches of 8 and one of 4
-    out["loss"] = np.array(one.train(one.put(codes, labels), order, 8))
-    out |= {f"weight{i}": w for i, w in enumerate(one.model.get_weights())}
-    out["probabilities"] = one.predict(codes, batch_size=16)
+    out["loss"] = np.array(trained.train(trained.put(codes, labels), order, 8))
+    out |= {f"weight{i}": w for i, w in enumerate(trained.model.get_weights())}
+    out["probabilities"] = trained.predict(codes, batch_size=16)
 
-    shake_norms(one.model)
-    layers = readable_layers(one.model)
+    model = trained.model
+    shake_norms(model)
+    layers = readable_layers(model)
     for name, preset in (("conv1", "as-written"), ("conv2", "as-run")):
-        found = extract_layer(one.model, layers[name], codes, MotifSettings.model_validate(preset))
-        out |= {f"{name}/{field}": np.asarray(value) for field, value in found._asdict().items()}
-        table = importance.ablate(one.model, name, codes, labels, {}, "abc")
+        filters = extract_layer(model, layers[name], codes, MotifSettings.model_validate(preset))
+        out |= {f"{name}/{field}": np.asarray(value) for field, value in filters._asdict().items()}
+        table = importance.ablate(model, name, codes, labels, {}, "abc")
         out[f"importance/{name}"] = table[["loss_increase", "auroc_drop"]].to_numpy()
-    # Of the last layer, with motifs of 6 bp at the start of each sequence.
-    at = np.zeros(60, datasets.EMBEDDED)
-    at["sequence"], at["strand"] = np.arange(60), 1
+    # Firings of the last layer, with motifs of 6 bp at the start of each sequence.
+    places = np.zeros(60, datasets.EMBEDDED)
+    places["sequence"], places["strand"] = np.arange(60), 1
     labels_of = {f"filter{i}": {"target": "", "class": "a"} for i in range(4)}
     rule = MotifSettings.model_validate("as-run")
-    motifs = firing.Embedded(at, "abc", {"a": 6})
-    table = firing.measure(one.model, "conv2", codes, motifs, found, rule, labels_of)
+    motifs = firing.Embedded(places, "abc", {"a": 6})
+    table = firing.measure(model, "conv2", codes, motifs, filters, rule, labels_of)
     out["firing"] = table[["firings", "on_motif", "found", "expected"]].to_numpy(float)
     return out
 
 
 def resumed() -> dict[str, np.ndarray]:
-    """Whether a run that is stopped and goes on ends as one that is not; with dropout."""
-    parts = data(56), data(30, 1)  # batches of one size only: less to compile
-    whole = device()
-    initial = whole.state()
-    kept, asked = Kept(), iter(range(100))
+    """Check that a resumed training ends like one without interruption, with dropout."""
+    parts = data(56), data(30, 1)  # batches of one size only, to compile less
+    trained = device()
+    initial = trained.state()
+    kept, calls = Kept(), iter(range(100))
     try:
         loop.train(
-            whole, SETTINGS, *parts, 7, kept.checkpoint, stop=lambda: next(asked) == 2
+            trained, SETTINGS, *parts, 7, kept.checkpoint, stop=lambda: next(calls) == 2
         )  # fmt: skip
         raise AssertionError("not interrupted")
     except Interrupted:
         pass
-    whole.restore([np.zeros_like(a) for a in initial])  # nothing of it may be needed
-    again = loop.train(whole, SETTINGS, *parts, 7, kept.checkpoint)
-    final = whole.state()
-    whole.restore(initial)
-    history = loop.train(whole, SETTINGS, *parts, 7).history
+    trained.restore([np.zeros_like(a) for a in initial])  # only the checkpoint has the state
+    again = loop.train(trained, SETTINGS, *parts, 7, kept.checkpoint)
+    final = trained.state()
+    trained.restore(initial)
+    history = loop.train(trained, SETTINGS, *parts, 7).history
     columns = ["loss", "val_loss", "val_cross_entropy", "val_auroc"]
-    exact = history[columns].equals(again.history[columns]) and same(whole.state(), final)
+    exact = history[columns].equals(again.history[columns]) and same(trained.state(), final)
     return {"resumed_at": np.array(again.resumed_at), "resume_is_exact": np.array(exact)}
 
 
 if __name__ == "__main__":
     devices.setup()
     with np.load(Path(sys.argv[1])) as file:
-        given = [file[f"arr_{i}"] for i in range(len(file.files))]
-    np.savez(Path(sys.argv[2]), **results(given), **resumed())  # type: ignore[arg-type]
+        weights = [file[f"arr_{i}"] for i in range(len(file.files))]
+    np.savez(Path(sys.argv[2]), **results(weights), **resumed())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Tomtom: against outputs of the real program, brute force, and a golden file."""
+"""Tomtom, compared with outputs of the real program, with brute force, and with a golden file."""
 
 import itertools
 import os
@@ -44,11 +44,11 @@ def test_real_outputs_come_out_character_for_character(case, jaspar2016):
     hits = tomtom(read_meme(REAL / case / "query.meme"), jaspar2016)
     ours = to_tsv(hits).splitlines()[1:]
     theirs = (REAL / case / "tomtom.txt").read_text().splitlines()[1:]
-    # The contract: at most 0.3% of hits missed or extra, the filters with any hit exact.
+    # The requirement: at most 0.3% of hits missing or extra, the same filters with any hit.
     pairs = [{tuple(row.split("\t")[:2]) for row in rows} for rows in (ours, theirs)]
     assert len(pairs[0] ^ pairs[1]) <= 0.003 * len(pairs[1])
     assert {query for query, _ in pairs[0]} == {query for query, _ in pairs[1]}
-    # What holds: every row is the same, and so is their order.
+    # In fact all rows and their order are the same.
     assert ours == theirs
 
 
@@ -64,7 +64,7 @@ def test_a_flat_filter_hits_gmeb1_alone(jaspar2016):
 
 
 def by_hand(query, targets):
-    """Tomtom by definition, for small motifs: every alignment, every tuple of columns."""
+    """Compute Tomtom by its definition, for small motifs: all alignments and tuples of columns."""
 
     def smooth(motif):
         n = int(motif.nsites)
@@ -143,7 +143,7 @@ def test_a_motif_is_its_own_best_hit(name, jaspar2016):
     assert best["Optimal_offset"] == 0
     turned = tomtom([query._replace(ppm=reverse_complement(ppm))], jaspar2016)
     assert turned["Target_ID"].iloc[0] == name
-    # Distances are summed in the other order of letters, so a score may round differently.
+    # Distances are summed in the reverse order of letters, so a score may round differently.
     straight = tomtom([query], jaspar2016)
     assert len(set(straight["Target_ID"]) ^ set(turned["Target_ID"])) <= 1
 
@@ -199,7 +199,7 @@ def test_same_input_same_output_and_each_query_alone(jaspar2016):
     pd.testing.assert_frame_equal(together, tomtom(queries, jaspar2016))
     alone = tomtom(queries[-1:], jaspar2016)
     own = together[together["Query_ID"] == "MA0083.3"].reset_index(drop=True)
-    # Only q-values know of the other queries, through the random stream.
+    # Only q-values depend on the other queries, through the random stream.
     pd.testing.assert_frame_equal(alone.drop(columns="q-value"), own.drop(columns="q-value"))
 
 
@@ -249,8 +249,8 @@ def test_golden(tmp_path):
     hits = run_tomtom(GOLDEN / "tomtom-queries.meme", "JASPAR2016", 10.0, tmp_path / "hits.tsv")
     golden = pd.read_csv(GOLDEN / "tomtom-hits.tsv", sep="\t")
     ours = pd.read_csv(tmp_path / "hits.tsv", sep="\t")
-    # %g has six digits: half a unit of the last is 5e-6 of the number at most. Below 1e-40 a
-    # number of single precision has few digits of its own.
+    # %g has six digits, so its relative error is at most 5e-6. Below 1e-40 a number of single
+    # precision has few digits.
     pd.testing.assert_frame_equal(ours, golden, rtol=1e-5, atol=1e-40)
     assert to_tsv(hits) == (tmp_path / "hits.tsv").read_text()
 
@@ -295,7 +295,7 @@ def test_bad_input_writes_nothing(tmp_path):
     good, out = tmp_path / "good.meme", tmp_path / "hits.tsv"
     before = sorted(os.listdir(tmp_path))
     for args, message in [
-        ((tmp_path / "none.meme", "JASPAR2016", 0.1, out), "cannot be read"),
+        ((tmp_path / "none.meme", "JASPAR2016", 0.1, out), "cannot read"),
         ((tmp_path / "bad.meme", "JASPAR2016", 0.1, out), "not a MEME motif file"),
         ((good, "JASPAR1999", 0.1, out), "JASPAR2016"),
         ((good, str(tmp_path / "bad.meme"), 0.1, out), "not a MEME motif file"),
@@ -317,10 +317,10 @@ def test_summary():
             hit("filter0", "T1", 1e-9),  # a motif of class one, not its best hit
             hit("filter0", "A1", 1e-5),
             hit("filter1", "A2", 1e-3),
-            hit("filter2", "N1"),  # what a flat filter of this width hits
-            hit("filter3", "N1"),  # as flat, but of another width
+            hit("filter2", "N1"),  # a flat filter of this width hits it too
+            hit("filter3", "N1"),  # a flat filter of this width does not
             hit("filter4", "N1"),
-            hit("filter4", "T2"),  # more than the flat one
+            hit("filter4", "T2"),  # a flat filter does not hit this one
         ],
         columns=COLUMNS,
     )

@@ -1,4 +1,4 @@
-"""Motifs and MEME files: small cases by hand, properties, and everything a file can have wrong."""
+"""Motifs and MEME files: small cases by hand, properties, and all errors of a file."""
 
 import io
 import os
@@ -56,7 +56,7 @@ def test_information_is_between_0_and_2(ppm):
         ([FLAT] * 5, slice(0, 5)),  # nothing above: untrimmed
         ([FLAT] * 5 + [SURE] + [FLAT] * 6, slice(2, 9)),
         ([FLAT] + [SURE] + [FLAT] * 2, slice(0, 4)),
-        ([SURE] + [FLAT] * 9 + [SURE], slice(0, 11)),  # first to last, whatever lies between
+        ([SURE] + [FLAT] * 9 + [SURE], slice(0, 11)),  # from the first to the last column
     ],
 )
 def test_trim(rows, expected):
@@ -233,38 +233,38 @@ def test_rows_within_the_tolerance_are_normalized():
 
 
 BAD = {
-    "empty": ("", "is empty"),
-    "blank": ("\n \n", "is empty"),
+    "empty": ("", "empty"),
+    "blank": ("\n \n", "empty"),
     "not MEME": (">MA0083.3\nACGT\n", "not a MEME motif file"),
     "HTML": ("<html><title>MEME version 5</title></html>", "not a MEME motif file"),
     "no motif": (text(""), "no motif"),
     "protein": (ONE.replace("ACGT", "ACDEFGHIKLMNPQRSTVWY") + ROWS, "line 3: alphabet ACDEF"),
     "RNA": (ONE.replace("ACGT", "ACGU") + ROWS, "line 3: alphabet ACGU"),
-    "custom protein": (ONE.replace("= ACGT", ' "P" PROTEIN-LIKE') + ROWS, "only DNA"),
+    "custom protein": (ONE.replace("= ACGT", ' "P" PROTEIN-LIKE') + ROWS, "line 3: .*PROTEIN"),
     "protein matrix": (ONE.replace("alength= 4", "alength= 20") + ROWS, "line 6: alength= 20"),
-    "sum": (ONE + "0.1 0.2 0.3 0.4\n0.5 0.2 0.2 0.21001\n", "line 8: motif m1 .* sums to 1.11"),
-    "sum 0": (ONE + "0 0 0 0\n" + ROWS, "line 7: .* sums to 0"),
-    "3 columns": (ONE + "0.1 0.2 0.7\n" + ROWS, "line 7: .* 3 numbers"),
-    "5 columns": (ONE + "0.1 0.2 0.3 0.3 0.1\n" + ROWS, "line 7: .* 5 numbers"),
-    "negative": (ONE + "-0.1 0.5 0.3 0.3\n" + ROWS, "line 7: .* not a probability"),
-    "NaN": (ONE + "nan 0.2 0.3 0.5\n" + ROWS, "line 7: .* not a probability"),
-    "infinite": (ONE + "inf 0.2 0.3 0.5\n" + ROWS, "line 7: .* not a probability"),
-    "counts": (ONE + "3 2 0 1\n" + ROWS, "line 7: .* not a probability"),
-    "words": (ONE + "0.1 0.2 x 0.5\n" + ROWS, "line 7: .* not a row of numbers: '0.1 0.2 x 0.5'"),
-    "cut at the end": (ONE + "0.1 0.2 0.3 0.4\n", "cut short: 1 of 2 rows"),
-    "cut by a motif": (ONE + "1 0 0 0\n\nMOTIF m2\n", "line 9: motif m1 is cut short: 1 of 2"),
-    "cut by a URL": (ONE + "1 0 0 0\nURL x\n", "cut short: 1 of 2 rows"),
-    "no rows": (ONE.replace("w= 2 ", ""), "cut short: 0 rows"),
-    "too many rows": (ONE + ROWS + "1 0 0 0\n", "line 9: motif m1 has more rows than w= 2"),
+    "sum": (ONE + "0.1 0.2 0.3 0.4\n0.5 0.2 0.2 0.21001\n", "line 8: motif m1.* sum.* 1.11"),
+    "sum 0": (ONE + "0 0 0 0\n" + ROWS, "line 7: .* sum.* 0$"),
+    "3 columns": (ONE + "0.1 0.2 0.7\n" + ROWS, "line 7: .*, got 3"),
+    "5 columns": (ONE + "0.1 0.2 0.3 0.3 0.1\n" + ROWS, "line 7: .*, got 5"),
+    "negative": (ONE + "-0.1 0.5 0.3 0.3\n" + ROWS, "line 7: .*probabilit.* -0.1 0.5 0.3 0.3"),
+    "NaN": (ONE + "nan 0.2 0.3 0.5\n" + ROWS, "line 7: .*probabilit.* nan 0.2"),
+    "infinite": (ONE + "inf 0.2 0.3 0.5\n" + ROWS, "line 7: .*probabilit.* inf 0.2"),
+    "counts": (ONE + "3 2 0 1\n" + ROWS, "line 7: .*probabilit.* 3 2 0 1"),
+    "words": (ONE + "0.1 0.2 x 0.5\n" + ROWS, "line 7: .*'0.1 0.2 x 0.5'"),
+    "cut at the end": (ONE + "0.1 0.2 0.3 0.4\n", "m1: .* 2 rows, got 1"),
+    "cut by a motif": (ONE + "1 0 0 0\n\nMOTIF m2\n", "line 9: motif m1: .* 2 rows, got 1"),
+    "cut by a URL": (ONE + "1 0 0 0\nURL x\n", "m1: .* 2 rows, got 1"),
+    "no rows": (ONE.replace("w= 2 ", ""), "m1: .* rows, got 0"),
+    "too many rows": (ONE + ROWS + "1 0 0 0\n", "line 9: motif m1: more rows than w= 2"),
     "no matrix": (text("MOTIF m1\nMOTIF m2\n"), "line 6: motif m1 has no letter-probability"),
     "no matrix at the end": (text("MOTIF m1\n"), "line 5: motif m1 has no letter-probability"),
-    "two matrices": (ONE + ROWS + ONE.splitlines()[-1] + "\n" + ROWS, "line 9: .* of its own"),
-    "twice": (ONE + ROWS + "MOTIF m1\n", r"line 9: motif m1 is there already \(line 5\)"),
-    "width 0": (ONE.replace("w= 2", "w= 0") + ROWS, "line 6: w= 0 is not a width"),
-    "width word": (ONE.replace("w= 2", "w= two") + ROWS, "line 6: w= two is not a width"),
-    "nsites word": (ONE.replace("nsites= 7", "nsites= x") + ROWS, "nsites= x is not"),
-    "nsites NaN": (ONE.replace("nsites= 7", "nsites= nan") + ROWS, "nsites= nan is not"),
-    "nsites negative": (ONE.replace("nsites= 7", "nsites= -7") + ROWS, "nsites= -7 is not"),
+    "two matrices": (ONE + ROWS + ONE.splitlines()[-1] + "\n" + ROWS, "line 9: second .*m1"),
+    "twice": (ONE + ROWS + "MOTIF m1\n", "line 9: .*m1.*line 5"),
+    "width 0": (ONE.replace("w= 2", "w= 0") + ROWS, "line 6: w= 0"),
+    "width word": (ONE.replace("w= 2", "w= two") + ROWS, "line 6: w= two"),
+    "nsites word": (ONE.replace("nsites= 7", "nsites= x") + ROWS, "line 6: nsites= x"),
+    "nsites NaN": (ONE.replace("nsites= 7", "nsites= nan") + ROWS, "line 6: nsites= nan"),
+    "nsites negative": (ONE.replace("nsites= 7", "nsites= -7") + ROWS, "line 6: nsites= -7"),
     "gzip": (b"\x1f\x8b\x08\x00", "compressed"),
     "binary": (b"\xff\xfe\x00M", "not a text file"),
 }
@@ -276,13 +276,13 @@ def test_bad_file_is_one_line_naming_it(content, message, tmp_path):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:
         read_meme(path)
-    told = str(caught.value)
-    assert told.startswith(str(path)) and "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
 
 
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.meme", tmp_path, "a\0b"):
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot read"):
             read_meme(path)
 
 
@@ -350,7 +350,7 @@ def test_releases_are_what_pyjaspar_reads(release):
         ("('A', 1), ('C', 1), ('G', 1), ('T', NULL)", "MA0001.1 has holes"),
     ],
 )
-def test_another_layout_of_the_releases_is_told_in_one_line(monkeypatch, cells, reason):
+def test_another_layout_of_the_releases_is_an_error_of_one_line(monkeypatch, cells, reason):
     connection = sqlite3.connect(":memory:")
     if cells:
         connection.executescript(

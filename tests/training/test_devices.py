@@ -1,4 +1,4 @@
-"""The device: its arithmetic is that of stock Keras, on TensorFlow and on JAX."""
+"""The device computes the same as stock Keras, with TensorFlow and with JAX."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def one_hot(codes: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shared(keras: ModuleType) -> tuple[devices.Device, list[np.ndarray]]:
-    """A device, compiled once, and the state it began with."""
+    """A device, compiled once, and its initial state."""
     device = toy.device()
     return device, device.state()
 
 
 @pytest.fixture
 def device(shared: tuple[devices.Device, list[np.ndarray]]) -> devices.Device:
-    """A device as if fresh."""
+    """A device in its initial state."""
     device, initial = shared
     device.restore(initial)
     return device
@@ -81,7 +81,7 @@ def test_unknown_labels_train_nothing(keras: ModuleType) -> None:
         np.testing.assert_array_equal(changed, [True, False, True])
 
 
-# Padded pools of layers of either sign, with and without an activation that never falls.
+# Padded pools, scales of both signs, with and without a monotone activation.
 POOLED = Model(
     conv=[
         Conv(filters=3, width=5, pool=4),
@@ -100,14 +100,14 @@ POOLED = Model(
 def test_an_epoch_is_one_of_keras_fit(
     keras: ModuleType, spec: Model, dropout: bool, compiled: bool
 ) -> None:
-    settings = TrainingSettings(batch_size=8, l2=1e-3)  # as run, but for an L2 that shows
+    settings = TrainingSettings(batch_size=8, l2=1e-3)  # as run, with a larger L2
     spec = spec if dropout else toy.without_dropout(spec)
     codes, labels = toy.data(60)  # seven batches of 8 and one of 4
     steps = devices.COMPILED_FROM if compiled else 0
     device = devices.open_device(toy.model(spec, settings), toy.optimizer(settings), steps)
     assert device.compiled == compiled
     toy.shake_norms(device.model)
-    for layer in device.model.layers:  # no scale of exactly 0, with which all of a window is equal
+    for layer in device.model.layers:  # with a scale of 0, all values of a window are equal
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.gamma.assign(np.where(np.asarray(layer.gamma) == 0, -0.5, layer.gamma))
     initial = device.model.get_weights()
@@ -118,7 +118,7 @@ def test_an_epoch_is_one_of_keras_fit(
     stock.compile(
         optimizer=keras.optimizers.Adam(1e-3, beta_1=0.95, beta_2=0.999, epsilon=1e-8),
         loss=keras.losses.BinaryCrossentropy(),
-        run_eagerly=True,  # sooner than to compile it
+        run_eagerly=True,  # faster than compiling
     )
     history = stock.fit(
         one_hot(codes), labels.astype("float32"), batch_size=8, shuffle=False, verbose=0
@@ -127,7 +127,7 @@ def test_an_epoch_is_one_of_keras_fit(
     for start, ours, theirs in zip(
         initial, device.model.get_weights(), stock.get_weights(), strict=True
     ):
-        # A thousandth of what the epoch changed.
+        # The tolerance is a thousandth of the change in the epoch.
         moved = np.abs(theirs - start).max()
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=0.001 * moved)
     np.testing.assert_allclose(
@@ -156,7 +156,7 @@ def test_overlapping_pools_and_their_gradient(
 
     layer = keras.layers.MaxPooling1D(pool, stride, padding="same")
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.integers(0, 4, (2, length, 3)).astype("float32"))  # equal ones abound
+    x = tf.constant(rng.integers(0, 4, (2, length, 3)).astype("float32"))  # many ties
     results = []
     for f in (layer, lambda x: fused._maxima(x, layer)):
         with tf.GradientTape() as tape:
@@ -174,7 +174,7 @@ def test_only_long_training_is_compiled(keras: ModuleType) -> None:
         assert device.compiled == (steps == devices.COMPILED_FROM)
 
 
-def test_predict_is_that_of_the_model_whatever_the_batch(device: devices.Device) -> None:
+def test_predict_is_that_of_the_model_with_any_batch_size(device: devices.Device) -> None:
     codes = toy.codes(25)
     expected = np.asarray(device.model(one_hot(codes), training=False))
     for batch_size in (1, 10, 25, 1000):
@@ -255,9 +255,9 @@ def test_tensorflow_starts_in_silence() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_setup_refuses_a_backend_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_rejects_an_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with pytest.raises(Problem, match="KERAS_BACKEND is 'torch'.*'tensorflow' or 'jax'"):
+    with pytest.raises(Problem, match="KERAS_BACKEND.*'tensorflow' or 'jax'.*'torch'"):
         devices.setup()
 
 
@@ -265,7 +265,7 @@ def test_setup_refuses_a_backend_it_does_not_know(monkeypatch: pytest.MonkeyPatc
 def on_both(
     keras: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What `toy.results` gives here and on JAX, from the same initial weights."""
+    """`toy.results` in this process and with JAX, from the same initial weights."""
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
     if keras.config.backend() == "jax":
@@ -279,7 +279,7 @@ def on_both(
             **os.environ,
             "KERAS_BACKEND": "jax",
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles in half the time
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # half the time to compile
             "PYTHONPATH": str(Path(devices.__file__).parents[2]),
         },
         check=True,
@@ -313,7 +313,7 @@ def test_jax_reads_filters_as_tensorflow_does(
             np.testing.assert_allclose(jax[name], ours[name], rtol=0.01, atol=1e-3, err_msg=name)
 
 
-def test_jax_questions_filters_as_tensorflow_does(
+def test_jax_analyses_filters_as_tensorflow_does(
     on_both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
 ) -> None:
     ours, jax = on_both

@@ -1,4 +1,4 @@
-"""Training: what stops it, what it keeps, and that an interruption changes nothing."""
+"""Training: its end, its best weights, and that an interruption changes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PART = (np.zeros((12, 5), np.uint8), np.ones((12, 2), np.int8))
 
 
 class Scripted(Device):
-    """A device whose validation losses are given: its only weight counts the epochs trained."""
+    """A device with given validation losses; its only weight is the number of epochs."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Scripted(Device):
         return self.l2_terms[self.epoch - 1] if self.l2_terms else 0.0
 
     def compile_map(self, reduce: Any) -> Any:
-        raise AssertionError("what it predicts is given")
+        raise AssertionError("the predictions are given")
 
 
 class Clock(SimpleNamespace):
-    """Stands for the module `time`: an epoch takes as long as it says."""
+    """A replacement of the module `time`; an epoch takes `epoch_seconds`."""
 
     now = 1000.0
     epoch_seconds = 25.0
@@ -88,24 +88,24 @@ def scripted_train(device: Device, kept: toy.Kept | None = None, **changes: Any)
     )
 
 
-# --- when it stops and which weights it keeps
+# --- the end of training, and the weights it keeps
 
 
 def test_it_trains_all_epochs_and_keeps_the_best() -> None:
     device = Scripted([0.5, 0.3, 0.4, 0.2, 0.25, 0.6])
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     trained = scripted_train(
         device,
         epochs=6,
         patience=None,
-        progress=lambda epoch, epochs, row: told.append((epoch, epochs)),
+        progress=lambda epoch, epochs, row: calls.append((epoch, epochs)),
     )
     assert (trained.best_epoch, device.epoch) == (4, 4)
     assert list(trained.history["epoch"]) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(
         trained.history["val_cross_entropy"], [0.5, 0.3, 0.4, 0.2, 0.25, 0.6]
     )
-    assert told == [(epoch, 6) for epoch in range(1, 7)]
+    assert calls == [(epoch, 6) for epoch in range(1, 7)]
     assert trained.resumed_at == []
     columns = ["epoch", "loss", "val_loss", "val_cross_entropy", "val_auroc", "seconds"]
     assert list(trained.history.columns) == columns
@@ -125,7 +125,7 @@ def test_patience_may_reach_the_last_epoch() -> None:
     assert (trained.best_epoch, len(trained.history)) == (2, 4)
 
 
-def test_loss_and_cross_entropy_are_monitored_as_asked() -> None:
+def test_loss_or_cross_entropy_is_monitored() -> None:
     cross_entropy, l2 = [0.5, 0.4, 0.3], [0.1, 0.1, 0.3]
     for monitor, best in (("loss", 2), ("cross-entropy", 3)):
         device = Scripted(cross_entropy, l2)
@@ -182,10 +182,10 @@ def test_without_a_checkpoint_it_trains_as_well() -> None:
 
 def test_a_stop_saves_the_last_epoch_and_is_resumable(clock: Clock) -> None:
     kept = toy.Kept()
-    asked = iter(range(100))
+    calls = iter(range(100))
     with pytest.raises(Interrupted, match="epoch 3; 2 epochs are saved") as info:
         scripted_train(
-            Scripted([0.5, 0.4, 0.3, 0.6]), kept, epochs=4, stop=lambda: next(asked) == 2
+            Scripted([0.5, 0.4, 0.3, 0.6]), kept, epochs=4, stop=lambda: next(calls) == 2
         )
     assert info.value.exit_code == 75
     assert [len(rows(data)) for data in kept.saves] == [2]
@@ -193,7 +193,7 @@ def test_a_stop_saves_the_last_epoch_and_is_resumable(clock: Clock) -> None:
     device = Scripted([0.5, 0.4, 0.3, 0.6])
     trained = scripted_train(device, kept, epochs=4)
     assert (trained.best_epoch, trained.resumed_at, device.epoch) == (3, [2], 3)
-    # What is finished is not trained again, and says so.
+    # A finished training does not train again, but counts as resumed.
     saves = len(kept.saves)
     trained = scripted_train(Scripted([]), kept, epochs=4)
     assert (trained.best_epoch, trained.resumed_at) == (3, [2, 4])
@@ -256,7 +256,7 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(damage: Callable[[bytes], by
 
 
 def mann_whitney(labels: np.ndarray, p: np.ndarray) -> float:
-    """The chance that a positive scores above a negative; a tie counts half."""
+    """Compute the chance that a positive scores above a negative; a tie counts half."""
     difference = p[labels == 1][:, None] - p[labels == 0][None, :]
     return float((np.sign(difference) / 2 + 0.5).mean())
 
@@ -298,7 +298,7 @@ class Run:
     def __init__(self) -> None:
         self.device = toy.device(settings=HARD)
         self.initial = self.device.state()
-        self.other = toy.device(settings=HARD, seed=2)  # to go on with what the first began
+        self.other = toy.device(settings=HARD, seed=2)  # resumes from checkpoints of the first
         self.train_part, self.valid_part = toy.data(60), toy.data(40, 1)
         self.history, self.final = self(seed=9)
 
@@ -356,9 +356,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(run: Run, how: str) -> None
     for epoch in range(1, last + 1) if how == "stop" else (1, last):
         kept = toy.Kept()
         checkpoint = kept.checkpoint._replace(every=0.0 if how == "kill" else 60.0)
-        asked = iter(range(1000))
-        # In the midst of the epoch after, or, as a kill, right after that epoch is saved.
-        stop = (lambda: next(asked) == 4 * epoch + 2) if how == "stop" else (lambda: False)  # noqa: B023
+        calls = iter(range(1000))
+        # A stop comes within the next epoch, a kill right after the epoch is saved.
+        stop = (lambda: next(calls) == 4 * epoch + 2) if how == "stop" else (lambda: False)  # noqa: B023
 
         def progress(now: int, epochs: int, row: dict[str, float]) -> None:
             if how == "kill" and now == epoch:  # noqa: B023
@@ -376,9 +376,9 @@ def test_it_may_be_interrupted_again_and_again(run: Run) -> None:
     kept = toy.Kept()
     stops = 0
     while True:
-        asked = iter(range(1000))
+        calls = iter(range(1000))
         try:
-            history, final = run(checkpoint=kept.checkpoint, stop=lambda: next(asked) == 5)  # noqa: B023
+            history, final = run(checkpoint=kept.checkpoint, stop=lambda: next(calls) == 5)  # noqa: B023
             break
         except Interrupted:
             stops += 1
@@ -388,7 +388,7 @@ def test_it_may_be_interrupted_again_and_again(run: Run) -> None:
     pd.testing.assert_frame_equal(history[EXACT], run.history[EXACT], check_exact=True)
 
 
-def test_a_learning_rate_out_of_bounds_is_told(run: Run) -> None:
+def test_a_learning_rate_that_is_too_large_is_an_error(run: Run) -> None:
     run.device.restore(run.initial)
     run.device.optimizer.learning_rate = 1e30
     with pytest.raises(Problem, match="the loss is not a number at epoch 1"):

@@ -1,4 +1,4 @@
-"""Models: what is built from a description, and from which numbers it starts."""
+"""Models: the layers that a description gives, and their initial weights."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_initial_weights_are_those_of_glorot_and_he(keras: ModuleType, name: str
 
     as_written = models.build(spec, TrainingSettings.model_validate("as-written"), 200, 12, 1)
     kernel = as_written.get_layer(name).get_weights()[0]
-    # Cut off at two standard deviations of the normal, which is scaled to end with sqrt(2/n).
+    # A normal cut at two standard deviations, scaled so that the result has sqrt(2/n).
     assert np.abs(kernel).max() <= 2 * np.sqrt(2 / fan_in) / 0.8796 * (1 + 1e-6)
     assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
     assert abs(kernel.mean()) < 0.1 * kernel.std()

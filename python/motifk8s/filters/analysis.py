@@ -1,7 +1,7 @@
-"""The analysis of a cell's filters beyond the paper: three tables, without training.
+"""Analyse a cell's filters beyond the paper, without training, in three tables.
 
-How the match fractions depend on settings (`sensitivity`), what the model loses without a filter
-(`importance`), and whether filters fire where the motifs are (`firing`).
+`sensitivity`: how match fractions depend on settings. `importance`: how predictions worsen without
+a filter. `firing`: whether filters fire on the embedded motifs.
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Columns by table.
-TABLES = {
+TABLES = {  # columns by table
     "sensitivity": sensitivity.COLUMNS,
     "importance": importance.COLUMNS,
     "firing": firing.COLUMNS,
 }
-# Columns of text, even if it looks like a number; the others are numbers.
+# These columns are text even if a value looks like a number. All others are numbers.
 TEXT = {"layer", "setting", "value", "filter", "target", "class", "worst_class"}
 
 
 def check(study: Study) -> None:
-    """Raise `InputError` if the study names an unknown JASPAR release."""
+    """Check that the JASPAR releases of the study are known; raise `InputError` if not."""
     for name in sensitivity.values(study)["database"]:
         database_version(name)
 
 
 def own_values(study: Study) -> dict[str, str]:
-    """Return the study's value of each setting, as in the column ``value`` of sensitivity.csv."""
+    """Return the study's value of each setting in the format of sensitivity.csv."""
     return {setting: sensitivity.text(value) for setting, value in sensitivity.own(study).items()}
 
 
@@ -51,34 +50,28 @@ def run(
     name: str,
     dataset: Dataset,
     model: keras.Model,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, pd.DataFrame]:
-    """Make the tables of a cell.
+    """Make the tables of a cell, by the names of `TABLES`.
+
+    A table has no rows if the study does not select it, or if it does not apply to the data set.
 
     Parameters
     ----------
-    study : Study
     name : str
         The data set's name in the study.
-    dataset : Dataset
-    model : keras.Model
-    found : dict of layer to Filters
-        From the study's rule.
+    filters : dict of layer to Filters
+        Extracted with the study's rule.
     labels_of : dict of layer to labels
         Matches of each layer's filters, as ``labels`` in ``metrics.json``.
-
-    Returns
-    -------
-    dict of DataFrame
-        By the names of `TABLES`; without rows where study or data set have nothing to analyse.
     """
     truth = study.datasets[name].motif_ids
     codes, _ = dataset.part("test")
     return {
-        "sensitivity": sensitivity.measure(model, codes, found, study, truth),
+        "sensitivity": sensitivity.measure(model, codes, filters, study, truth),
         "importance": _importance(study, dataset, model, labels_of),
-        "firing": _firing(study, study.datasets[name], dataset, model, found, labels_of),
+        "firing": _firing(study, study.datasets[name], dataset, model, filters, labels_of),
     }
 
 
@@ -91,7 +84,7 @@ def _importance(
     if not study.analysis.importance:
         return _concat([], importance.COLUMNS)
     codes, labels = dataset.part("test")
-    # Spread over the whole test set, which may be sorted, for example by chromosome.
+    # The rows are spread over the whole test set, because it may be sorted by chromosome.
     rows = np.linspace(0, len(codes) - 1, min(study.analysis.sequences, len(codes))).astype(int)
     codes, labels = codes[rows], labels[rows]
     tables = [
@@ -106,7 +99,7 @@ def _firing(
     spec: DataSet,
     dataset: Dataset,
     model: keras.Model,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     labels_of: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
     if not (study.analysis.firing and isinstance(spec, Synthetic) and dataset.embedded is not None):
@@ -116,14 +109,14 @@ def _firing(
         firing.in_part(dataset, "test"), dataset.classes, firing.motif_widths(spec)
     )
     tables = [
-        firing.measure(model, layer, codes, embedded, filters, study.motifs, labels_of[layer])
-        for layer, filters in found.items()
+        firing.measure(model, layer, codes, embedded, layer_filters, study.motifs, labels_of[layer])
+        for layer, layer_filters in filters.items()
     ]
     return _concat(tables, firing.COLUMNS)
 
 
 def _concat(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """Join the tables of layers; without rows, a table of the same columns."""
+    """Concatenate the tables of layers; without rows, return an empty table with the columns."""
     import pandas as pd
 
     tables = [table for table in tables if len(table)]
@@ -131,7 +124,7 @@ def _concat(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
 
 
 def read(data: bytes) -> pd.DataFrame:
-    """Read the CSV content of a cell's table, exact to the last digit."""
+    """Read the CSV content of a cell's table; numbers keep all digits."""
     import pandas as pd
 
     columns = list(pd.read_csv(BytesIO(data), nrows=0).columns)

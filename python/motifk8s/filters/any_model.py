@@ -1,4 +1,4 @@
-"""Read the filters of any Keras model."""
+"""Extract and match the filters of any Keras model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 def read_model(
     path: Path, data: str, rule: MotifSettings, database: str, evalue: float, out: Path
 ) -> dict[str, Any]:
-    """Read and match the filters of a model that was trained elsewhere.
+    """Extract and match the filters of a model that was trained elsewhere.
 
     Parameters
     ----------
     path : Path
         A ``.keras`` file whose input is one-hot sequences (N, L, 4) in the order A C G T.
     data : str
-        An HDF5 data set, ours or of the reference layout; its test part is read.
-    rule : MotifSettings
+        An HDF5 data set in the layout of motifk8s or of the reference code; its test part is read.
     database, evalue
         As in a study's ``matches``.
     out : Path
@@ -43,11 +42,11 @@ def read_model(
     Raises
     ------
     InputError
-        If the model or the data cannot be read or do not fit each other.
+        If the model or the data cannot be read, or have different sequence lengths.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a model saved by keras as .keras")
-    database_version(database)  # so that an unknown one fails now, not after minutes
+    database_version(database)  # an unknown database fails now instead of after minutes
     target = FolderStore(out)
     codes, _ = datasets.read(data).part("test")
     devices.setup()
@@ -69,10 +68,10 @@ def _load(path: Path, data: str, length: int) -> keras.Model:
 
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras passes on what libraries of file formats raise
+    except Exception as error:  # file format libraries of Keras raise errors of many types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: keras cannot load it: {reason[:300]}") from None
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple) and len(shape) == 3 and shape[1] not in (None, length):
-        raise InputError(f"{path} reads {shape[1]} bp, but {data} has {length} bp")
+        raise InputError(f"{path}: the model reads {shape[1]} bp, but {data} has {length} bp")
     return model

@@ -1,7 +1,8 @@
-"""What a filter has learned: the position probability matrix of the windows that excite it.
+"""Extract the motif of a filter: the PPM of the sequence windows that activate it.
 
-Paper, Methods, "Visualizing first layer filters"; the reference code's rule is the other preset.
-Any convolution before the first pooling can be read this way, by its receptive field.
+Source: paper, Methods, "Visualizing first layer filters" (preset as-written), and the reference
+code (preset as-run). It works for any convolution before the first pooling, with its receptive
+field as the window.
 """
 
 from __future__ import annotations
@@ -19,32 +20,19 @@ if TYPE_CHECKING:
     import keras
 
 
-# Bases in one batch on the device, so that windows (W x 4 floats each) and activations (F floats
-# each) are some MB.
+# Bases in one batch on the device. With W x 4 floats for a window and F floats for the activations
+# of a base, a batch needs some MB.
 BASES_PER_BATCH = 20_000
 
 
 class Layer(NamedTuple):
-    """A convolution before the first pooling, and where its activations come out.
+    """A convolution before the first pooling, with the layers up to its activations."""
 
-    Attributes
-    ----------
-    conv : keras.layers.Conv1D
-    tail : tuple of keras.Layer
-        Batch norm and activation behind it; they work on each filter alone.
-    receptive_field : int
-        Bases that one activation depends on.
-    offset : int
-        The receptive field of the activation at i begins at i - offset.
-    first : bool
-        Whether the convolution reads the sequence itself.
-    """
-
-    conv: Any
-    tail: tuple[Any, ...]
-    receptive_field: int
-    offset: int
-    first: bool
+    conv: Any  # keras.layers.Conv1D
+    tail: tuple[Any, ...]  # the batch norm and activation after it; they act on each filter alone
+    receptive_field: int  # number of bases that one activation depends on
+    offset: int  # the receptive field of the activation at i begins at i - offset
+    first: bool  # True if the input of the convolution is the sequence
 
     @property
     def output(self) -> Any:
@@ -53,27 +41,15 @@ class Layer(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """The motifs of one layer's F filters, each of W columns.
+    """The motifs of one layer's F filters, each of W columns."""
 
-    Attributes
-    ----------
-    ppm : numpy.ndarray (F, W, 4) float32
-        Untrimmed. A column that no window covers, and every column of a dead filter, is 0.25.
-    windows : numpy.ndarray (F,) int64
-        Windows in each alignment.
-    maximum : numpy.ndarray (F,) float32
-        The activation of which the threshold is a fraction.
-    maximum_kind : str
-        "achievable" or "observed".
-    dead : numpy.ndarray (F,) bool
-        No window passes: there is no alignment.
-    """
-
+    # (F, W, 4) float32, untrimmed. A column that no window covers, and every column of a dead
+    # filter, is 0.25.
     ppm: np.ndarray
-    windows: np.ndarray
-    maximum: np.ndarray
-    maximum_kind: str
-    dead: np.ndarray
+    windows: np.ndarray  # (F,) int64: number of windows in each alignment
+    maximum: np.ndarray  # (F,) float32: the threshold is a fraction of this activation
+    maximum_kind: str  # "achievable" or "observed"
+    dead: np.ndarray  # (F,) bool: no window, so no alignment
 
 
 def readable_layers(model: keras.Model) -> dict[str, Layer]:
@@ -82,7 +58,7 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
     Raises
     ------
     InputError
-        If the model does not read (N, L, 4) sequences, has no such convolution, or branches before.
+        If the input is not (N, L, 4), or there is no such convolution, or a branch before it.
     """
     import keras
     from keras import layers as kinds
@@ -106,13 +82,13 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
         chain.append(layer)
         if keras.Model(model.inputs[0], layer.output).operations[1:] != chain:
             raise InputError(
-                f"layer {layer.name!r} of the model does not continue a plain chain of layers; "
-                "motifs are read from models that do not branch before their first pooling"
+                f"model: the branch at layer {layer.name!r} is before the first pooling; give a "
+                "model that is a chain of layers up to there"
             )
         if current is not None:
             readable[current.conv.name] = current
     if not readable:
-        raise InputError("the model has no convolution before its first pooling: nothing to read")
+        raise InputError("model: there is no convolution before the first pooling to extract from")
     return readable
 
 
@@ -123,8 +99,8 @@ def _check_input(model: keras.Model) -> None:
         shape = None
     if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
         raise InputError(
-            f"the model's input is {shape}; motifs are read from models of one-hot sequences "
-            "(N, L, 4) in the order A C G T"
+            f"model: expected an input of one-hot sequences (N, L, 4), not of shape {shape}; the "
+            "last axis is A C G T"
         )
 
 
@@ -133,7 +109,7 @@ def _is_plain(conv: Any) -> bool:
 
 
 def _convolution(conv: Any, before: Layer | None) -> Layer:
-    """Describe a convolution that reads the sequence, or the layer before it."""
+    """Describe a convolution of the sequence, or of the layer before it."""
     width = conv.kernel_size[0]
     left = {"same": (width - 1) // 2, "causal": width - 1, "valid": 0}[conv.padding]
     if before is None:
@@ -142,15 +118,11 @@ def _convolution(conv: Any, before: Layer | None) -> Layer:
 
 
 def achievable_maximum(layer: Layer) -> np.ndarray | None:
-    """Compute the highest activation that any sequence can give each filter of a first layer.
+    """Compute the highest possible activation (F,) of each filter of the first layer.
 
-    The activation of the batch-normalised sum over positions of each column's largest weight, or
-    smallest where the scale of the batch norm is negative (paper, Methods).
-
-    Returns
-    -------
-    numpy.ndarray (F,) or None
-        None for a deeper layer, for which there is no closed form.
+    It is the activation of the batch-normalised sum over positions of the largest weight (paper,
+    Methods). If the scale of the batch norm is negative, the smallest weight counts. A deeper layer
+    has no closed form, and the result is None.
     """
     if not layer.first:
         return None
@@ -170,10 +142,7 @@ def achievable_maximum(layer: Layer) -> np.ndarray | None:
 def extract_layer(
     model: keras.Model, layer: Layer, codes: np.ndarray, rule: MotifSettings
 ) -> Filters:
-    """Turn each filter of a layer into a motif by aligning the windows that excite it.
-
-    As `extract_at`, at the threshold of the rule.
-    """
+    """Extract the motif of each filter of a layer, as `extract_at`, with the rule's threshold."""
     [filters] = extract_at(model, layer, codes, rule, [rule.threshold])
     return filters
 
@@ -186,29 +155,21 @@ def extract_at(
     shares: Sequence[float],
     known: Filters | None = None,
 ) -> list[Filters]:
-    """Turn each filter of a layer into a motif at each of several thresholds.
+    """Extract the motif of each filter of a layer at several thresholds: one result for each.
 
-    The data set is streamed at most twice (for the observed maximum and for the alignments) in
-    O(F W) memory. Each result is that of a call with its threshold alone.
+    The data set is streamed at most twice, for the observed maximum and for the alignments, in
+    O(F W) memory. A result does not depend on the other thresholds.
 
     Parameters
     ----------
-    model : keras.Model
     layer : Layer
         From `readable_layers`.
     codes : numpy.ndarray (N, L) uint8
         The test set.
-    rule : MotifSettings
-        Maximum, windows, weights, ends and window length.
     shares : sequence of float
-        Thresholds, as shares of the maximum, in place of the rule's.
+        Thresholds as shares of the maximum; they replace the rule's threshold.
     known : Filters, optional
-        Of the same layer, sequences and kind of maximum, which saves the search for the maximum.
-
-    Returns
-    -------
-    list of Filters
-        One for each of `shares`.
+        Of the same layer, sequences and kind of maximum. Its maximum is not computed again.
     """
     import keras
 
@@ -240,7 +201,7 @@ def _maximum(
     rule: MotifSettings,
     known: Filters | None,
 ) -> tuple[np.ndarray, str]:
-    """Find each filter's maximum (F,), and whether it is "achievable" or "observed"."""
+    """Find each filter's maximum (F,), and its kind: "achievable" or "observed"."""
     from keras import ops
 
     maximum = achievable_maximum(layer) if rule.maximum == "achievable" else None
@@ -259,15 +220,15 @@ def _aligner(
     length: int,
     positions: int,
 ) -> Callable[..., tuple[Any, ...]]:
-    """Make the function that aligns one batch's windows on the device, one for each position P.
+    """Make the function that aligns one batch's windows on the device.
 
-    It takes one-hot x (n, L, 4) and activations y (n, P, F), and returns for each threshold the
+    It takes one-hot x (n, L, 4) and activations y (n, P, F). For each threshold it returns the
     number of windows (F,) and the alignment's counts or weights (F, W * 4).
     """
     from keras import ops
 
     width = rule.window or layer.receptive_field
-    # The middle of the window is that of the receptive field.
+    # The window and the receptive field have the same middle.
     offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
     starts = np.arange(positions) - offset
     inside = (starts >= 0) & (starts + width <= length)
@@ -287,7 +248,7 @@ def _aligner(
         padded = ops.pad(x, ((0, 0), (left, right), (0, 0)))
         bases = ops.concatenate([padded[:, i : i + positions] for i in first], axis=-1)
         bases = ops.reshape(bases, (-1, width * 4))
-        # Matrices throughout: TensorFlow's products over two axes copy their arguments.
+        # All operands are matrices: TensorFlow copies the arguments of a product over two axes.
         results: list[Any] = []
         for least in thresholds:
             fires = firings(y, least)
@@ -303,13 +264,13 @@ def _aligner(
 def threshold(maximum: np.ndarray, share: float) -> np.ndarray:
     """Compute the activation (F,) float32 above which a filter fires, a share of its maximum.
 
-    Infinite where nothing excites the filter, so that it has no window.
+    It is infinite for a maximum of 0 or less, so this filter has no window.
     """
     return np.where(maximum > 0, share * maximum, np.inf).astype(np.float32)
 
 
 def _probabilities(counts: np.ndarray, width: int) -> np.ndarray:
-    """Turn counts (F, W * 4) into probabilities (F, W, 4) float32; 0.25 in a column of zeros."""
+    """Convert counts (F, W * 4) to probabilities (F, W, 4) float32; a column of zeros to 0.25."""
     counts = counts.reshape(len(counts), width, 4)
     totals = counts.sum(axis=2, keepdims=True)
     ppm = np.divide(counts, totals, out=np.full_like(counts, 0.25), where=totals > 0)

@@ -1,4 +1,4 @@
-"""Whether filters fire where the motifs that they match are embedded."""
+"""Measure whether filters fire on the embedded motifs that they match."""
 
 from __future__ import annotations
 
@@ -20,27 +20,25 @@ if TYPE_CHECKING:
 
 
 COLUMNS = (
-    "layer", "filter", "target", "class", "firings", "on_motif", "precision", "expected",
-    "instances", "found", "recall", "offset_mean", "offset_sd",
+    "layer", "filter", "target", "class", "firings",
+    "on_motif",  # firings on a motif of the class
+    "precision",  # on_motif / firings
+    "expected",  # share of all positions that are on a motif: the precision of random firing
+    "instances",  # embedded motifs of the class
+    "found",  # instances with a firing
+    "recall",  # found / instances
+    # In bp, of the firings on a motif: middle of the receptive field minus middle of the nearest
+    # motif, in the direction of the motif's strand. The sd is that of a population.
+    "offset_mean", "offset_sd",
 )  # fmt: skip
 
 
 class Embedded(NamedTuple):
-    """The motifs embedded in some sequences.
+    """The motifs embedded in some sequences."""
 
-    Attributes
-    ----------
-    motifs : (M,) array of EMBEDDED
-        From `in_part`.
-    classes : sequence of str
-        In the order of ``motifs["class"]``.
-    widths : mapping
-        Width in bp of each class's motif; see `motif_widths`.
-    """
-
-    motifs: np.ndarray
-    classes: Sequence[str]
-    widths: Mapping[str, int]
+    motifs: np.ndarray  # (M,) of EMBEDDED, from `in_part`
+    classes: Sequence[str]  # in the order of the codes in motifs["class"]
+    widths: Mapping[str, int]  # from class to the width of its motif in bp, from `motif_widths`
 
     def within(self, start: int, stop: int) -> Embedded:
         """Select the motifs in sequences `start` to `stop` - 1, numbered from 0."""
@@ -51,7 +49,7 @@ class Embedded(NamedTuple):
 
 
 def in_part(dataset: Dataset, part: str) -> np.ndarray:
-    """Select the motifs in "train", "valid" or "test"; `sequence` becomes a row of that part.
+    """Select the motifs in "train", "valid" or "test"; `sequence` becomes the row in that part.
 
     Raises
     ------
@@ -68,7 +66,7 @@ def in_part(dataset: Dataset, part: str) -> np.ndarray:
 
 
 def motif_widths(spec: Synthetic) -> dict[str, int]:
-    """Look up the width in bp of each class's embedded motif."""
+    """Return the width in bp of each class's embedded motif."""
     return {name: len(jaspar_motif(ids[0], spec.release).ppm) for name, ids in spec.classes.items()}
 
 
@@ -77,64 +75,54 @@ def measure(
     layer: str,
     codes: np.ndarray,
     embedded: Embedded,
-    found: Filters,
+    filters: Filters,
     rule: MotifSettings,
     labels: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
     """Compare the firings of a layer's filters with the embedded motifs of the class they match.
 
-    A firing is any position where the activation is above the rule's share of the filter's
-    maximum. It is on a motif if the receptive field covers more than half of the motif, on either
-    strand; a receptive field no longer than half of the motif never does.
+    A firing is a position where the activation is above the rule's share of the filter's maximum.
+    It is on a motif if its receptive field covers more than half of the motif, on either strand.
 
-    A filter reads one strand, and recall counts the motifs of both: expect about one half, unless
-    the motif is its own reverse complement.
+    A filter detects one strand, but recall counts the motifs of both. So recall is at most about
+    one half, unless the motif is its own reverse complement.
 
     Parameters
     ----------
-    model : keras.Model
     layer : str
         A convolution before the first pooling.
     codes : numpy.ndarray (N, L) uint8
         The test set.
     embedded : Embedded
         The motifs in these sequences.
-    found : Filters
-        Of the layer.
-    rule : MotifSettings
     labels : mapping
-        What each matched filter matches, by its name (filter0, ...), as ``labels`` in
-        ``metrics.json``.
+        The match of each filter by its name (filter0, ...), as ``labels`` in ``metrics.json``.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each filter that matches a class: layer, filter, target, class, firings, on_motif
-        (firings on a motif of the class), precision (their share), expected (share of all positions
-        that are on a motif: the precision of random firing), instances (embedded motifs of the
-        class), found (those with a firing), recall (their share), offset_mean and offset_sd (bp,
-        of the firings on a motif: middle of the receptive field minus that of the nearest motif,
-        in the direction of the motif's strand; population sd). NaN where the divisor is 0.
+        A row with `COLUMNS` for each filter that matches a class. A ratio is NaN if its divisor
+        is 0.
     """
     import pandas as pd
 
     matched = {}
-    for i in range(len(found.maximum)):
+    for i in range(len(filters.maximum)):
         if name := labels.get(f"filter{i}", {}).get("class"):
             matched[i] = name
     if not matched:
         return pd.DataFrame(columns=list(COLUMNS))
-    # Filters that match no class are not looked at.
-    threshold = np.full(len(found.maximum), np.inf, np.float32)
-    threshold[[*matched]] = extract.threshold(found.maximum, rule.threshold)[[*matched]]
+    # Filters that match no class never fire here.
+    threshold = np.full(len(filters.maximum), np.inf, np.float32)
+    threshold[[*matched]] = extract.threshold(filters.maximum, rule.threshold)[[*matched]]
     place = readable_layers(model)[layer]
     counts, on_class = _count_all(model, place, codes, embedded, threshold, matched)
     instances = np.bincount(embedded.motifs["class"], minlength=len(embedded.classes))
     rows = []
     for i, name in matched.items():
         total = int(instances[embedded.classes.index(name)])
-        what = (layer, f"filter{i}", labels[f"filter{i}"]["target"], name)
-        rows.append((*what, *_statistics(counts[i], on_class[name], total)))
+        key = (layer, f"filter{i}", labels[f"filter{i}"]["target"], name)
+        rows.append((*key, *_statistics(counts[i], on_class[name], total)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -146,15 +134,7 @@ def _count_all(
     threshold: np.ndarray,
     matched: Mapping[int, str],
 ) -> tuple[dict[int, np.ndarray], dict[str, float]]:
-    """Count firings in all sequences.
-
-    Returns
-    -------
-    counts : dict
-        By filter in `matched`, what `_count` gives, summed.
-    on_class : dict
-        By class in `matched`, the share of all positions that are on its motif.
-    """
+    """Sum `_count` of each matched filter; compute the share of positions on each class's motif."""
     import keras
 
     length = codes.shape[1]
@@ -177,7 +157,7 @@ def _count_all(
 
 
 def _places(fired: np.ndarray) -> list[np.ndarray]:
-    """Find where each filter fires, from (n, P, F): F arrays of places in (n, P) laid out flat."""
+    """Find where each filter fires, from (n, P, F): F arrays of indices into the flat (n, P)."""
     n_filters = fired.shape[-1]
     places, numbers = np.divmod(np.flatnonzero(fired), n_filters)
     ends = np.cumsum(np.bincount(numbers, minlength=n_filters))
@@ -185,7 +165,7 @@ def _places(fired: np.ndarray) -> list[np.ndarray]:
 
 
 def _statistics(counts: np.ndarray, expected: float, instances: int) -> tuple[float, ...]:
-    """Compute the columns from firings on, from what `_count` gives."""
+    """Compute the columns from "firings" to the last, from the sums of `_count`."""
     firings, on_motif, hit, offset, square = counts
     mean = _ratio(offset, on_motif)
     variance = max(0.0, _ratio(square, on_motif) - mean**2) if on_motif else float("nan")
@@ -203,47 +183,40 @@ def _statistics(counts: np.ndarray, expected: float, instances: int) -> tuple[fl
 
 
 class _Map(NamedTuple):
-    """The positions of some sequences whose receptive field is on a motif of one class.
+    """The positions in n sequences whose receptive field is on one of m motifs of a class."""
 
-    Attributes
-    ----------
-    row, first, end : numpy.ndarray (m,)
-        Each motif's sequence, and the positions, first to end - 1, that are on it.
-    offset : numpy.ndarray (n, positions) float
-        Each position's offset from the nearest motif that it is on; NaN where it is on none.
-    """
-
-    row: np.ndarray
-    first: np.ndarray
-    end: np.ndarray
-    offset: np.ndarray
+    row: np.ndarray  # (m,): sequence of each motif
+    first: np.ndarray  # (m,): the positions first to end - 1 are on the motif
+    end: np.ndarray  # (m,)
+    offset: np.ndarray  # (n, P) float: offset from the nearest motif of the position, or NaN
 
 
 def _map(embedded: Embedded, name: str, shape: tuple[int, int], layer: Layer) -> _Map:
-    """Map the motifs of a class; `shape` is (n, positions)."""
+    """Map the motifs of a class to positions; `shape` is (n, P)."""
     motifs = embedded.motifs[embedded.motifs["class"] == embedded.classes.index(name)]
     width = embedded.widths[name]
     row, start = motifs["sequence"], motifs["start"].astype(int)
-    field, enough = layer.receptive_field, width // 2 + 1  # bases to be covered
-    # The field begins at i - layer.offset, from start + enough - field to start + width - enough.
+    field, enough = layer.receptive_field, width // 2 + 1  # bases to cover
+    # The field begins at i - layer.offset. It covers enough bases if it begins between
+    # start + enough - field and start + width - enough.
     first = np.clip(start + enough - field + layer.offset, 0, shape[1])
     end = np.clip(start + width - enough + layer.offset + 1, 0, shape[1])
-    end = np.maximum(first, end if field >= enough else first)  # none: the field is too short
+    end = np.maximum(first, end if field >= enough else first)  # a short field has no position
     offset = np.full(shape, np.nan)
-    k = np.repeat(np.arange(len(row)), end - first)  # of each position that is on it the motif
+    k = np.repeat(np.arange(len(row)), end - first)  # the motif of each position on a motif
     at = np.arange(len(k)) + np.repeat(end - np.cumsum(end - first), end - first)
     middle = start + (width - 1) / 2
     new = (at - layer.offset + (field - 1) / 2 - middle[k]) * motifs["strand"][k]
-    # Written in this order, the nearest last; of two equally near motifs the first one stays.
+    # The nearest motif is written last. Of two equally near motifs, it is the first one.
     order = np.lexsort((-k, -np.abs(new)))
     offset[row[k][order], at[order]] = new[order]
     return _Map(row, first, end, offset)
 
 
 def _count(places: np.ndarray, of_class: _Map) -> tuple[float, ...]:
-    """Count firings, those on a motif, and motifs with a firing; sum offsets and their squares.
+    """Count firings, firings on a motif, and motifs with a firing; sum offsets and their squares.
 
-    The places of the firings are in the order of `of_class.offset` laid out flat.
+    `places` are ascending indices into the flat `of_class.offset`.
     """
     offsets = of_class.offset.ravel()[places]
     offsets = offsets[np.isfinite(offsets)]

@@ -1,9 +1,9 @@
-"""What a network loses without one of its filters: ablation.
+"""Measure the importance of filters by ablation.
 
 A filter's output is set to 0 after its activation. Pooling and dropout do not change a channel of
-zeros, so the network up to there runs once. The next layer and its batch norm are linear: their
-output without a filter is their whole output minus what the filter adds to it. Only what follows
-runs once for each filter.
+zeros, so the network up to them runs once. The next layer and its batch norm are linear: without a
+filter, their output is the complete output minus the contribution of the filter. Only the layers
+after these run once for each filter.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "layer", "filter", "target", "class", "loss_increase", "auroc_drop", "worst_class",
-    "worst_class_loss_increase",
+    "layer", "filter",
+    "target", "class",  # empty without a match
+    # Mean cross-entropy over all known labels, in nats, minus that of the complete network.
+    "loss_increase",
+    # Macro AUROC of the complete network minus that without the filter, over the classes with both
+    # labels in these sequences. NaN without such a class.
+    "auroc_drop",
+    # The class with the largest increase of its mean cross-entropy; empty without an increase.
+    "worst_class",
+    "worst_class_loss_increase",  # nats: this increase, or the largest change without one
 )  # fmt: skip
-# At most in one batch on the device: bases, and outputs of the layer that reads the filters. These
-# are computed for each filter, and a few MB stay in the cache.
+# Limits of one batch on the device: bases, and outputs of the layer that reads the filters. These
+# outputs are computed for each filter, and a few MB fit into the cache.
 BASES_PER_BATCH, OUTPUTS_PER_BATCH = 20_000, 512_000
 
 
@@ -40,8 +48,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Measure how much worse a network predicts without each filter of a layer.
 
-    Nothing is trained again: this measures how the trained network uses a filter, not whether it
-    could learn without. Of two filters that read the same, each may seem to matter little.
+    The network is not trained again. So this measures how it uses a filter, not whether it can
+    learn without it. If two filters are similar, the importance of each may be small.
 
     Parameters
     ----------
@@ -53,28 +61,20 @@ def ablate(
     labels : numpy.ndarray (N, C) int8
         1, 0, or -1 for unknown.
     labels_of : mapping
-        What each matched filter matches, by its name (filter0, ...), as ``labels`` in
-        ``metrics.json``.
+        The match of each filter by its name (filter0, ...), as ``labels`` in ``metrics.json``.
     classes : sequence of str
         Names of the C classes.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each filter, dead ones included: layer, filter, target and class (empty where it
-        matches nothing), loss_increase (nats: the mean cross-entropy over all known labels without
-        the filter, minus that of the whole network), auroc_drop (macro AUROC of the whole network,
-        over the classes that have both labels in these sequences, minus that without the filter;
-        NaN if there is no such class), worst_class (whose own mean cross-entropy rises most; empty
-        if none rises), worst_class_loss_increase (nats; by how much, or the largest change where
-        none rises).
+        A row with `COLUMNS` for each filter, dead ones included.
 
     Notes
     -----
-    It keeps F x N x C probabilities and one batch's activations. The layers after the next one run
-    F times. For 2,000 sequences of 200 bp one core needs 1 s for CNN-25 and for the second layer of
-    CNN-1; 3 s for the first layer of CNN-1, which is not pooled; and 40 s for CNN-1-1-100, most of
-    it the third convolution, for each filter of the first.
+    Memory: F x N x C probabilities and one batch's activations. Time of one core for 2,000
+    sequences of 200 bp: 1 s for CNN-25 and for the second layer of CNN-1. The first layer of CNN-1
+    is not pooled and needs 3 s. CNN-1-1-100 needs 40 s, mostly for its third convolution.
     """
     import pandas as pd
 
@@ -88,13 +88,13 @@ def ablate(
         by_class = _means(rise, axis=0)
         worst = int(np.nanargmax(by_class)) if np.isfinite(by_class).any() else 0
         name = classes[worst] if by_class[worst] > 0 else ""
-        what = (layer, f"filter{i}", label["target"], label["class"])
-        rows.append((*what, float(_means(rise)), drop, name, float(by_class[worst])))
+        key = (layer, f"filter{i}", label["target"], label["class"])
+        rows.append((*key, float(_means(rise)), drop, name, float(by_class[worst])))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predict with the whole network (N, C), and without each filter (F, N, C)."""
+    """Predict with the complete network (N, C), and without each filter (F, N, C)."""
     import keras
 
     head, reader, rest = _cut(model, readable_layers(model)[name])
@@ -107,9 +107,9 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
 
 
 def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
-    """Make the function that predicts without each filter, from their pooled outputs (n, P, F).
+    """Make the function from pooled outputs (n, P, F) to predictions without each filter.
 
-    It returns (F + 1, n, C); the last is of the whole network.
+    It returns (F + 1, n, C); the last prediction is that of the complete network.
     """
     import keras
     from keras import ops
@@ -122,7 +122,7 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
         adds = kernel * norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
 
     def read(y: Any, weights: Any) -> Any:
-        """Compute what channels y (n, P, f) add to the output, by weights (W or P, f, units)."""
+        """Compute the contribution of channels y (n, P, f), with weights (W or P, f, units)."""
         if isinstance(reader, keras.layers.Conv1D):
             return ops.conv(y, weights, 1, reader.padding, data_format="channels_last")
         flat = ops.reshape(y, (-1, y.shape[1] * y.shape[2]))
@@ -142,7 +142,7 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
                 p = layer(p)
             return p
 
-        # One more filter, of zeros: without it the network is whole.
+        # Without an additional filter of zeros, the network is complete.
         more = ((0, 1), (0, 0), (0, 0))
         channels = ops.pad(ops.transpose(y, (2, 0, 1)), more)  # (F + 1, n, P)
         return ops.map(without, (channels, ops.pad(ops.transpose(adds, (1, 0, 2)), more)))
@@ -151,16 +151,16 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
 
 
 def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
-    """Cut a network where a layer's output, pooled, is read.
+    """Split a network after the pooling of a layer.
 
     Returns
     -------
     head : symbolic tensor (N, P, F)
-        The output behind the pooling.
+        The output of the pooling.
     reader : keras.Layer
-        The convolution, or the dense layer behind a flatten, that reads it.
+        The next convolution, or the next dense layer after a flatten.
     rest : list of keras.Layer
-        What follows.
+        The layers after `reader`.
     """
     import keras
 
@@ -175,6 +175,6 @@ def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
 
 
 def _means(losses: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Compute means over what is not NaN; NaN where all is."""
+    """Compute means over values that are not NaN; NaN without such a value."""
     with np.errstate(invalid="ignore"):  # 0 / 0
         return np.asarray(np.nansum(losses, axis=axis) / np.isfinite(losses).sum(axis=axis))

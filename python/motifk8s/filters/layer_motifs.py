@@ -1,4 +1,4 @@
-"""What a cell keeps of its filters: filters.h5, and MEME files, hits and logos by layer."""
+"""Write a cell's filters: filters.h5, and MEME files, hits and logos of each layer."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ FORMAT = 1
 def extract_layers(
     model: keras.Model, codes: np.ndarray, rule: MotifSettings
 ) -> dict[str, Filters]:
-    """Turn the filters of every layer before the first pooling into motifs."""
+    """Extract the motifs of the filters of every layer before the first pooling."""
     layers = readable_layers(model)
     return {name: extract_layer(model, layer, codes, rule) for name, layer in layers.items()}
 
 
-def write_filters(path: Path, found: dict[str, Filters]) -> None:
+def write_filters(path: Path, filters: dict[str, Filters]) -> None:
     """Write filters.h5: for each layer a group with ppm, windows, maximum and dead."""
     with h5py.File(path, "w") as file:
         file.attrs["format"] = FORMAT
-        for name, layer in found.items():
+        for name, layer in filters.items():
             group = file.create_group(name)
             group.attrs["maximum_kind"] = layer.maximum_kind
             for field in ("ppm", "windows", "maximum", "dead"):
@@ -45,12 +45,12 @@ def write_filters(path: Path, found: dict[str, Filters]) -> None:
 
 
 def read_filters(path: Path | Any) -> dict[str, Filters]:
-    """Read filters.h5 (a path or a binary file): the filters of each layer, by name.
+    """Read the filters of each layer from filters.h5 (a path or a binary file).
 
     Raises
     ------
     Problem
-        If it has another format.
+        If the file has another format version.
     """
     with h5py.File(path, "r") as file:
         if (version := file.attrs.get("format")) != FORMAT:
@@ -67,20 +67,20 @@ def read_filters(path: Path | Any) -> dict[str, Filters]:
         }
 
 
-def layer_motifs(found: Filters, rule: MotifSettings) -> list[Motif]:
-    """Make the motifs to compare: of filters that are not dead, trimmed by the rule."""
+def layer_motifs(filters: Filters, rule: MotifSettings) -> list[Motif]:
+    """Make the motifs to compare: of the filters that are not dead, trimmed by the rule."""
     motifs = []
-    for i in np.flatnonzero(~found.dead):
-        ppm = found.ppm[i].astype(np.float64)
+    for i in np.flatnonzero(~filters.dead):
+        ppm = filters.ppm[i].astype(np.float64)
         if rule.trim is not None:
             ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad)]
-        nsites = len(ppm) if rule.nsites == "width" else int(found.windows[i])
+        nsites = len(ppm) if rule.nsites == "width" else int(filters.windows[i])
         motifs.append(Motif(f"filter{i}", ppm, nsites))
     return motifs
 
 
 def match_layers(
-    found: dict[str, Filters],
+    filters: dict[str, Filters],
     rule: MotifSettings,
     database: str,
     evalue: float,
@@ -89,14 +89,11 @@ def match_layers(
 ) -> dict[str, Any]:
     """Compare the motifs of each layer with the database; write MEME files and hits.
 
-    Returns
-    -------
-    dict
-        By layer, as ``layers`` in ``metrics.json``.
+    The result is ``layers`` in ``metrics.json``: the matches by layer.
     """
     targets = read_database(database)
     layers: dict[str, Any] = {}
-    for name, layer in found.items():
+    for name, layer in filters.items():
         queries = layer_motifs(layer, rule)
         hits = tomtom(queries, targets, evalue)
         write_meme(queries, folder / f"motifs-{name}.meme")
@@ -113,10 +110,10 @@ def match_layers(
 
 
 def draw_layers(
-    found: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
+    filters: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
 ) -> None:
-    """Draw the logos of each layer; label matched filters with their class."""
-    for name, layer in found.items():
+    """Draw the logos of each layer; the label of a matched filter is its class."""
+    for name, layer in filters.items():
         labels = layers[name]["labels"]
         logo_grid(
             layer.ppm,

@@ -1,7 +1,7 @@
-"""How the match fractions depend on four settings, varied one at a time.
+"""Measure how the match fractions depend on four settings, varied one at a time.
 
-They are the threshold and the trimming of motifs, the E-value and the JASPAR release of a match.
-The other settings are the study's. The study's own value is among those of each setting.
+The settings are the threshold and the trimming of motifs, and the E-value and the JASPAR release
+of matches. All other settings are the study's. The values include the study's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS = ("threshold", "trim_bits", "evalue", "database")
 FRACTIONS = ("match_any", "match_truth", "match_null")
-COLUMNS = ("layer", "setting", "value", "n_filters", *FRACTIONS, "dead")
+COLUMNS = ("layer", "setting", "value", "n_filters", *FRACTIONS, "dead")  # as in metrics.json
 
 
 def own(study: Study) -> dict[str, Any]:
@@ -45,17 +45,17 @@ def own(study: Study) -> dict[str, Any]:
 def values(study: Study) -> dict[str, list[Any]]:
     """List the values of each setting in ascending order, the study's own among them.
 
-    None (untrimmed) sorts first; the list is empty if this setting is not varied. A database that
-    is not a JASPAR release is not compared with releases, which have other ids.
+    None (untrimmed) sorts first; the list is empty if this setting is not varied. A database file
+    is not compared with JASPAR releases, because it has other ids.
     """
-    asked, default = study.analysis, own(study)
-    databases = asked.databases
+    analysis, default = study.analysis, own(study)
+    databases = analysis.databases
     if databases and default["database"] not in releases():
         databases = [default["database"]]
     lists: dict[str, Sequence[Any]] = {
-        "threshold": asked.thresholds,
-        "trim_bits": asked.trim_bits,
-        "evalue": asked.evalues,
+        "threshold": analysis.thresholds,
+        "trim_bits": analysis.trim_bits,
+        "evalue": analysis.evalues,
         "database": databases,
     }
     return {
@@ -65,19 +65,19 @@ def values(study: Study) -> dict[str, list[Any]]:
 
 
 def text(value: Any) -> str:
-    """Format a value as in the table: 0.3, none, JASPAR2020."""
+    """Format a value for the table: 0.3, none, JASPAR2020."""
     if value is None:
         return "none"
     return value if isinstance(value, str) else f"{value:.12g}"
 
 
 class _Variant(NamedTuple):
-    """A layer's filters, and the settings with which to count their matches."""
+    """A layer's filters, and the settings for counting their matches."""
 
     layer: str
     setting: str
     value: Any
-    found: Filters
+    filters: Filters
     rule: MotifSettings
     database: str
     evalue: float
@@ -86,7 +86,7 @@ class _Variant(NamedTuple):
 def measure(
     model: keras.Model,
     codes: np.ndarray,
-    found: Mapping[str, Filters],
+    filters: Mapping[str, Filters],
     study: Study,
     truth: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
@@ -94,22 +94,18 @@ def measure(
 
     Parameters
     ----------
-    model : keras.Model
     codes : numpy.ndarray (N, L) uint8
         The test set.
-    found : dict of layer to Filters
-        By the study's own rule.
-    study : Study
+    filters : dict of layer to Filters
+        Extracted with the study's own rule.
     truth : dict of class to ids
-        Targets that count as its motif. In a release other than the study's, any version of
-        these does (MA0079.3 there may be MA0079.5 here).
+        Targets that count as the class's motif. In another release than the study's, all versions
+        of these count, for example MA0079.5 for MA0079.3.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each layer, setting and value: layer, setting (threshold, trim_bits, evalue,
-        database), value (text), n_filters, match_any, match_truth, match_null (as in
-        ``metrics.json``), dead (filters without a motif).
+        A row with `COLUMNS` for each layer, setting (of `SETTINGS`) and value (as `text`).
     """
     import pandas as pd
 
@@ -118,8 +114,8 @@ def measure(
     layers = readable_layers(model)
     variants = [
         variant
-        for name, filters in found.items()
-        for variant in _variants(model, layers[name], codes, name, filters, study)
+        for name, layer_filters in filters.items()
+        for variant in _variants(model, layers[name], codes, name, layer_filters, study)
     ]
     rows = {}  # by layer, setting and value
     for database in dict.fromkeys(variant.database for variant in variants):
@@ -127,9 +123,9 @@ def measure(
         ids = truth if database == study.matches.database else _any_version(truth, targets)
         same = [variant for variant in variants if variant.database == database]
         for variant, summary in zip(same, _summaries(same, targets, ids), strict=True):
-            what = (variant.layer, variant.setting, text(variant.value), len(variant.found.dead))
+            key = (variant.layer, variant.setting, text(variant.value), len(variant.filters.dead))
             fractions = [summary[fraction] for fraction in FRACTIONS]
-            rows[variant[:3]] = (*what, *fractions, summary["dead"])
+            rows[variant[:3]] = (*key, *fractions, summary["dead"])
     ordered = [rows[variant[:3]] for variant in variants]
     return pd.DataFrame(ordered, columns=list(COLUMNS))
 
@@ -139,22 +135,22 @@ def _variants(
     layer: Layer,
     codes: np.ndarray,
     name: str,
-    found: Filters,
+    filters: Filters,
     study: Study,
 ) -> list[_Variant]:
-    """Make all variants of one layer; its filters are read at all thresholds in one pass."""
-    rule, asked, default = study.motifs, values(study), own(study)
-    shares = [share for share in asked["threshold"] if share != rule.threshold]
-    filters = extract_at(model, layer, codes, rule, shares, found) if shares else []
-    filters_at = dict(zip(shares, filters, strict=True))
+    """Make all variants of one layer; extract its filters at all thresholds in one pass."""
+    rule, lists, default = study.motifs, values(study), own(study)
+    shares = [share for share in lists["threshold"] if share != rule.threshold]
+    results = extract_at(model, layer, codes, rule, shares, filters) if shares else []
+    filters_at = dict(zip(shares, results, strict=True))
     pad = (rule.trim or Trim()).pad
-    base = _Variant(name, "", None, found, rule, default["database"], default["evalue"])
+    base = _Variant(name, "", None, filters, rule, default["database"], default["evalue"])
 
     def changed(setting: str, value: Any) -> dict[str, Any]:
         if value == default[setting]:
             return {}
         if setting == "threshold":
-            return {"found": filters_at[value]}
+            return {"filters": filters_at[value]}
         if setting == "trim_bits":
             trim = None if value is None else Trim(bits=value, pad=pad)
             return {"rule": rule.model_copy(update={"trim": trim})}
@@ -162,8 +158,8 @@ def _variants(
 
     return [
         base._replace(setting=setting, value=value, **changed(setting, value))
-        for setting, values_asked in asked.items()
-        for value in values_asked
+        for setting, items in lists.items()
+        for value in items
     ]
 
 
@@ -189,10 +185,10 @@ def _summaries(
 ) -> list[dict[str, Any]]:
     """Summarize the matches of each variant with one database.
 
-    Most settings leave most motifs unchanged, so each distinct motif is compared once, at the
-    largest E-value, and its hits are cut to each smaller one.
+    Most settings do not change most motifs. So each distinct motif is compared once, with the
+    largest E-value; smaller E-values select among its hits.
     """
-    queries = [layer_motifs(variant.found, variant.rule) for variant in variants]
+    queries = [layer_motifs(variant.filters, variant.rule) for variant in variants]
     motifs = [motif for variant_motifs in queries for motif in variant_motifs]
     flats = {width: matches.flat(width) for width in {len(motif.ppm) for motif in motifs}}
     largest = max(variant.evalue for variant in variants)
@@ -209,7 +205,7 @@ def _summaries(
         for width, flat in flats.items():
             of_flat = hits.iloc[rows[_key(flat)]]
             null[width] = frozenset(of_flat["Target_ID"][of_flat["E-value"] <= variant.evalue])
-        summaries.append(matches.summarize(table, compared, variant.found.dead, truth, null))
+        summaries.append(matches.summarize(table, compared, variant.filters.dead, truth, null))
     return summaries
 
 

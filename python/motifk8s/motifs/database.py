@@ -1,4 +1,4 @@
-"""The motifs to match against: a JASPAR release or a MEME file."""
+"""Read a database of motifs: a JASPAR release or a MEME file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from motifk8s.motifs.motif import Motif
 def read_database(name: str | Path) -> list[Motif]:
     """Read the motifs of a JASPAR release, given by name, or of a MEME file (path or s3:// URL).
 
-    Probabilities of a release have six decimals, as in the MEME files that the Tomtom program is
-    given (jaspar2meme). Rounding changes p-values by a factor of up to 1 + 1e-4.
+    The probabilities of a release are rounded to six decimals, like those that MEME's jaspar2meme
+    writes for the Tomtom program. Rounding changes p-values by a factor of up to 1 + 1e-4.
 
     Raises
     ------
     InputError
-        If `name` is neither, or the file cannot be read.
+        If `name` is not a release, and not a MEME file that can be read.
     """
     return list(_six_decimals(str(name))) if _is_release(name) else read_meme(name)
 
@@ -39,7 +39,7 @@ def _six_decimals(release: str) -> tuple[Motif, ...]:
 
 
 def database_version(name: str | Path) -> str:
-    """Return what a result depends on: a release's name, or the hash of a MEME file's content."""
+    """Return the name of a release, or the SHA-256 of a MEME file's content."""
     if _is_release(name):
         return str(name)
     return "sha256:" + hashlib.sha256(read_text(name)[0].encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The JASPAR releases, from pyjaspar's local copy."""
+"""Read JASPAR releases from pyjaspar's local copy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def jaspar(release: str = "JASPAR2016", tax_group: str = "vertebrates") -> list[
 
     Returns
     -------
-    list of Motif sorted by id (name = id, alt = factor). PPM = counts divided by their
-    column's sum; nsites = mean column sum, rounded, as MEME's jaspar2meme gives it.
+    list of Motif
+        Sorted by id (name = id, alt = factor). PPM = counts divided by their column's sum;
+        nsites = rounded mean of the column sums, as in MEME's jaspar2meme.
 
     Raises
     ------
     InputError
-        For an unknown release (the message names the known ones) or taxonomic group.
+        If the release or the taxonomic group is unknown.
     """
     return list(_jaspar(release, tax_group))
 
@@ -60,7 +61,7 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2016") -> Motif:
     Raises
     ------
     InputError
-        For an unknown release or id.
+        If the release or the id is unknown.
     """
     motifs = []
     if re.fullmatch(r"\w+\.\d+", identifier):
@@ -72,20 +73,13 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2016") -> Motif:
 
 
 def _read_release(release: str, where: str, *values: str) -> list[Motif]:
-    """Read the motifs of a JASPAR release for which an SQL condition holds.
-
-    One query reads all; pyjaspar's own functions make six for each motif, which takes seconds.
-
-    Raises
-    ------
-    Problem
-        If pyjaspar's database has another layout than that of pyjaspar 4.
-    """
+    """Read the motifs of a JASPAR release that meet an SQL condition."""
     if release not in releases():
         raise InputError(f"unknown JASPAR release {release!r}; known: {', '.join(releases())}")
     from pyjaspar import jaspardb
 
     motifs = []
+    # One query reads all motifs. pyjaspar's functions run six queries a motif, which takes seconds.
     try:
         with closing(jaspardb(release=release).conn) as connection:
             rows = connection.execute(
@@ -102,8 +96,7 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
                 motifs.append(_from_counts(identifier, name, matrix))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise Problem(
-            f"{release} as pyjaspar brings it cannot be read ({error}); this version reads that of "
-            "pyjaspar 4"
+            f"{release}: cannot read pyjaspar's database ({error}); install pyjaspar 4"
         ) from error
     return motifs
 

@@ -1,7 +1,8 @@
-"""Sequence logos, placed on a page that is measured in inches.
+"""Draw sequence logos on a page that is measured in inches.
 
-logomaker takes 0.4 s for a logo, so a minute for a layer of 128 filters. Here it gives only the
-outlines of the four letters, and all logos of a page are one collection of paths: 3 ms each.
+logomaker takes 0.4 s for a logo, so a minute for a layer of 128 filters. This module takes only
+the outlines of the four letters from it, and draws all logos of a page as one collection of
+paths: 3 ms a logo.
 """
 
 from __future__ import annotations
@@ -18,61 +19,42 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.path import Path as Outline
 
-# The customary hues of A, C, G, T in the shades of Okabe and Ito, which colour-blind people can
-# tell apart; the letters say it again.
+# The usual hues of A, C, G, T, in the shades of Okabe and Ito. Colour-blind people can distinguish
+# these shades.
 COLOURS = ("#009E73", "#0072B2", "#E69F00", "#C1272D")
 GREY = "#6B6B6B"
-FONT = 7.5  # pt; figures are as wide as a printed page, so this is what a reader gets
+FONT = 7.5  # pt; also in print, because a figure is as wide as a printed page
 PAGE = 7.5  # in
 ROW, LOGO = 0.46, 0.32  # in, of a row of logos and of 2 bits
 GUTTER = 0.27  # in, left of a logo, for its label
-# Text stays text, and the same figure has the same bytes.
+# Text stays text in the SVG, and the same figure has the same bytes.
 SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "motifk8s"}
 
 Paths = str | Path | Iterable[str | Path]
 
 
 class Panel(NamedTuple):
-    """The filters of one layer.
-
-    Attributes
-    ----------
-    title : str
-    ppms : F arrays (W, 4)
-    labels : F str
-        Names of the matched motifs; "" for none.
-    dead : (F,) bool array
-        Filters without an alignment.
-    note : str
-        Written in place of the logos; "" where there are some.
-    """
+    """The F filters of one layer."""
 
     title: str
-    ppms: Sequence[np.ndarray] | np.ndarray
-    labels: Sequence[str]
-    dead: np.ndarray
-    note: str = ""
+    ppms: Sequence[np.ndarray] | np.ndarray  # F arrays (W, 4)
+    labels: Sequence[str]  # F names of the matched motifs; "" without a match
+    dead: np.ndarray  # (F,) bool: filters without an alignment
+    note: str = ""  # printed instead of the logos if there are none
 
 
 def letter_heights(ppm: np.ndarray) -> np.ndarray:
-    """Compute the height of each letter of a logo: probability times information of the column.
+    """Compute the height (W, 4), in bits, of each letter of a logo from its PPM (W, 4).
 
-    Parameters
-    ----------
-    ppm : (W, 4) array
-        A column of zeros has no height.
-
-    Returns
-    -------
-    (W, 4) array, bits
-        Columns sum to I = 2 + sum p log2 p (paper, Methods).
+    It is the letter's probability times the information of the column, I = 2 + sum p log2 p
+    (paper, Methods). A column of zeros has height 0.
     """
     ppm = np.asarray(ppm, dtype=float)
     return ppm * information(ppm)[:, None]
 
 
 def stacked(heights: np.ndarray) -> np.ndarray:
-    """Compute where each letter of a logo begins, (W, 4); the largest of a column is on top."""
+    """Compute the lower end of each letter of a logo, (W, 4); the largest of a column is on top."""
     order = np.argsort(heights, axis=1, kind="stable")
     ordered = np.take_along_axis(heights, order, axis=1)
     floors = np.empty_like(ordered)
@@ -81,7 +63,7 @@ def stacked(heights: np.ndarray) -> np.ndarray:
 
 
 def _letters() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Outlines of A, C, G, T, each filling the unit square: vertices (V, 2), codes (V,)."""
+    """Return the outlines of A, C, G, T in the unit square: vertices (V, 2), codes (V,)."""
     import logomaker
     from matplotlib.figure import Figure
 
@@ -107,24 +89,24 @@ class Sheet:
         self.lines: list[list[tuple[float, float]]] = []
 
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Write at (x, y); not parsed as mathematics."""
+        """Write text at (x, y); "$" and "^" have no special meaning."""
         style = {"size": FONT, "va": "center", "ha": "left", **style}
         self.axes.text(x, y, text, parse_math=False, **style)
 
     def title(self, text: str) -> None:
-        """Write a title, and what the y axes of all logos are."""
+        """Write a title, and the range of all y axes."""
         self.text(GUTTER, 0.16, text, size=10, weight="bold")
         self.text(PAGE - 0.1, 0.17, "y axis: 0 to 2 bits", ha="right", color=GREY)
 
     def logo(self, ppm: np.ndarray, x: float, y: float, width: float) -> None:
-        """Place a logo with its lower left corner at (x, y): `LOGO` inches are 2 bits."""
+        """Place a logo with its lower left corner at (x, y); `LOGO` inches are 2 bits."""
         from matplotlib.path import Path as Outline
 
         heights = letter_heights(ppm) * (LOGO / 2)
         floors = stacked(heights)
         pitch = width / len(heights)
         for base, (outline, codes) in enumerate(self.letters):
-            columns = np.flatnonzero(heights[:, base] > 0.004)  # in; a thinner letter is invisible
+            columns = np.flatnonzero(heights[:, base] > 0.004)  # in; thinner letters are invisible
             if not columns.size:
                 continue
             height, floor = heights[columns, base, None], floors[columns, base, None]
@@ -133,12 +115,12 @@ class Sheet:
             vertices[:, :, 1] = y - (floor + height * outline[:, 1])
             self.outlines.append(Outline(vertices.reshape(-1, 2), np.tile(codes, columns.size)))
             self.colours.append(COLOURS[base])
-        # The axes: 0 to 2 bits with a tick at each, and the base line.
+        # The y axis with ticks at 0, 1 and 2 bits, and the x axis.
         self.lines += [[(x, y - LOGO), (x, y)], [(x, y), (x + width, y)]]
         self.lines += [[(x - 0.025, y - h), (x, y - h)] for h in (0, LOGO / 2, LOGO)]
 
     def dead(self, x: float, y: float, width: float) -> None:
-        """Place a grey box instead of a logo: the filter has no alignment."""
+        """Place a grey box for a filter without an alignment."""
         from matplotlib.patches import Rectangle
 
         self.axes.add_patch(
@@ -159,7 +141,7 @@ class Sheet:
                 self.dead(left, floor, cell - GUTTER)
             else:
                 self.logo(ppm, left, floor, cell - GUTTER)
-            # Above the end of the logo, where even a column of 2 bits leaves room.
+            # The number is above the end of the logo: a column of 2 bits does not reach it.
             self.text(left + cell - GUTTER, floor - LOGO, str(i), size=FONT - 0.5, **style)
             self.side(left, floor, name)
 
@@ -171,7 +153,7 @@ class Sheet:
             self.text(x - 0.05, y - LOGO / 2, short, size=FONT - 0.5, **style)
 
     def save(self, paths: Paths, dpi: int = 200) -> None:
-        """Draw what was placed on the page, and write it."""
+        """Draw the page and write it to each path."""
         from matplotlib.collections import LineCollection, PathCollection
 
         self.axes.add_collection(
@@ -184,7 +166,7 @@ class Sheet:
 
 
 def save(figure: Figure, paths: Paths, dpi: int = 200) -> None:
-    """Write a figure to each path, in the format of its suffix; the same bytes each time."""
+    """Write a figure to each path in the format of its suffix; the same figure, the same bytes."""
     from matplotlib import rc_context
 
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -207,19 +189,18 @@ def logo_grid(
     Parameters
     ----------
     ppms : (F, W, 4) array or F arrays (W, 4)
-        A column of zeros is drawn as nothing.
+        A column of zeros is left empty.
     labels : F str
-        Names of the matched motifs, written along the y axis; "" for none. Each logo also has
-        its filter's number, from 0.
+        Names of the matched motifs, written along the y axis; "" without a match. The number of
+        each filter, from 0, is drawn too.
     paths : path or paths
-        Where to write; .png, .svg or .pdf.
-    title : str
+        Output files: .png, .svg or .pdf.
     dead : (F,) bool array, optional
-        Filters without an alignment: a grey box that says so.
+        Filters without an alignment, drawn as a grey box with the word "dead".
     columns : int
         Logos in a row.
     dpi : int
-        Of a PNG.
+        Resolution of a PNG.
     """
     panel = Panel(title, ppms, labels, np.zeros(len(ppms), bool) if dead is None else dead)
     top = 0.32 if title else 0.08

@@ -1,4 +1,4 @@
-"""The fractions of a layer's filters that match known motifs, counted from the hits of Tomtom."""
+"""Count the filters of a layer that match known motifs, from the hits of Tomtom."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from motifk8s.motifs.tomtom import tomtom
 
 
 def flat(width: int) -> Motif:
-    """Make a motif without any information (0.25 everywhere), of a width in bp."""
+    """Make a motif of `width` bp without information: 0.25 everywhere."""
     return Motif(f"flat{width}", np.full((width, 4), 0.25))
 
 
 def null_targets(width: int, targets: Sequence[Motif], evalue: float = 0.1) -> frozenset[str]:
-    """Find the targets that a `flat` motif hits; a filter that hits nothing else says nothing.
+    """Find the targets that a `flat` motif hits; hits of a filter on these have no meaning.
 
-    At 19 bp and E <= 0.1 JASPAR 2016 has one, MA0615.1 (Gmeb1).
+    At 19 bp and E <= 0.1, JASPAR 2016 has one such target, MA0615.1 (Gmeb1).
     """
     return frozenset(tomtom([flat(width)], targets, evalue, q_values=False)["Target_ID"])
 
@@ -35,23 +35,23 @@ def summarize(
     Parameters
     ----------
     hits : DataFrame
-        From `tomtom`.
-    queries : sequence of Motif
-        The motifs that were compared.
+        From `tomtom`, for all of `queries`.
     dead : (F,) bool
-        Filters without a motif; they match nothing, and count.
+        Filters without a motif; they match nothing, but count in F.
     truth : mapping
-        Class to the target ids that count as its motif.
+        From class to the target ids that count as its motif.
     null : mapping
-        Width of a query in bp to its `null_targets`.
+        From the width of a query in bp to its `null_targets`.
 
     Returns
     -------
     dict
-        Fractions of F: match_any (any hit), match_truth (a hit in `truth`), match_null (hits, but
-        none outside `null`); dead (count); coverage (share of classes that some filter matches; 0
-        without classes); labels: filter name to {target, evalue, class} of its best hit in
-        `truth`, else of its best hit, with class "".
+        - match_any, match_truth, match_null: fractions of the F filters with any hit, with a hit in
+          `truth`, and with hits only in `null`.
+        - dead: number of dead filters.
+        - coverage: share of classes with a hit of some filter; 0 without classes.
+        - labels: from filter name to {target, evalue, class} of its best hit in `truth`, or else of
+          its best hit, with class "".
     """
     width_of = {query.name: len(query.ppm) for query in queries}
     class_of: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""Motifs as position probability matrices.
+"""Compute with motifs: position probability matrices (PPM).
 
-A PPM is an array (W, 4): one row per position, columns A C G T, rows summing to 1.
+A PPM is an array (W, 4): a row for each position, columns A C G T. Each row sums to 1.
 """
 
 from typing import NamedTuple
@@ -8,30 +8,23 @@ from typing import NamedTuple
 import numpy as np
 
 LETTERS = "ACGT"
-DEFAULT_NSITES = 20.0  # what MEME assumes where a file does not say
+DEFAULT_NSITES = 20.0  # MEME's default for a file without nsites=
 
 
 class Motif(NamedTuple):
-    """One motif: ppm (W, 4) float64; nsites: number of sites; alt: e.g. the factor's name."""
+    """A motif with its name."""
 
     name: str
-    ppm: np.ndarray
-    nsites: float = DEFAULT_NSITES
-    alt: str = ""
+    ppm: np.ndarray  # (W, 4) float64
+    nsites: float = DEFAULT_NSITES  # number of sites
+    alt: str = ""  # a second name, for example of the transcription factor
 
 
 def information(ppm: np.ndarray) -> np.ndarray:
-    """Compute the information content of each column of a motif.
+    """Compute the information of each column of a PPM (W, 4): an array (W,) in bits, 0 to 2.
 
-    I = 2 + sum over letters of p log2 p, with 0 log 0 = 0, as the paper draws its logos.
-
-    Parameters
-    ----------
-    ppm : (W, 4)
-
-    Returns
-    -------
-    (W,) in bits, 0 to 2. An all-zero column (nothing was aligned there) has 0, not 2.
+    I = 2 + sum over letters of p log2 p, with 0 log 0 = 0 (paper, Methods). An all-zero column,
+    to which no sequence was aligned, has 0 and not 2.
     """
     ppm = np.asarray(ppm, dtype=np.float64)
     logs = np.log2(ppm, out=np.zeros_like(ppm), where=ppm > 0)
@@ -40,13 +33,10 @@ def information(ppm: np.ndarray) -> np.ndarray:
 
 
 def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3) -> slice:
-    """Find the informative part of a motif, with `pad` columns on either side.
+    """Find the informative part of a motif: ``ppm[trim(ppm)]`` is the trimmed motif.
 
-    It is from the first to the last column above `bits`; the whole motif if none is.
-
-    Returns
-    -------
-    slice of columns, so that ``ppm[trim(ppm)]`` is the trimmed motif.
+    It spans the first to the last column above `bits`, and `pad` columns on either side. Without
+    such a column it is the whole motif.
     """
     above = np.flatnonzero(information(ppm) > bits)
     if above.size == 0:
@@ -55,15 +45,15 @@ def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3) -> slice:
 
 
 def reverse_complement(ppm: np.ndarray) -> np.ndarray:
-    """Reverse both axes of a PPM (W, 4), which gives the motif on the other strand."""
+    """Return the PPM (W, 4) of the other strand: both axes reversed."""
     return ppm[::-1, ::-1]
 
 
 def consensus(ppm: np.ndarray) -> str:
-    """Return the most probable letter of each column, with ties broken as in Tomtom.
+    """Return the most probable letter of each column; ties are broken as in Tomtom.
 
-    Tomtom takes the first of equal letters, but holds the best value so far in single
-    precision: where that rounds down, a later, equal letter beats it.
+    Tomtom takes the first of equal letters, but keeps the best probability in single precision.
+    If that rounds down, a later letter of equal probability replaces the first.
     """
     letters = []
     for row in np.asarray(ppm, dtype=np.float64).tolist():
@@ -76,13 +66,20 @@ def consensus(ppm: np.ndarray) -> str:
 
 
 def normalize(ppm: np.ndarray) -> np.ndarray:
-    """Divide the rows of a PPM whose sum is off 1 by more than 1e-5, as MEME does on reading.
+    """Divide rows by their sum if it differs from 1 by more than 1e-5, as MEME does on reading.
 
-    An all-zero row, which MEME refuses, becomes 0.25 each.
+    An all-zero row, which MEME rejects, becomes 0.25 each.
+
+    Raises
+    ------
+    ValueError
+        If the array is not (W, 4) of non-negative numbers.
     """
     ppm = np.array(ppm, dtype=np.float64)
     if ppm.ndim != 2 or ppm.shape[1] != 4 or len(ppm) == 0 or not np.all(ppm >= 0):  # or NaN
-        raise ValueError(f"a PPM is (W, 4) of numbers from 0, not {ppm.shape}")
+        raise ValueError(
+            f"a PPM must be an array (W, 4) of non-negative numbers; its shape is {ppm.shape}"
+        )
     total = ppm.sum(axis=1)
     ppm[total == 0] = 0.25
     off = (np.abs(total - 1) > 1e-5) & (total != 0)

@@ -1,11 +1,11 @@
-"""Tomtom: compare motifs with a database of motifs.
+"""Compare motifs with a database of motifs, as the Tomtom program of MEME 4.12 does.
 
-As MEME 4.12 runs it with ``-evalue -thresh E`` and otherwise its defaults: Euclidean distance,
-complete scores, overlaps from 1, both strands, motif pseudocount 0.1. It follows the papers
-(Gupta et al. 2007, Genome Biol 8:R24; Tanaka et al. 2011, Bioinformatics 27:1603; Storey 2002,
-J R Stat Soc B 64:479) and, where they leave a choice, the program: integer scores, ties, rounding
-to single precision. Three outputs of the program are reproduced digit for digit, q-values included
-(600 hits). One query of 19 bp against JASPAR 2016 takes about 7 ms on one core.
+The options are ``-evalue -thresh E`` and otherwise the program's defaults: Euclidean distance,
+complete scores, overlaps from 1, both strands, motif pseudocount 0.1. The code follows the papers:
+Gupta et al. 2007, Genome Biol 8:R24; Tanaka et al. 2011, Bioinformatics 27:1603; Storey 2002,
+J R Stat Soc B 64:479. Integer scores, ties, and rounding to single precision follow the program.
+Three outputs of the program (600 hits) are reproduced digit for digit, q-values included. One
+query of 19 bp against JASPAR 2016 takes about 7 ms on one core.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ COLUMNS = [
     "Orientation",
 ]
 _NUMBERS = ["p-value", "E-value", "q-value"]
-_PSEUDOCOUNT = 0.1  # sites added to each motif, spread over the letters
-_RANGE = 100  # integer scores of a column span at most this much
-_NEVER = -1e4  # in place of log 0; exp of it is 0
-# The estimate of pi0 (Storey's lambda), with the program's constants.
+_PSEUDOCOUNT = 0.1  # sites added to each motif, equally to the four letters
+_RANGE = 100  # largest range of the integer scores of a column
+_NEVER = -1e4  # replaces log 0; its exp is 0
+# The program's constants for the estimate of pi0 (Storey's lambda).
 _LAMBDAS = 0.5 * np.arange(1, 101) / 100
 _BOOTSTRAPS, _RESAMPLED, _FEWEST = 100, 1000, 100
 
@@ -57,20 +57,20 @@ def tomtom(
     Parameters
     ----------
     queries, targets : sequences of Motif
-        `nsites` weighs the pseudocount: p' = (p n + 0.1/4) / (n + 0.1), n cut to an integer.
+        `nsites` weighs the pseudocount: p' = (p n + 0.1/4) / (n + 0.1), with n truncated to an
+        integer.
     evalue : float
         Hits with E <= evalue are kept. E = p x number of targets.
     q_values : bool
-        False leaves them out (NaN), which saves a fifth of the time.
+        False sets all q-values to NaN, which saves a fifth of the time.
 
     Returns
     -------
-    DataFrame with `COLUMNS`, one row per query and target at most (their better strand), in the
-    program's order: queries as given; then by p, larger overlap, strand (+ first), target id.
-    Query position i lies on target position i + Optimal_offset (of the target as oriented).
-    p and E have single precision, as in the program; below about 1e-45 they are 0. q-values
-    depend on a query's place among the queries, because the program draws its bootstrap
-    samples from one random stream; 100 or fewer p-values (50 targets) take pi0 = 1.
+    DataFrame
+        Columns: `COLUMNS`. At most one row per query and target, for the better strand, in the
+        program's order: queries as given; then by p, larger overlap, strand (+ first), target id.
+        Query position i is aligned with position i + Optimal_offset of the oriented target.
+        p and E have single precision, as in the program; below about 1e-45 they are 0.
 
     Raises
     ------
@@ -79,12 +79,14 @@ def tomtom(
 
     Notes
     -----
-    p-values take the database as the background: with fewer than 50 targets they say little.
+    The background of p-values is the database: with fewer than 50 targets they are unreliable.
+    q-values depend on the order of the queries, because the program draws all bootstrap samples
+    from one random stream. With 100 or fewer p-values (50 targets) pi0 is 1.
     """
     if not 0 < evalue < np.inf:
-        raise InputError(f"the E-value cut-off must be a positive number, not {evalue}")
+        raise InputError(f"E-value threshold: expected a positive number, got {evalue}")
     if not targets:
-        raise InputError("the database holds no motif to compare with")
+        raise InputError("the database has no motif; give one with at least one motif")
     db = _prepare(targets)
     layout_of = cache(partial(_layout, widths=db.widths))
     stream = _random_stream() if q_values else None
@@ -93,18 +95,18 @@ def tomtom(
         ppm = _with_pseudocount(query.ppm, query.nsites)
         rows += [(query.name, *row) for row in _hits(ppm, db, layout_of(len(ppm)), evalue, stream)]
     kinds = dict.fromkeys(_NUMBERS, float) | {"Optimal_offset": int, "Overlap": int}
-    return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # also if there is no row
+    return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # types also for an empty table
 
 
 class _Database(NamedTuple):
-    """T targets made ready: motif 2i of M is target i, 2i + 1 its reverse complement."""
+    """T targets as M = 2T motifs: motif 2i is target i, and 2i + 1 its reverse complement."""
 
-    ids: list[str]  # T of them
-    consensus: Callable[[int], str]  # of motif i; computed once
-    columns: np.ndarray  # (4, n) all columns of all motifs
+    ids: list[str]  # T
+    consensus: Callable[[int], str]  # from the number of a motif; cached
+    columns: np.ndarray  # (4, n): all columns of all motifs
     widths: np.ndarray  # (M,)
-    minus: np.ndarray  # (M,) whether a reverse complement
-    rank: np.ndarray  # (M,) of the id in alphabetical order
+    minus: np.ndarray  # (M,): True for a reverse complement
+    rank: np.ndarray  # (M,): rank of the id in alphabetical order
 
 
 def _prepare(targets: Sequence[Motif]) -> _Database:
@@ -131,19 +133,19 @@ def _with_pseudocount(ppm: np.ndarray, nsites: np.ndarray | float) -> np.ndarray
 
 
 class _Layout(NamedTuple):
-    """All alignments of a query of width w with the M motifs, of K widths, of a database.
+    """All N alignments of a query of width w with the M motifs, of K widths, of a database.
 
-    All motifs are in one row, each with w - 1 empty columns before it. In this row shifted left
-    by k, each of the first N places is where query column k is in one alignment.
+    All motifs form one row, each with w - 1 empty columns before it. If this row is shifted left
+    by k, its first N places have the target column of query column k in each alignment.
     """
 
-    place: np.ndarray  # (n,) of each column in the row
-    start: np.ndarray  # (M,) of each motif's alignments
-    tie: np.ndarray  # (N,) larger for the better of alignments with equal scores
-    size: int  # more than any overlap or offset: the base in which `tie` has two digits
-    which: np.ndarray  # (M,) of each motif its place among the K widths
-    row: np.ndarray  # (w, w) in `counts`, of query columns first..last; -1 if never aligned alone
-    counts: np.ndarray  # (R, K) alignments with a target of each width that use such columns
+    place: np.ndarray  # (n,): place of each column in the row
+    start: np.ndarray  # (M,): first alignment of each motif
+    tie: np.ndarray  # (N,): larger for the better of alignments with equal scores
+    size: int  # larger than any overlap or offset: `tie` is a number of two digits in this base
+    which: np.ndarray  # (M,): index of each motif's width in the K widths
+    row: np.ndarray  # (w, w): row in `counts` of query columns first..last; -1 without alignment
+    counts: np.ndarray  # (R, K): alignments of these columns with a target of each width
 
 
 def _layout(w: int, widths: np.ndarray) -> _Layout:
@@ -157,7 +159,7 @@ def _layout(w: int, widths: np.ndarray) -> _Layout:
     counts = _span_counts(w, distinct)
     used = counts.any(axis=0)
     row = np.where(used, np.cumsum(used).reshape(w, w) - 1, -1)
-    # Of equal scores the one with more overlap wins, then the one with the smaller offset.
+    # Among equal scores the largest overlap is best, then the smallest offset.
     tie = overlap * size + (size - w - offset)
     return _Layout(place, start, tie, size, which, row, counts[:, used].T)
 
@@ -169,7 +171,7 @@ def _hits(
     evalue: float,
     stream: np.random.MT19937 | None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of one query, without its name; no q-values without a random stream."""
+    """Yield the rows of one query without its name; q-values are NaN without a random stream."""
     n_targets = len(db.ids)
     p, offset, overlap = _compare(ppm, db, layout, np.inf if stream else evalue / n_targets)
     e = (p.astype(np.float32) * np.float32(n_targets)).astype(np.float64)
@@ -180,7 +182,7 @@ def _hits(
     seen = set()
     for place, i in enumerate(hits.tolist()):
         name = db.ids[i // 2]
-        if name not in seen:  # else the other strand was better
+        if name not in seen:  # the better strand comes first
             seen.add(name)
             numbers = (int(offset[i]), p[i], e[i], q[place], int(overlap[i]))
             yield name, *numbers, letters, db.consensus(i), "-" if i % 2 else "+"
@@ -191,41 +193,41 @@ def _compare(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute p-value, offset and overlap of a query's (w, 4) best alignment with each motif.
 
-    The p-value of a score is that of the best score over all alignments, on both strands, with
-    a random motif of the target's width: columns drawn from all columns of the database. It may
-    be 1 where it is above `largest`.
+    The p-value is the probability of such a best score, over all alignments on both strands, with
+    a random motif of the target's width: columns drawn from all columns of the database. A
+    p-value above `largest` may be returned as 1.
     """
     scores = _column_scores(query, db.columns)
     best, offset, overlap = _best_alignments(scores, layout)
-    # A higher score has a smaller p: usually the best quarter has all p up to `largest`.
+    # A higher score has a smaller p. Usually all p up to `largest` are in the best quarter.
     quarter = [np.sort(best)[len(best) * 3 // 4]] if largest < 1 else []
     for least in (*quarter, best.min()):
         wanted, at = np.unique(np.maximum(best, least), return_inverse=True)
         survival = _survival(scores, wanted, layout)
         if survival[0].min() > largest * (1 + 1e-6):
             break
-    # The program rounds so; E-values and the order of hits depend on it.
+    # The program rounds p to single precision; E-values and the order of hits depend on it.
     p = survival[at, layout.which].astype(np.float32).astype(np.float64)
     return np.clip(p, 0.0, 1.0), offset, overlap
 
 
 def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Compute integer scores (w, n) of query columns against all columns, 0 for the median.
+    """Compute integer scores (w, n) of query columns against all columns.
 
-    Minus the Euclidean distance, less its median over all columns (so that an unaligned query
-    column counts 0), scaled by one whole factor to a range of at most 100 and rounded.
+    A score is the median distance over all columns minus the Euclidean distance, so an unaligned
+    query column scores 0. One integer factor scales all scores to a range of at most 100.
     """
     w, n = len(query), columns.shape[1]
     shifted = np.empty((w, n))
     terms = np.empty((4, n))
-    for row, letters in zip(shifted, query, strict=True):  # by row: it stays in the cache
+    for row, letters in zip(shifted, query, strict=True):  # one row fits into the cache
         np.subtract(letters[:, None], columns, out=terms)
         np.multiply(terms, terms, out=terms)
         np.add(terms[0], terms[1], out=row)
         row += terms[2]
         row += terms[3]
         np.sqrt(row, out=row)
-        # n is even because of the two strands: the program takes the larger middle distance.
+        # n is even because of the two strands. The program takes the larger middle distance.
         np.subtract(np.partition(row, n // 2)[n // 2], row, out=row)
     large, small = shifted.max(), shifted.min()
     small = np.floor(small if small < large else large - 1)
@@ -250,31 +252,31 @@ def _best_alignments(
     for k in range(w):
         row[layout.place] = scores[k]
         total += row[k : k + len(total)]
-    # Score, overlap, offset as one number, so that one maximum finds the best.
+    # Score, overlap and offset are one number, so one maximum finds the best alignment.
     best = np.maximum.reduceat(total.astype(np.int64) * size**2 + layout.tie, layout.start)
     return best // size**2, size - w - best % size, best // size % size
 
 
 def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.ndarray:
-    """Compute P(best score >= s) for ascending `wanted` s and each target width: (S, K).
+    """Compute P(best score >= s) for the ascending S scores `wanted` and K target widths: (S, K).
 
-    The scores of all alignments and strands are taken as independent, so their distributions are
-    multiplied. Tails are summed, never 1 - cdf, so tiny p-values keep their digits.
+    All alignments on both strands count as independent, so their distributions are multiplied.
+    Tails are summed instead of 1 - cdf, so tiny p-values keep their digits.
     """
     w, n = scores.shape
     most = scores.max(axis=1)  # 0 or more, as the median is 0
     pmfs = [np.bincount(row - row.min()) / n for row in scores]
-    above = int(max(most.sum(), wanted[-1]))  # no score is higher
-    # Distributions from the highest score down, so that a tail is where a sum begins.
+    above = int(max(most.sum(), wanted[-1]))  # the highest possible score
+    # Distributions begin at the highest score, so a cumulative sum gives the tails.
     tails = np.zeros((len(layout.counts), above - int(wanted[0]) + 1))
     for first in range(w):
-        # Lower scores cannot reach any wanted one.
+        # Scores below these cannot reach a wanted score.
         kept = int(most[first:].sum() - wanted[0]) + 1
         if kept < 1:
             break
         pmf, top = np.ones(1), 0
         for last in range(first, w):
-            # As np.convolve with the reverse, which takes twice as long to call.
+            # np.convolve with the reverse gives the same, but its call takes twice as long.
             pmf = np.correlate(pmf, pmfs[last], "full")[:kept]
             top += int(most[last])
             if (row := layout.row[first, last]) >= 0:
@@ -283,11 +285,11 @@ def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.nda
     np.cumsum(tails, axis=1, out=tails)
     with np.errstate(divide="ignore"):  # log 0
         logs = np.maximum(np.log1p(-np.minimum(tails[:, above - wanted], 1.0)), _NEVER)
-    return -np.expm1(2 * (logs.T @ layout.counts))  # twice: two strands
+    return -np.expm1(2 * (logs.T @ layout.counts))  # 2 strands
 
 
 def _span_counts(w: int, widths: np.ndarray) -> np.ndarray:
-    """Count alignments with a target of each width that use query columns first..last."""
+    """Count the alignments (K, w, w) of query columns first..last with a target of each width."""
     counts = np.zeros((len(widths), w, w))
     for i, width in enumerate(widths.tolist()):
         for offset in range(1 - w, width):
@@ -296,14 +298,14 @@ def _span_counts(w: int, widths: np.ndarray) -> np.ndarray:
 
 
 def _q_values(p: np.ndarray, stream: np.random.MT19937, needed: bool) -> np.ndarray:
-    """Compute Storey's q-values of sorted p-values (both strands of every target)."""
+    """Compute Storey's q-values of sorted p-values, of both strands of every target."""
     n = len(p)
     pi0 = 1.0
     if n > _FEWEST:
         draws = 2 * _BOOTSTRAPS * _RESAMPLED
         if needed:
             pi0 = _pi0(p, stream.random_raw(draws))
-        else:  # only keep in step with the program
+        else:  # the next query must use the same random numbers as in the program
             stream.random_raw(draws, output=False)
     q = np.minimum(pi0 * p * n / np.arange(1, n + 1), 1.0)
     return np.minimum.accumulate(q[::-1])[::-1]
@@ -312,8 +314,8 @@ def _q_values(p: np.ndarray, stream: np.random.MT19937, needed: bool) -> np.ndar
 def _pi0(p: np.ndarray, raw: np.ndarray) -> float:
     """Estimate the share of null p-values.
 
-    Of Storey's estimates for 100 lambdas, the one whose bootstrap samples lie closest to the
-    smallest of them (mean square).
+    Among Storey's estimates for 100 lambdas, this is the one whose bootstrap samples have the
+    smallest mean square distance to the smallest estimate.
     """
     n, lambdas = len(p), len(_LAMBDAS)
 
@@ -332,7 +334,7 @@ def _pi0(p: np.ndarray, raw: np.ndarray) -> float:
 
 
 def _random_stream() -> np.random.MT19937:
-    """Make the program's Mersenne twister: unseeded, so with the default seed of 1998."""
+    """Make the program's Mersenne twister: not seeded, so with the default seed of 1998."""
     key = np.empty(624, dtype=np.uint32)
     value = 4357
     for i in range(len(key)):
@@ -344,7 +346,7 @@ def _random_stream() -> np.random.MT19937:
 
 
 def to_tsv(hits: pd.DataFrame) -> str:
-    """Write hits as in the program's tomtom.tsv: a header, tabs, numbers by %g."""
+    """Format hits as in the program's tomtom.tsv: a header, tabs, numbers as %g."""
     lines = ["\t".join(COLUMNS)]
     for row in hits[COLUMNS].itertuples(index=False):
         cells = zip(COLUMNS, row, strict=True)
@@ -355,13 +357,12 @@ def to_tsv(hits: pd.DataFrame) -> str:
 def run_tomtom(
     query: Path, database: str = "JASPAR2016", evalue: float = 0.1, out: Path | None = None
 ) -> pd.DataFrame:
-    """Compare the motifs of a MEME file with a database; write the hits to `out` if given.
+    """Compare the motifs of a MEME file with a database, as `tomtom`; write the hits to `out`.
 
     Parameters
     ----------
-    query : path of a MEME file.
-    database : JASPAR release, or path of a MEME file.
-    evalue, out : the cut-off; a TSV file to write (whole or not at all).
+    database : JASPAR release, or path or s3:// URL of a MEME file.
+    out : TSV file, written completely or not at all.
 
     Raises
     ------

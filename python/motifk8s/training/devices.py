@@ -1,9 +1,9 @@
-"""The few operations that run on the accelerator: train some steps, predict, reduce activations.
+"""Run a model on the accelerator: train some steps, predict, reduce activations.
 
-Data sets stay on the device as base codes, one byte a base; one-hot, shuffling and batching happen
-there, and many training steps are one dispatch. Only this module and `fused` know whether Keras
-runs on TensorFlow or on JAX. The arithmetic is that of ``keras.Model.fit``: same losses, same batch
-norm, dropout and Adam.
+Data sets stay on the device as base codes, one byte a base. One-hot encoding, shuffling and
+batching run on the device, and one dispatch runs many training steps. Only this module and `fused`
+depend on the Keras backend, TensorFlow or JAX. The arithmetic is that of ``keras.Model.fit``: the
+same losses, batch norm, dropout and Adam.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from motifk8s.training import fused
 if TYPE_CHECKING:
     import keras
 
-# From this number of batches on, compiling the training step with XLA for a CPU pays.
+# With this number of batches or more, compiling the training step with XLA saves time on a CPU.
 COMPILED_FROM = 1_000
 
 
 def setup(threads: int | None = None) -> str:
-    """Configure the Keras backend; call once, before anything is computed.
+    """Configure the Keras backend; call once, before any computation.
 
     Parameters
     ----------
     threads : int, optional
-        Threads for each operation on a CPU; by default as many as there are cores.
+        Threads for each operation on a CPU; by default one for each core.
 
     Returns
     -------
     str
-        The device in words, for example ``cpu`` or ``NVIDIA H100``.
+        The name of the device, for example ``cpu`` or ``NVIDIA H100``.
 
     Raises
     ------
     Problem
-        If KERAS_BACKEND names another backend.
+        If KERAS_BACKEND is neither tensorflow nor jax.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
         import tensorflow as tf
@@ -65,21 +65,20 @@ def setup(threads: int | None = None) -> str:
 
         device = jax.devices()[0]
         return str(device.device_kind)
-    raise Problem(f"KERAS_BACKEND is {backend!r}; motifk8s runs on 'tensorflow' or 'jax'")
+    raise Problem(f"KERAS_BACKEND: expected 'tensorflow' or 'jax', got {backend!r}")
 
 
 def open_device(
     model: keras.Model, optimizer: keras.Optimizer | None = None, steps: int = 0
 ) -> Device:
-    """Put a model, and an optimizer when it is to be trained, on the device.
+    """Put a model, and for training an optimizer, on the device.
 
     Parameters
     ----------
-    model : keras.Model
-    optimizer : keras.Optimizer, optional
     steps : int
-        Batches that training may take. From `COMPILED_FROM` on, TensorFlow on a CPU compiles the
-        training step with XLA: five seconds, then 1.5 to 3 times the speed (docs/performance.md).
+        Largest number of training batches. From `COMPILED_FROM` on, TensorFlow on a CPU compiles
+        the training step with XLA. This takes five seconds, and then training is 1.5 to 3 times as
+        fast (docs/performance.md).
     """
     import keras
 
@@ -92,9 +91,9 @@ def open_device(
 
 
 def cross_entropy(labels: Any, probabilities: Any) -> Any:
-    """Compute the mean binary cross-entropy, in nats, of labels (N, C) that are not negative.
+    """Compute the mean binary cross-entropy, in nats, over known labels: 0 or 1 in (N, C).
 
-    With every label known this is ``keras.losses.BinaryCrossentropy``.
+    Without unknown labels (-1) it equals ``keras.losses.BinaryCrossentropy``.
     """
     from keras import ops
 
@@ -105,21 +104,17 @@ def cross_entropy(labels: Any, probabilities: Any) -> Any:
 
 
 def one_hot(codes: Any) -> Any:
-    """Turn base codes (N, L) into one-hot (N, L, 4) float32; the code 4 (N) gives zeros."""
+    """Convert base codes (N, L) to one-hot (N, L, 4) float32; code 4 (the base N) gives zeros."""
     from keras import ops
 
     return ops.one_hot(ops.cast(codes, "int32"), 4, dtype="float32")
 
 
 class Device(ABC):
-    """A model on a device; each subclass differentiates and loops with one backend.
+    """A model on a device, from one-hot (N, L, 4) to probabilities (N, C).
 
-    Parameters
-    ----------
-    model : keras.Model
-        From one-hot (N, L, 4) to probabilities (N, C).
-    optimizer : keras.Optimizer, optional
-        Needed for `train`.
+    Each subclass computes gradients and loops over batches with one backend. `train` needs the
+    optimizer.
     """
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
@@ -133,16 +128,16 @@ class Device(ABC):
         return self.model.variables + (self.optimizer.variables if self.optimizer else [])
 
     def state(self) -> list[np.ndarray]:
-        """Copy all state to the host: weights, batch norm averages, dropout's and Adam's state."""
+        """Copy all state to the host: of weights, batch norm averages, dropout and Adam."""
         return [np.array(v) for v in self._variables()]
 
     def restore(self, state: list[np.ndarray]) -> None:
-        """Set all state to a copy made by `state`."""
+        """Set all state to that from `state`."""
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 
     def l2(self) -> float:
-        """Compute the regularization term of the loss at the present weights."""
+        """Compute the regularization term of the loss with the current weights."""
         return float(sum(float(np.asarray(loss)) for loss in self.model.losses))
 
     @abstractmethod
@@ -151,39 +146,28 @@ class Device(ABC):
 
     @abstractmethod
     def train(self, data: tuple[Any, Any], order: np.ndarray, batch_size: int) -> float:
-        """Train on rows of the data in a given order.
+        """Train on rows of the data from `put`; return the sum over rows of their batch's loss.
 
-        Parameters
-        ----------
-        data : tuple
-            From `put`.
-        order : numpy.ndarray (n,) int32
-            Row numbers, cut into batches in this order; the last batch may be smaller.
-        batch_size : int
-
-        Returns
-        -------
-        float
-            Sum over rows of their batch's loss (cross-entropy plus L2).
+        The loss is cross-entropy plus L2. `order` has row numbers, (n,) int32, and is split into
+        batches; the last batch may be smaller.
         """
 
     def map(
         self, codes: Any, batch_size: int, reduce: Callable[..., Any] | None = None
     ) -> Iterator[Any]:
-        """Run the model and reduce its output on the device.
+        """Run the model on batches and reduce its output on the device.
 
         Parameters
         ----------
         codes : (N, L) uint8
-            On the host, or as `put` returned them.
-        batch_size : int
+            On the host, or from `put`.
         reduce : callable, optional
             From the one-hot batch (n, L, 4) and the model's output to a tensor or a tuple of them.
 
         Yields
         ------
         numpy.ndarray or tuple
-            One batch's result on the host.
+            The result of one batch, on the host.
         """
         run = self.compile_map(reduce) if reduce else self._predict
         for start in range(0, len(codes), batch_size):
@@ -199,16 +183,16 @@ class Device(ABC):
 
     @cached_property
     def _predict(self) -> Callable[..., Any]:
-        """The compiled model; compiled once, because training predicts after every epoch."""
+        """The compiled model. It is compiled once, because training predicts after each epoch."""
         return self.compile_map(None)
 
     @abstractmethod
     def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:
-        """Compile model and reduction to one function of codes, which uses the current weights."""
+        """Compile model and reduction into one function of codes that uses the current weights."""
 
 
 class TensorFlowDevice(Device):
-    """A device driven by TensorFlow: a loop over batches inside one `tf.function`."""
+    """A device with TensorFlow: one `tf.function` loops over batches."""
 
     def __init__(
         self,
@@ -224,12 +208,12 @@ class TensorFlowDevice(Device):
         self._steps = tf.function(self._run, reduce_retracing=True)
 
     def _run(self, codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
-        """Train on all batches; return the sum of the rows' losses."""
+        """Train on all batches; return the sum over rows of their batch's loss."""
         import tensorflow as tf
 
         total = tf.constant(0.0)
         n, done = tf.shape(order)[0], 0
-        if self.compiled:  # for one batch size: a smaller last batch is left to the plain step
+        if self.compiled:  # for one batch size; a smaller last batch runs uncompiled
             done = n // batch_size * batch_size
             for start in tf.range(0, done, batch_size):
                 rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
@@ -281,7 +265,7 @@ class TensorFlowDevice(Device):
 
 
 class JaxDevice(Device):
-    """A device driven by JAX: the same loop as a pure function of all variables."""
+    """A device with JAX: one pure function of all variables loops over batches."""
 
     def __init__(self, model: keras.Model, optimizer: keras.Optimizer | None = None):
         import jax
@@ -324,7 +308,7 @@ class JaxDevice(Device):
         state = tuple([v.value for v in group] for group in groups)
         full = len(order) // batch_size * batch_size
         total = 0.0
-        # The shapes of a scan are fixed, so a smaller last batch is a scan of its own.
+        # All batches of a scan have the same shape, so a smaller last batch is a second scan.
         for batches in (order[:full].reshape(-1, batch_size), order[full:].reshape(1, -1)):
             if batches.size:
                 state, loss = self._steps(state, *data, batches)

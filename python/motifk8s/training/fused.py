@@ -1,11 +1,13 @@
-"""A model's forward pass in training, written so that XLA compiles it well for a CPU.
+"""Compute a model's forward pass in training, in a form that XLA compiles well for a CPU.
 
-The arithmetic is that of the model's Keras layers, in another order. Compiled unchanged, the
-layers are slower than uncompiled ones: XLA has no fast gradient of max-pooling and no fast random
-numbers on a CPU. So pooling is a maximum over an axis with its own gradient; dropout multiplies by
-masks that are drawn outside the compiled function; and batch norm and activation come after
-pooling, on fewer values, which changes nothing if the activation never falls.
-docs/performance.md says how much each change helped.
+The arithmetic is that of the model's Keras layers, in another order. Unchanged layers are slower
+when compiled, because on a CPU XLA has slow gradients of max-pooling and slow random numbers. So
+there are three changes (docs/performance.md has the gain of each):
+
+- Pooling is a maximum over an axis with its own gradient.
+- Dropout multiplies by masks that are drawn outside the compiled function.
+- Batch norm and activation run after pooling, on fewer values. The result is the same if the
+  activation is non-decreasing.
 """
 
 from __future__ import annotations
@@ -16,23 +18,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-# Activations that never fall: the maximum of the outputs is the output of the maximum.
+# Non-decreasing activations: the maximum of the outputs is the output of the maximum.
 MONOTONE = ("linear", "relu", "leaky_relu", "elu", "exponential", "sigmoid", "softplus", "tanh")
 
 
 def draw_masks(model: keras.Model, n: int) -> dict[str, Any]:
-    """Draw the dropout masks of n sequences, with the random numbers of the layers themselves.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A chain of layers from `models.build`.
-    n : int
+    """Draw the dropout masks of n sequences with the random numbers of the layers.
 
     Returns
     -------
     dict of str to tensor
-        By name of each layer that drops anything; of the shape of its input; 0 or 1 / (1 - rate).
+        From the name of each layer with a rate above 0 to a mask of the shape of its input: 0 or
+        1 / (1 - rate).
     """
     import keras
     import tensorflow as tf
@@ -45,19 +42,9 @@ def draw_masks(model: keras.Model, n: int) -> dict[str, Any]:
 
 
 def forward(model: keras.Model, x: Any, masks: dict[str, Any]) -> Any:
-    """Compute ``model(x, training=True)``; update its moving averages too.
+    """Compute ``model(x, training=True)``, (n, L, 4) to (n, C), and update moving averages.
 
-    Parameters
-    ----------
-    model : keras.Model
-        A chain of layers from `models.build`.
-    x : tensor (n, L, 4)
-    masks : dict of str to tensor
-        From `draw_masks`.
-
-    Returns
-    -------
-    tensor (n, C)
+    The model is from `models.build`, the masks are from `draw_masks`.
     """
     from keras import layers
 
@@ -79,7 +66,7 @@ def forward(model: keras.Model, x: Any, masks: dict[str, Any]) -> Any:
 
 
 def _pools_next(rest: list[Any]) -> bool:
-    """Whether a monotone activation and pooling follow."""
+    """Return whether the next layers are a monotone activation and pooling."""
     from keras import layers
 
     return (
@@ -91,13 +78,11 @@ def _pools_next(rest: list[Any]) -> bool:
 
 
 def _normalization(layer: Any, x: Any) -> Any:
-    """Update a batch norm's moving averages from (n, L, F); return what normalizes with the batch.
-
-    The sums of x and of (x - c)^2, for a constant c near the mean, need one pass over the data
-    where the mean and then the deviations from it need two.
-    """
+    """Update a batch norm's moving averages from (n, L, F); return the batch's normalization."""
     import tensorflow as tf
 
+    # The means of x and of (x - near)^2 need one pass over the data. The mean, and then the
+    # deviations from it, need two.
     near = tf.convert_to_tensor(layer.moving_mean.value)
     mean = tf.reduce_mean(x, axis=(0, 1))
     variance = tf.reduce_mean(tf.square(x - near), axis=(0, 1)) - tf.square(mean - near)
@@ -108,10 +93,10 @@ def _normalization(layer: Any, x: Any) -> Any:
 
 
 def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
-    """Pool the value of each window that is the largest once multiplied by gamma.
+    """Pool the value of each window whose product with gamma is the largest.
 
-    Where gamma is exactly 0 all of a window is equal after batch norm. Stock pooling then sends
-    the gradient to its first place, and this one to that of its largest value.
+    If gamma is exactly 0, all values of a window are equal after batch norm. Then Keras' pooling
+    sends the gradient to the first place, and this pooling to the place of the largest value.
     """
     import tensorflow as tf
 
@@ -120,9 +105,9 @@ def _extremes(x: Any, gamma: Any, pooling: Any) -> Any:
 
 
 def _maxima(x: Any, layer: Any) -> Any:
-    """Max-pool with padding "same": (n, L, F) to (n, ceil(L / stride), F).
+    """Max-pool (n, L, F) with padding "same" to (n, ceil(L / stride), F).
 
-    The gradient goes to the first of equal maxima, as in TensorFlow.
+    The first of equal maxima gets the gradient, as in TensorFlow.
     """
     import tensorflow as tf
 
@@ -132,7 +117,7 @@ def _maxima(x: Any, layer: Any) -> Any:
     padding = (count - 1) * stride + pool - length
     ends = (padding // 2, padding - padding // 2)
     x = tf.pad(x, ((0, 0), ends, (0, 0)), constant_values=x.dtype.min)
-    # Overlapping windows are unions of disjoint blocks; `top` covers `reached` blocks.
+    # A window is a union of disjoint blocks. `top` is the maximum over `reached` blocks.
     block = math.gcd(pool, stride)
     top, reached, blocks = _block_maxima(x, block), 1, pool // block
     while reached < blocks:
@@ -153,7 +138,7 @@ def _block_maxima(x: Any, size: int) -> Any:
         w = tf.reshape(x, shape)
         top = tf.reduce_max(w, axis=2)
         place = tf.range(size)[None, None, :, None]
-        # tf.argmax would be the same, and slower.
+        # tf.argmax gives the same, but is slower.
         first = tf.reduce_min(tf.where(w == top[:, :, None], place, size), axis=2)
 
         def gradient(dy: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Train one model: epochs, early stopping, best weights, and checkpoints that resume exactly."""
+"""Train one model, with early stopping, best weights, and checkpoints that resume exactly."""
 
 from __future__ import annotations
 
@@ -19,62 +19,40 @@ from motifk8s.study.specs import TrainingSettings
 from motifk8s.training.devices import Device
 from motifk8s.training.scores import auroc, cross_entropies
 
-# Rows in one dispatch to the device: about a second on one core, so that a signal is heard soon.
+# Rows in one dispatch to the device: about a second on one core. A signal to stop waits as long.
 ROWS_PER_DISPATCH = 5_000
 CHECKPOINT_SECONDS = 60.0
 
 
 class Checkpoint(NamedTuple):
-    """Where a training run is kept between attempts.
+    """The place that stores the state of a training between attempts."""
 
-    Attributes
-    ----------
-    key : str
-        Identifies the run; a checkpoint with another key is not used.
-    load : callable
-        Returns the bytes last saved, or None.
-    save : callable
-        Saves bytes; must be atomic. Called in another thread, while training continues.
-    every : float
-        Seconds of work that may be lost; an epoch that takes longer may be lost whole.
-    """
-
-    key: str
-    load: Callable[[], bytes | None]
-    save: Callable[[bytes], None]
+    key: str  # identifies the training; a checkpoint with another key is ignored
+    load: Callable[[], bytes | None]  # returns the last saved bytes, or None
+    save: Callable[[bytes], None]  # must be atomic; called in another thread during training
+    # Seconds of work that a kill may lose. If an epoch takes longer, a kill may lose one epoch.
     every: float = CHECKPOINT_SECONDS
 
 
 class Trained(NamedTuple):
-    """The end of training; the device holds the best weights.
+    """The result of a training; the device has the best weights."""
 
-    Attributes
-    ----------
-    history : pandas.DataFrame
-        One row per epoch, from 1: epoch, loss, val_loss (both with the L2 term),
-        val_cross_entropy (nats), val_auroc, seconds.
-    best_epoch : int
-        The epoch whose weights are kept.
-    resumed_at : list of int
-        Epochs that were already finished each time training resumed from a checkpoint.
-    trained_by : str
-        The code version that trained the last epoch.
-    """
-
+    # One row per epoch, from 1: epoch, loss, val_loss (both with the L2 term), val_cross_entropy
+    # (nats), val_auroc, seconds.
     history: pd.DataFrame
-    best_epoch: int
-    resumed_at: list[int]
-    trained_by: str
+    best_epoch: int  # the epoch whose weights are kept
+    resumed_at: list[int]  # number of finished epochs at each resume from a checkpoint
+    trained_by: str  # the code version that trained the last epoch
 
 
 class Snapshot(NamedTuple):
-    """All that the rest of a training run depends on, at the end of an epoch."""
+    """The complete state of a training at the end of an epoch."""
 
-    state: list[np.ndarray]
-    best: list[np.ndarray]
-    rows: list[dict[str, float]]
-    resumed_at: list[int]
-    trained_by: str
+    state: list[np.ndarray]  # of the device
+    best: list[np.ndarray]  # the state after the best epoch
+    rows: list[dict[str, float]]  # of the history
+    resumed_at: list[int]  # as in `Trained`
+    trained_by: str  # as in `Trained`
 
     def dumps(self, key: str) -> bytes:
         """Return the content of a checkpoint."""
@@ -88,7 +66,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def loads(cls, data: bytes | None, key: str) -> Snapshot | None:
-        """Read a checkpoint; None if there is none, it is damaged, or of another key or format."""
+        """Read a checkpoint; return None if it is missing, damaged, or of another key or format."""
         if data is None:
             return None
         try:
@@ -106,29 +84,29 @@ class Snapshot(NamedTuple):
 
 
 class _Writer:
-    """Writes snapshots in another thread, one after the other."""
+    """A writer of snapshots in another thread, one after the other."""
 
     def __init__(self, thread: Executor, checkpoint: Checkpoint | None, saved: int) -> None:
         self.thread, self.checkpoint = thread, checkpoint
-        self.saved, self.saved_at = saved, time.monotonic()  # epochs, and when they were
+        self.saved, self.saved_at = saved, time.monotonic()  # number of epochs, and time of saving
         self.writing: Future[None] | None = None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Start to write a snapshot that is not saved yet."""
+        """Start to write a snapshot, unless its epoch is already saved."""
         self.wait()
         if self.checkpoint and self.saved < len(snapshot.rows):
             self.writing = self.thread.submit(self._write, self.checkpoint, snapshot)
             self.saved, self.saved_at = len(snapshot.rows), time.monotonic()
 
     def save_in_time(self, snapshot: Snapshot) -> None:
-        """Save if one more epoch like the last one would risk more work than is allowed."""
+        """Save if another epoch as long as the last one would put too much work at risk."""
         if self.checkpoint:
             at_risk = time.monotonic() - self.saved_at + snapshot.rows[-1]["seconds"]
             if at_risk > self.checkpoint.every:
                 self.save(snapshot)
 
     def wait(self) -> None:
-        """Wait for the last write; raise what it raised."""
+        """Wait for the last write; raise its error."""
         if self.writing:
             self.writing.result()
 
@@ -149,23 +127,21 @@ def train(
 ) -> Trained:
     """Train until the last epoch or until patience ends; leave the best weights on the device.
 
-    The order of each epoch depends on the seed and the epoch alone, and a checkpoint holds all
-    other state, so an interrupted run ends with the weights of an undisturbed one.
+    The row order of an epoch depends only on the seed and the epoch, and a checkpoint has all other
+    state. So an interrupted training ends with the same weights as one without interruption.
 
     Parameters
     ----------
     device : Device
-        With model and optimizer, freshly built from the same seed.
-    settings : TrainingSettings
+        With model and optimizer, newly built from the same seed.
     train_part, valid_part : tuple
         Codes (N, L) uint8 and labels (N, C) int8.
-    seed : int
     checkpoint : Checkpoint, optional
-        Saved at the end of an epoch, before too much work is at risk, and at the end of training.
+        Saved at the end of training, and at the end of an epoch if too much work is at risk.
     progress : callable
-        Called after each epoch with its number, the largest possible one, and its history row.
+        Called after each epoch with its number, the largest possible number, and its history row.
     stop : callable
-        Called about once a second; True saves the last epoch's state and raises.
+        Called about once a second; True saves the last finished epoch and stops.
 
     Raises
     ------
@@ -201,7 +177,7 @@ def train(
 
 
 def _start(device: Device, checkpoint: Checkpoint | None) -> Snapshot:
-    """Resume from a checkpoint if there is one; else start with the device's own state."""
+    """Resume from a checkpoint; without one, start with the state of the device."""
     last = Snapshot.loads(checkpoint.load(), checkpoint.key) if checkpoint else None
     if last is None:
         initial = device.state()
@@ -211,7 +187,7 @@ def _start(device: Device, checkpoint: Checkpoint | None) -> Snapshot:
 
 
 def _best_epoch(rows: list[dict[str, float]], settings: TrainingSettings) -> int:
-    """Number of the first epoch with the smallest validation loss, from 1."""
+    """Return the number, from 1, of the first epoch with the smallest validation loss."""
     measure = "val_loss" if settings.monitor == "loss" else "val_cross_entropy"
     return 1 + int(np.argmin([row[measure] for row in rows]))
 
@@ -225,7 +201,7 @@ def _finished(rows: list[dict[str, float]], settings: TrainingSettings) -> bool:
 
 
 def _orders(seed: int, epoch: int, n: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield an epoch's order of n rows in parts, each of whole batches and of one dispatch."""
+    """Yield an epoch's order of n rows in parts: one dispatch each, of complete batches."""
     order = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int32)
     rows = max(1, ROWS_PER_DISPATCH // batch_size) * batch_size
     for start in range(0, n, rows):
@@ -246,7 +222,7 @@ def _validate(device: Device, codes: Any, labels: np.ndarray) -> dict[str, float
 def _next(
     last: Snapshot, row: dict[str, float], state: list[np.ndarray], settings: TrainingSettings
 ) -> Snapshot:
-    """Add an epoch to a training run; its weights are kept if they are the best so far."""
+    """Add an epoch to a training; keep its weights if they are the best so far."""
     if not (np.isfinite(row["loss"]) and np.isfinite(row["val_loss"])):
         raise Problem(
             f"the loss is not a number at epoch {row['epoch']} (training {row['loss']}, "

@@ -1,8 +1,8 @@
-"""From the description of an architecture to a Keras model: one builder for all of them.
+"""Build a Keras model from the description of an architecture.
 
-A model takes one-hot sequences, ``(N, L, 4)`` float32; base codes become one-hot on the device, in
-`devices`, just before the first layer. Layers are found by name: ``conv1``, ``bn1``, ``act1``,
-``pool1``, ``dropout1``, ``conv2``, ..., ``dense1``, ..., ``output``.
+A model takes one-hot sequences, ``(N, L, 4)`` float32; `devices` converts base codes on the device.
+The layers are named ``conv1``, ``bn1``, ``act1``, ``pool1``, ``dropout1``, ``conv2``, ...,
+``dense1``, ..., ``output``.
 """
 
 from __future__ import annotations
@@ -20,32 +20,26 @@ if TYPE_CHECKING:
 def build(
     spec: Model, training: TrainingSettings, length: int, n_classes: int, seed: int = 0
 ) -> keras.Model:
-    """Build one CNN of the paper's family (Methods, "CNN models").
+    """Build a CNN of the paper's family (Methods, "CNN models"): (N, L, 4) to probabilities (N, C).
 
-    Batch norm, activation, max-pooling and dropout follow each convolution; batch norm, ReLU and
-    dropout each dense layer. These layers have no bias; the sigmoid output has one. All paddings
-    are "same".
+    Batch norm, activation, max-pooling and dropout follow each convolution. Batch norm, ReLU and
+    dropout follow each dense layer. These layers have no bias; the sigmoid output has one. All
+    paddings are "same".
 
     Parameters
     ----------
-    spec : Model
     training : TrainingSettings
-        Gives initializer, output bias, L2 strength and batch norm constants.
+        Initializer, output bias, L2 strength and batch norm constants are used.
     length : int
         Sequence length L in bp.
     n_classes : int
         Number of binary labels C.
     seed : int
         Determines all initial weights and dropout masks.
-
-    Returns
-    -------
-    keras.Model
-        From ``(N, L, 4)`` float32 to ``(N, C)`` probabilities.
     """
     import keras
 
-    # Each layer has a stream of its own, so that no layer's weights depend on another's size.
+    # Each layer has its own seed, so the weights of a layer do not depend on the size of others.
     most = 2 * (len(spec.conv) + len(spec.dense)) + 1
     seeds = map(int, np.random.SeedSequence(seed).generate_state(most))
     x = inputs = keras.Input((length, 4), name="sequence")
@@ -77,7 +71,7 @@ def build(
 
 
 def _kernel(training: TrainingSettings, seed: int) -> dict[str, Any]:
-    """Make the initializer and the regularizer of a layer's weights."""
+    """Return the initializer and the regularizer of a layer's weights as keyword arguments."""
     import keras
 
     config = {"class_name": training.initializer, "config": {"seed": seed}}

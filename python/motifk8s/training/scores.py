@@ -1,4 +1,4 @@
-"""Scores of predictions: cross-entropy, AUROC and average precision."""
+"""Score predictions: cross-entropy, AUROC and average precision."""
 
 from __future__ import annotations
 
@@ -8,35 +8,19 @@ import numpy as np
 
 
 def cross_entropies(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the binary cross-entropy of each prediction, clipped as Keras clips it.
+    """Compute the binary cross-entropy (N, C), in nats, of each prediction, clipped as in Keras.
 
-    Parameters
-    ----------
-    labels : numpy.ndarray (N, C)
-        1, 0, or -1 for unknown.
-    probabilities : numpy.ndarray (N, C)
-
-    Returns
-    -------
-    numpy.ndarray (N, C), nats
-        NaN where the label is unknown.
+    Labels (N, C) are 1, 0, or -1 for unknown; the cross-entropy of an unknown label is NaN.
     """
     p = np.where(labels == 1, probabilities, 1 - probabilities).astype(np.float64)
     return np.where(labels >= 0, -np.log(np.clip(p, 1e-7, 1 - 1e-7)), np.nan)
 
 
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the area under the ROC curve of each class, over sequences with a known label.
+    """Compute the area under the ROC curve (C,) of each class, over sequences with a known label.
 
-    Parameters
-    ----------
-    labels, probabilities : numpy.ndarray (N, C)
-        As in `cross_entropies`.
-
-    Returns
-    -------
-    numpy.ndarray (C,)
-        NaN where a class has labels of one kind only, or a probability is not a number.
+    Labels and probabilities (N, C) are as in `cross_entropies`. It is NaN for a class without 0 or
+    without 1 labels, or with a probability that is not a number.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -44,7 +28,7 @@ def auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def aupr(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the average precision of each class; as `auroc`."""
+    """Compute the average precision (C,) of each class, with arguments and NaN as in `auroc`."""
     from sklearn.metrics import average_precision_score
 
     return _by_class(labels, probabilities, average_precision_score)
@@ -63,15 +47,15 @@ def _by_class(
 
 
 def macro_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the mean of `auroc` over its classes that are not NaN, ten times as fast.
+    """Compute the mean of `auroc` over classes where it is not NaN, ten times as fast.
 
-    Computed from ranks, so its last digits may differ. NaN if there is no such class.
+    The last digits may differ, because it is computed from ranks. It is NaN without such a class.
     """
     from scipy.stats import rankdata
 
     known = labels >= 0
     positive = labels == 1
-    # Unknown ones rank below all others, so each known one is too high by their number.
+    # Unknown labels get the lowest ranks, so their number is subtracted from the known ranks.
     ranks = rankdata(np.where(known, probabilities, -1), axis=0) - (~known).sum(axis=0)
     n, n_negative = positive.sum(axis=0), (labels == 0).sum(axis=0)
     above = np.where(positive, ranks, 0).sum(axis=0) - n * (n + 1) / 2

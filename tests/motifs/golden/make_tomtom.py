@@ -2,9 +2,9 @@
 
 ``python tests/motifs/golden/make_tomtom.py [--force]``
 
-The queries are made up: JASPAR motifs blurred, cut or extended, noise, and a flat one. The hits
-are this project's own; they pin behaviour. That they are right is shown elsewhere: against brute
-force and against outputs of the real program.
+The queries are JASPAR motifs with noise, cut or extended, random motifs, and a flat one. The hits
+are from this project; they detect changes. Other tests show that hits are correct: by brute force
+and with outputs of the real program.
 """
 
 import sys
@@ -41,6 +41,6 @@ def queries() -> list[Motif]:
 if __name__ == "__main__":
     existing = [str(path) for path in (QUERIES, HITS) if path.exists()]
     if existing and "--force" not in sys.argv[1:]:
-        sys.exit(f"{', '.join(existing)}: there already; --force overwrites")
+        sys.exit(f"{', '.join(existing)}: file exists; --force overwrites it")
     write_meme(queries(), QUERIES)
     run_tomtom(QUERIES, "JASPAR2016", 10.0, HITS)
