@@ -198,10 +198,10 @@ def raises(err):
     ("url", "says"),
     [
         ("", "s3://bucket/prefix"),
-        ("s3://", "no bucket"),
-        ("s3:///prefix", "no bucket"),
-        ("s3://a b/c", "cannot be the name of a bucket"),
-        ("s3://user:password@host/c", "cannot be the name of a bucket"),
+        ("s3://", "give s3://bucket/prefix"),
+        ("s3:///prefix", "give s3://bucket/prefix"),
+        ("s3://a b/c", "is not a valid bucket name"),
+        ("s3://user:password@host/c", "is not a valid bucket name"),
         ("s3://bucket/a/../b", "cannot name a file"),
         ("gs://bucket/prefix", "folder or s3://bucket/prefix, not gs://"),
         ("http://host/bucket", "folder or s3://bucket/prefix, not http://"),
@@ -278,7 +278,7 @@ def test_a_file_where_a_folder_must_be(tmp_path):
     store.write("a", b"")
     store.write("c/d", b"")
     for path in ("a/b", "c"):
-        with pytest.raises(InputError, match="file stands where a folder must be"):
+        with pytest.raises(InputError, match="choose another folder"):
             store.write(path, b"")
     assert store.list() == ["a", "c/d"]
 
@@ -417,7 +417,7 @@ DENIED = (403, "AccessDenied", "Access Denied.")
         ((400, "EntityTooLarge", "too\nlarge"), Problem, "answered EntityTooLarge: too large"),
     ],
 )
-def test_what_waiting_does_not_mend_is_told_at_once(monkeypatch, answer, kind, says):
+def test_permanent_failures_are_not_retried(monkeypatch, answer, kind, says):
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     with FakeS3(answer) as server:
