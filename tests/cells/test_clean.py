@@ -134,7 +134,7 @@ DAMAGES = [
     ({"run": "runs/.."}, "its run is 'runs/..'"),
     ({"run": ""}, "its run is ''"),
     ({"run": 3}, "damaged"),
-    ({"files": {"metrics.json": "f", "model.keras": "f"}}, "model.keras is gone"),
+    ({"files": {"metrics.json": "f", "model.keras": "f"}}, "model.keras is missing"),
 ]
 
 

@@ -196,7 +196,7 @@ def test_nothing_measured(make, store):
     assert outside - fewer == pytest.approx((6 + 8) * 40 * forward / SLOWEST)
     assert found.hours == pytest.approx(sum(c.total for c in costs.values()) / 3600)
     assert "\n" not in found.basis
-    assert "nothing is measured yet" in found.basis and "GPU hours" not in found.basis
+    assert "measure one cell: " in found.basis and "GPU hours" not in found.basis
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -209,9 +209,7 @@ def test_the_command_that_measures_a_cell(make, store, there):
     cell = "motifk8s cell STUDY.yaml small/b/1 --store s3://bucket/memory"
     data = "motifk8s dataset STUDY.yaml small --store s3://bucket/memory && "
     found, _ = ask(study, store)
-    assert found.basis.startswith(
-        f"nothing is measured yet; measure one cell: {'' if there else data}{cell}; in a cluster,"
-    )
+    assert f"measure one cell: {'' if there else data}{cell}; in a cluster," in found.basis
 
 
 def test_the_command_names_a_built_in_study(tmp_path):
@@ -463,7 +461,7 @@ def test_cap(make, store):
     assert told.value.exit_code == 2
     text = str(told.value)
     assert "\n" not in text and text.startswith("study tiny: its 600 unfinished cells")
-    assert "raise --max-gpu-hours, choose fewer trials or models" in text
+    assert "raise --max-gpu-hours" in text
     assert "upper bound" not in text
 
 
@@ -504,8 +502,8 @@ def test_cap_of_unknown_cost(make, store):
     spec = {"kind": "file", "path": "/nowhere.h5", "length": 40, "classes": CLASSES}
     found, costs = ask(make({"datasets": {"own": spec}}), store)
     assert costs["own/a/1"].basis == "unknown" and costs["own/a/1"].total == 0
-    assert found.absent == ["own"] and "of unknown size: own" in found.basis
-    with pytest.raises(InputError, match="unknown size: own; import it first"):
+    assert found.absent == ["own"] and found.basis.endswith(": own")
+    with pytest.raises(InputError, match=": own; import it first"):
         estimate.check_cap(found, 1e9)
     estimate.check_cap(found, None)
 

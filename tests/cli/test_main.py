@@ -242,7 +242,7 @@ def test_usage(capsys, args, words):
 def test_a_pattern_that_is_like_no_cell(tmp_path, here):
     args = ["demo", "--cells", "invivo/*", "--store", tmp_path / "store"]
     code, _, err = here("run", *args)
-    assert code == 2 and "like 'invivo/*'; one of them is synthetic/cnn-" in one_line(err)
+    assert code == 2 and "'invivo/*'; one of its cells is synthetic/cnn-" in one_line(err)
     assert not (tmp_path / "store").exists()
 
 
@@ -252,11 +252,12 @@ def test_what_goes_wrong_beyond_us_is_one_line_too(monkeypatch, here):
 
     monkeypatch.setattr(studies, "_schema", fail)
     assert here("schema") == (1, "", "motifk8s: /tmp/x: No space left on device\n")
+    stopped = "motifk8s: stopped; run the same command again to resume\n"
     monkeypatch.setattr(studies, "_schema", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert here("schema") == (75, "", "motifk8s: stopped\n")
+    assert here("schema") == (75, "", stopped)
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(studies, "_schema", lambda args: os.kill(os.getpid(), signal.SIGTERM))
-    assert here("schema") == (75, "", "motifk8s: stopped\n")
+    assert here("schema") == (75, "", stopped)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
