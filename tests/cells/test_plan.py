@@ -1,4 +1,4 @@
-"""A study on one machine: what is done, running the rest, what stops it, and the results."""
+"""A study on one machine: states of cells, running them, signals, and the results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def runs(store: Path) -> set[Path]:
     return set(store.glob("*/cells/*/*/*/runs/*"))
 
 
-# Where cells stand ----------------------------------------------------------------------------
+# States of cells ------------------------------------------------------------------------------
 
 
 def test_done(tiny):
@@ -107,7 +107,7 @@ def test_failed(tiny):
     assert states(tiny)["small/a/1"] == ("failed", "unknown reason")
 
 
-def test_a_future_format_is_refused_and_left_alone(tiny, here):
+def test_a_future_format_is_an_error_and_is_kept(tiny, here):
     store = tiny.parent / "store"
     marker = store / "tiny/cells/small/a/1/done.json"
     marker.write_text(marker.read_text().replace('"format": 1', '"format": 9'))
@@ -185,7 +185,7 @@ def test_results_that_cannot_be_written(tiny, here, monkeypatch):
 # Running --------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
+def test_errors_before_anything_runs(tiny, here, monkeypatch):
     monkeypatch.setattr(run, "run_in_parallel", lambda *_: pytest.fail("ran"))
     store = FolderStore(tiny.parent / "store")
     with pytest.raises(InputError, match=r"'large/\*'; .* is small/a/1"):
@@ -198,7 +198,7 @@ def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
 
 
 def test_threads_do_not_depend_on_what_is_left_to_do(tiny, monkeypatch):
-    # The number of threads can change the last digits, and a resumed run must not notice.
+    # The number of threads can change the last digits; resuming a run must not change it.
     asked = []
     monkeypatch.setattr(run, "run_in_parallel", lambda *args: asked.append(args[1:]))
     monkeypatch.setattr("motifk8s.cells.run.cores", lambda: 4)
@@ -211,7 +211,7 @@ def test_threads_do_not_depend_on_what_is_left_to_do(tiny, monkeypatch):
     assert [(a[3], a[4]) for a in asked[1:]] == [(1, 4), (2, 2), (3, 1), (9, 1)]
 
 
-def test_the_data_that_is_there_is_run_though_other_data_is_missing(tiny, here):
+def test_a_missing_data_set_does_not_stop_other_data_sets(tiny, here):
     vivo = {"kind": "deepsea", "length": 40, "classes": {"YY1": {"column": 1, "motifs": []}}}
     study_file(tiny, {"datasets": {"vivo": vivo}})
     code, out, err = here("run", tiny, "--store", tiny.parent / "store")
@@ -268,7 +268,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
         for at in provenance(store, cell)["resumed_at_epochs"]
     )
 
-    # The tables are those of an undisturbed store, but for the time it took.
+    # Except for times, the tables are the same as without an interruption.
     (tmp_path / "undisturbed").mkdir()
     shutil.copytree(finished, tmp_path / "undisturbed/store")
     assert here("aggregate", study, "--store", tmp_path / "undisturbed/store")[0] == 0
@@ -280,7 +280,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
         ours.drop(columns="seconds"), theirs.drop(columns="seconds"), check_exact=True
     )
 
-    # A second time, nothing is left to do, and the results are the same files.
+    # The next run has nothing to do and writes the same files.
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     monkeypatch.setattr(workers, "_start", lambda process: pytest.fail("it ran a cell"))
     assert here(*args)[0] == 0
@@ -308,10 +308,10 @@ sys.exit(main(sys.argv[1:-1]))
 """
 
 
-def test_a_killed_run_leaves_no_orphan_at_work(finished, tmp_path):
+def test_a_killed_run_leaves_no_running_process(finished, tmp_path):
     store, study, pids = tmp_path / "store", finished.parent / "tiny.yaml", tmp_path / "pids"
     args = ["run", study, "--store", store, "--jobs", CORES, "--cells", "small/a/*"]
-    # Its children must not hold our pipes open, or we would wait for them.
+    # If its children kept our pipes open, this test would wait for them.
     code = f"import os; os.close(2); os.close(1)\n{ORPHANS}"
     killed = command(*args, pids, code=code, env={"TMPDIR": str(tmp_path)})
     assert killed.returncode == -signal.SIGKILL
@@ -321,11 +321,11 @@ def test_a_killed_run_leaves_no_orphan_at_work(finished, tmp_path):
         time.sleep(0.1)
     assert not Path(f"/proc/{orphan}/cmdline").exists()
     place = store / "tiny/cells/small/a/1"
-    # And no failure.
+    # It is not a failure.
     assert sorted(path.name for path in place.iterdir()) == ["checkpoint", "progress.json"]
 
 
-def test_a_failed_cell_stops_no_other(tiny, finished, here, monkeypatch):
+def test_a_failed_cell_does_not_stop_others(tiny, finished, here, monkeypatch):
     store = tiny.parent / "store"
     shutil.rmtree(store / "tiny/cells/small/a")
     hot = {"kind": "synthetic", "n_sequences": 100, "length": 40, "classes": {"SRF": ["MA0083.3"]},
@@ -347,7 +347,7 @@ def test_a_failed_cell_stops_no_other(tiny, finished, here, monkeypatch):
     assert "hot/a/1" in (store / "tiny/report.html").read_text()
     assert out.splitlines()[-1].endswith("report.html")
 
-    # Mended, only that cell runs. Its process is ended from without (out of memory, say): told.
+    # With the cause fixed, only that cell runs. If its process is killed, its cell fails.
     study_file(tiny, {"datasets": {"hot": hot}, "grid": grid_of})
     others = runs(store)
     with monkeypatch.context() as patch:
@@ -397,7 +397,7 @@ def test_a_second_signal_kills(monkeypatch):
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_an_orphans_news_reach_nobody_and_harm_nothing(tmp_path):
+def test_events_of_an_orphan_are_ignored(tmp_path):
     import multiprocessing
 
     ours, theirs = multiprocessing.Pipe(duplex=False)

@@ -44,9 +44,9 @@ def find(
 ) -> Found:
     """Find what can be deleted in the folder of a study; delete nothing.
 
-    A cell is finished if its marker has the present keys of the study. The checkpoint of another
-    cell belongs to its next run; it is found only with `all_checkpoints`. `now` is in seconds since
-    1970.
+    A cell is finished if its marker has the present keys of the study. The checkpoint of an
+    unfinished cell belongs to its next run; it is found only with `all_checkpoints`. `now` is in
+    seconds since 1970.
     """
     files: dict[str, dict[str, Info]] = {}
     for path, info in store.infos(f"{study.name}/cells").items():
@@ -109,7 +109,7 @@ def _unfinished(place: str, files: Mapping[str, Info], done: Done | None) -> lis
 def _runs(
     place: str, files: Mapping[str, Info], done: Done | None, oldest: float
 ) -> tuple[list[Leftover], list[str]]:
-    """Find runs that the marker does not name; return those before and those after `oldest`."""
+    """Find runs that the marker does not name; return old and young ones."""
     runs: dict[str, list[Info]] = {}
     for name, info in files.items():
         if match := re.match(r"runs/[^/]+(?=/)", name):

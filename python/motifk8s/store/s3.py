@@ -229,7 +229,8 @@ class S3Store(Store):
         try:
             client = session.client("s3", region_name=region, config=Config(**settings))
         except ValueError as err:
-            raise InputError(f"{_reason(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
+            hint = "set AWS_ENDPOINT_URL to an address such as https://host:port"
+            raise InputError(f"{_reason(err)}; {hint}") from err
         host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
         if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
             return client
@@ -294,16 +295,8 @@ class S3Store(Store):
         if isinstance(err, boto.SSLError):
             hint = "set AWS_CA_BUNDLE to the file of the certificates to trust"
             return Problem(f"{what}: no trusted connection ({err}); {hint}"), False
-        if isinstance(
-            err,
-            (
-                boto.ConnectionError,
-                boto.HTTPClientError,
-                boto.IncompleteReadError,
-                boto.ChecksumError,
-                boto.FlexibleChecksumError,
-            ),
-        ):
+        no_answer = boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError
+        if isinstance(err, (*no_answer, boto.ChecksumError, boto.FlexibleChecksumError)):
             server = self._client.meta.endpoint_url
             hint = "check the network and AWS_ENDPOINT_URL"
             return Problem(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
@@ -317,6 +310,7 @@ class S3Store(Store):
         return Problem(f"{what}: {_reason(err)}"), False
 
     def _diagnose_answer(self, err: Any, what: str, needs: str) -> tuple[Problem, bool]:
+        """Describe an error that the server has answered with."""
         code = err.response.get("Error", {}).get("Code", "")
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         message = _reason(err.response.get("Error", {}).get("Message") or code)
