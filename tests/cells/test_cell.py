@@ -264,10 +264,10 @@ def test_a_new_label_or_title_repeats_nothing(again):
 # What is damaged ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, how", [("model.keras", "changed"), ("log.txt", "gone")])
+@pytest.mark.parametrize("name, how", [("model.keras", "changed"), ("log.txt", "missing")])
 def test_a_damaged_cell_is_computed_again_with_a_note(again, finished, tmp_path, name, how):
     path = run_folder(tmp_path / "store", A.id) / name
-    path.unlink() if how == "gone" else path.write_bytes(path.read_bytes() + b" ")
+    path.unlink() if how == "missing" else path.write_bytes(path.read_bytes() + b" ")
     said, epochs = again()
     assert len(said) == 1 and name in said[0] and how in said[0] and "again" in said[0]
     assert epochs == 5
