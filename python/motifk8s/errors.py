@@ -1,12 +1,15 @@
-"""What can go wrong: each error is one line for the user, and has an exit code.
+"""Errors for the user: each has a message of one line and an exit code.
 
 Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 incomplete study;
-75 stopped by a signal, resumable by the same command.
+75 stopped by a signal; the same command resumes.
 """
+
+# The end of the message of an `Interrupted`.
+RESUME = "run the same command again to resume from the last checkpoint"
 
 
 class Problem(Exception):
-    """A failure that the user sees as one line, without a traceback."""
+    """A failure that the command line prints as one line, without a traceback."""
 
     exit_code = 1
 
@@ -18,23 +21,23 @@ class InputError(Problem):
 
 
 class IncompleteError(Problem):
-    """Some cells of a study are missing; what could be written was written."""
+    """Some cells of a study are missing; the report covers the others."""
 
     exit_code = 3
 
 
 class Interrupted(Problem):
-    """Stopped by a signal after saving a checkpoint; the same command resumes."""
+    """A signal stopped the command, after a checkpoint was saved; the same command resumes."""
 
     exit_code = 75
 
 
 def last_line(text: str) -> str:
-    """Return the last line, which is the error itself in a traceback."""
+    """Return the last line of a text: in a traceback, the error itself."""
     return " ".join(text.strip().splitlines()[-1:])
 
 
 def one_line(text: object) -> str:
-    """Return a text in one line; of an error without a message, the name of its type."""
+    """Join the lines of a text; an error without a message becomes the name of its type."""
     line = " ".join(str(text).split())
     return line or type(text).__name__ if isinstance(text, BaseException) else line

@@ -1,4 +1,4 @@
-"""Which code and libraries this process runs, and where."""
+"""The code, libraries and machine of this process."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ LIBRARIES = (
     "matplotlib",
     "boto3",
 )
+GPU_FACTS = ("name", "driver_version", "memory.total")
 
 
 @cache
 def code_version() -> str:
     """Return version and commit: ``0.1.0+g1a2b3c4d5e6f``, with ``.dirty`` if files were changed.
 
-    The commit is ``MOTIFK8S_COMMIT``, which images set, or that of the checkout.
+    The commit is from ``MOTIFK8S_COMMIT``, which images set, or from the checkout.
     """
     try:
         version = metadata.version("motifk8s")
-    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+    except metadata.PackageNotFoundError:  # the source tree is not installed
         version = "0"
     commit = os.environ.get("MOTIFK8S_COMMIT", "")
     root = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def code_version() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that can change a number."""
+    """Return the versions of the installed libraries that can change a number."""
     versions = {}
     for name in LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
@@ -68,7 +69,7 @@ def cores() -> int:
 
 
 def process_age() -> float:
-    """Return the seconds since this process began, imports included; 0 if that is not known."""
+    """Return the seconds since this process began, imports included; 0 if not known."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -83,17 +84,11 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-GPU_FACTS = ("name", "driver_version", "memory.total")
-
-
 def deployment() -> dict[str, Any]:
-    """Describe where this process runs.
+    """Return where this process runs; what is not known is None.
 
-    Returns
-    -------
-    dict
-        `image` (with its digest, if the chart was given one), `node`, `pod`, `workflow`; `attempt`
-        from 1; `spot`, True or False. Each is None if it is not known.
+    `image` (with its digest, if the chart sets one), `node`, `pod`, `workflow`; `attempt`, from 1;
+    `spot`, True or False.
     """
     attempt = os.environ.get("MOTIFK8S_ATTEMPT", "")
     spot = os.environ.get("MOTIFK8S_SPOT", "").lower()
@@ -109,7 +104,7 @@ def deployment() -> dict[str, Any]:
 
 @cache
 def gpu() -> dict[str, str] | None:
-    """Return name, driver and memory of the first GPU, by ``nvidia-smi``; None without a GPU."""
+    """Return name, driver and memory of the first GPU, from ``nvidia-smi``; None without a GPU."""
     query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FACTS)}", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)

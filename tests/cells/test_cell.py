@@ -1,4 +1,4 @@
-"""A cell: what it leaves, what it takes over, and that nothing that happens to it changes it."""
+"""A cell: its files, what it reuses, and that interruptions and failures do not change results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from motifk8s.cells.events import Epoch, Event, Note
 from motifk8s.cells.keys import STAGES, stage_keys
 from motifk8s.cells.plan import plan
 from motifk8s.data import datasets
-from motifk8s.errors import InputError, Interrupted, Problem
+from motifk8s.errors import RESUME, InputError, Interrupted, Problem
 from motifk8s.filters import analysis, layer_motifs
 from motifk8s.filters.layer_motifs import read_filters
 from motifk8s.motifs.jaspar import jaspar_motif
@@ -35,10 +35,10 @@ def place(store: Path, which=A) -> Path:
     return store / "tiny" / "cells" / which.id
 
 
-# What it leaves -------------------------------------------------------------------------------
+# Files ---------------------------------------------------------------------------------------
 
 
-def test_all_files_are_there_and_are_what_the_marker_says(finished):
+def test_all_files_exist_and_match_the_marker(finished):
     for which, more in ((A, set()), (B, {f"{n}-conv2{s}" for n, s in LAYER_FILES})):
         done = json.loads((place(finished, which) / "done.json").read_text())
         assert done["format"] == 1 and set(done["keys"]) == set(STAGES)
@@ -46,7 +46,7 @@ def test_all_files_are_there_and_are_what_the_marker_says(finished):
         assert set(done["files"]) == {path.name for path in folder.iterdir()} == FILES | more
         for name, digest in done["files"].items():
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-        # The checkpoint has served its turn; nothing unfinished lies about.
+        # The checkpoint and unfinished files are deleted.
         assert {p.name for p in place(finished, which).iterdir()} == {"done.json", "runs"}
         assert len(list((place(finished, which) / "runs").iterdir())) == 1
 
@@ -54,7 +54,7 @@ def test_all_files_are_there_and_are_what_the_marker_says(finished):
 LAYER_FILES = [("hits", ".tsv"), ("logos", ".png"), ("motifs", ".meme")]
 
 
-def test_metrics_say_what_the_files_say(finished):
+def test_metrics_agree_with_the_files(finished):
     folder = run_folder(finished, B.id)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["format"] == 1 and metrics["cell"] == B.id and metrics["epochs"] == 5
@@ -97,12 +97,12 @@ def test_unlike_its_neighbour(finished):
     assert provenance(finished, A.id)["keys"] != provenance(finished, B.id)["keys"]
 
 
-# What is taken over ---------------------------------------------------------------------------
+# What is reused ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def again(tiny, tmp_path, monkeypatch, one_thread):
-    """Run cell A once more with a changed study: what was said, how many epochs were trained."""
+    """Run cell A again with a changed study; return the notes and the number of trained epochs."""
 
     def run(*changes) -> tuple[list[str], int]:
         study = load(str(study_file(tmp_path / "changed.yaml", *changes)))
@@ -120,7 +120,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("it trained"))
 
 
-def test_a_finished_cell_is_left_alone(again, tmp_path):
+def test_a_finished_cell_is_skipped(again, tmp_path):
     before = run_folder(tmp_path / "store", A.id)
     (place(tmp_path / "store") / "checkpoint").write_bytes(b"left by a kill after the marker")
     assert again() == ([], 0)
@@ -156,7 +156,7 @@ def test_matching_again_trains_nothing_again(again, finished, tmp_path, monkeypa
         assert {hit["target"] for hit in layer["labels"].values()} <= {"MA0083.3"}
     if change == "evalue":
         assert layer["match_any"] == 1
-    # And it is finished: no more to do.
+    # Now the cell is finished: nothing is left to do.
     assert again(changes[change]) == ([], 0)
     assert run_folder(store, A.id) == new
 
@@ -175,7 +175,7 @@ def test_a_changed_filter_rule_trains_nothing_again(again, finished, tmp_path, m
 
 
 def without_analysis(store: Path) -> None:
-    """Make cell A one of a version that had no analysis."""
+    """Change cell A into one of a version without an analysis."""
     path = place(store) / "done.json"
     done = json.loads(path.read_text())
     del done["keys"]["analysis"]
@@ -197,7 +197,7 @@ def test_analysing_again_repeats_nothing_else(again, finished, tmp_path, monkeyp
         change = {"analysis": {"thresholds": [0.3, 0.9]}}
     study = load(str(study_file(tmp_path / "changed.yaml", change)))
     [state] = [s for s in plan(study, FolderStore(store)) if s.cell == A]
-    why = "is not made yet" if how == "earlier version" else "settings or data have changed"
+    why = "is not computed yet" if how == "earlier version" else "settings or data have changed"
     assert state[1:] == ("outdated", f"its analysis {why}")
     assert again(change) == ([], 0)
     old, new = run_folder(finished, A.id), run_folder(store, A.id)
@@ -220,7 +220,7 @@ def test_stopped_before_its_analysis(tiny, tmp_path, one_thread):
     store = tmp_path / "store"
     without_analysis(store)
     before = run_folder(store, A.id)
-    with pytest.raises(Interrupted, match="stopped before its analysis; training is saved"):
+    with pytest.raises(Interrupted, match="stopped before the analysis"):
         cell.run(load(str(tiny)), A, FolderStore(store), threads=1, stop=lambda: True)
     assert run_folder(store, A.id) == before
 
@@ -264,10 +264,10 @@ def test_a_new_label_or_title_repeats_nothing(again):
 # What is damaged ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, how", [("model.keras", "changed"), ("log.txt", "gone")])
-def test_a_damaged_cell_is_computed_again_and_says_so(again, finished, tmp_path, name, how):
+@pytest.mark.parametrize("name, how", [("model.keras", "changed"), ("log.txt", "missing")])
+def test_a_damaged_cell_is_computed_again_with_a_note(again, finished, tmp_path, name, how):
     path = run_folder(tmp_path / "store", A.id) / name
-    path.unlink() if how == "gone" else path.write_bytes(path.read_bytes() + b" ")
+    path.unlink() if how == "missing" else path.write_bytes(path.read_bytes() + b" ")
     said, epochs = again()
     assert len(said) == 1 and name in said[0] and how in said[0] and "again" in said[0]
     assert epochs == 5
@@ -323,7 +323,7 @@ def test_a_broken_checkpoint_is_not_used(again, finished, tmp_path):
     assert results(tmp_path / "store", A.id) == results(finished, A.id)
 
 
-# What kills it --------------------------------------------------------------------------------
+# Interruptions -------------------------------------------------------------------------------
 
 KILL = """
 import os, signal, sys
@@ -363,7 +363,7 @@ sys.exit(main(argv))
 
 
 def start(finished, tmp_path) -> tuple[Path, Path]:
-    """A store that holds the data set alone, and the study."""
+    """Make a store that has only the data set; return it and the study."""
     store = tmp_path / "store"
     shutil.copytree(finished / "datasets", store / "datasets")
     return store, finished.parent / "tiny.yaml"
@@ -392,7 +392,7 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_results(
     log = (run_folder(store, A.id) / "log.txt").read_text()
     assert (f"resumed at epoch {epochs}" in log) == (epochs > 0)
     assert not (place(store) / "checkpoint").exists()
-    # What the killed run left does not count, and is no file of the store.
+    # Files of the killed run do not count, and the store does not list them.
     assert not [path for path in FolderStore(store).list() if path.endswith(".tmp")]
 
 
@@ -414,18 +414,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_sigterm_saves_a_checkpoint_and_the_terminal_shows_our_lines_alone(
-    finished, tmp_path, here
-):
+def test_sigterm_saves_a_checkpoint_and_prints_one_line(finished, tmp_path, here):
     store, study = start(finished, tmp_path)
     args = ["cell", study, A.id, "--threads", "1", "--store", store]
     stopped = command(*args, code=TERMINATE)
     assert stopped.returncode == 75
     assert stopped.stdout == ""
-    assert stopped.stderr == (
-        f"motifk8s: {A.id}: stopped in epoch 3; 2 epochs are saved; the same command goes on from "
-        "there\n"
-    )
+    assert stopped.stderr.startswith(f"motifk8s: {A.id}: stopped in epoch 3; ")
+    assert stopped.stderr.endswith(f"; {RESUME}\n") and stopped.stderr.count("\n") == 1
     assert sorted(p.name for p in place(store).iterdir()) == ["checkpoint", "progress.json"]
     assert json.loads((place(store) / "progress.json").read_text())["epochs"] == 5
     code, _, err = here(*args)
@@ -436,7 +432,7 @@ def test_sigterm_saves_a_checkpoint_and_the_terminal_shows_our_lines_alone(
     assert sorted(p.name for p in place(store).iterdir()) == ["done.json", "runs"]
 
 
-# What fails -----------------------------------------------------------------------------------
+# Failures -------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_a_number(finished, tmp_path, here):
@@ -450,7 +446,7 @@ def test_a_loss_that_is_not_a_number(finished, tmp_path, here):
     assert failed["format"] == 1 and "not a number" in failed["reason"]
     assert f"cell {A.id} of study tiny" in failed["log"][0] and len(failed["log"]) <= 20
     assert [p.name for p in place(store).iterdir()] == ["failed.json"]
-    # Mended, it succeeds, and the failure is forgotten.
+    # With the cause fixed, the cell succeeds and failed.json is deleted.
     assert here("cell", finished.parent / "tiny.yaml", A.id, *args)[0] == 0
     assert not (place(store) / "failed.json").exists()
     assert results(store, A.id) == results(finished, A.id)
@@ -509,7 +505,7 @@ def test_layer_motifs_are_of_living_filters_and_trimmed_as_the_rule_says(finishe
     assert len(written.ppm) == 19 and written.nsites == 7
 
 
-def test_keys_follow_each_stage_and_its_forerunners(finished, tmp_path):
+def test_keys_depend_on_the_stage_and_those_before_it(finished, tmp_path):
     def keys(change):
         return stage_keys(load(str(study_file(tmp_path / "k.yaml", change))), A, "hash")
 

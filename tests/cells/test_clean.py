@@ -1,4 +1,4 @@
-"""What clean deletes, and above all what it leaves."""
+"""What clean deletes, and what it keeps."""
 
 # ruff: noqa: F811 (fixtures are imported)
 
@@ -31,8 +31,8 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture
-def ready(store, study):  # noqa: F811
-    """A store with the study's data set: its marker is all that is read."""
+def ready(store, study):
+    """Make a store with the marker of the study's data set; nothing else of it is read."""
     return with_data(store, study)
 
 
@@ -58,8 +58,8 @@ def leave(store, place, *names):  # noqa: F811
         store.write(f"{place}/{name}", b"12345")
 
 
-def clean(store, study, **options):  # noqa: F811
-    """Find and remove; the paths that are gone."""
+def clean(store, study, **options):
+    """Find and remove leftovers; return the deleted paths."""
     found = cleaning.find(study, store, now=time.time() + LATER, **options)
     assert all(cleaning.remove(store, leftover) for leftover in found.leftovers)
     return [leftover.path for leftover in found.leftovers]
@@ -83,13 +83,13 @@ def test_leftovers_of_a_finished_cell(ready, study):
     assert clean(ready, study) == []
 
 
-def test_names_that_begin_alike(ready, study):
+def test_names_with_the_same_prefix(ready, study):
     place = finish(ready, study, 0, run="runs/a1")
     leave(ready, place, "runs/a/log.txt", "runs/a12/log.txt", "checkpoint.txt", "failed.json")
     assert sorted(clean(ready, study)) == [f"{place}/runs/a", f"{place}/runs/a12"]
 
 
-def test_an_unfinished_cell_keeps_its_checkpoint_unless_told(ready, study):
+def test_an_unfinished_cell_keeps_its_checkpoint_by_default(ready, study):
     place = cell_folder(study, study.cells()[0])
     leave(ready, place, "checkpoint", "progress.json", "failed.json")
     assert clean(ready, study) == []
@@ -97,7 +97,7 @@ def test_an_unfinished_cell_keeps_its_checkpoint_unless_told(ready, study):
     assert ready.list(place) == [f"{place}/failed.json"]
 
 
-def test_the_checkpoint_beside_an_older_marker_is_of_the_run_that_replaces_it(ready, study):
+def test_a_checkpoint_next_to_an_outdated_marker_is_kept(ready, study):
     place = finish(ready, study, 0, changes={"keys": {"training": "of other settings"}})
     leave(ready, place, "checkpoint", "runs/old/log.txt")
     assert clean(ready, study) == [f"{place}/runs/old"]
@@ -118,7 +118,7 @@ def test_other_files_stay(ready, study):
     assert clean(ready, study, all_checkpoints=True) == []
 
 
-def test_a_run_that_may_be_on_its_way_up_is_left(ready, study):
+def test_a_run_that_may_still_upload_is_kept(ready, study):
     place = cell_folder(study, study.cells()[0])
     leave(ready, place, "runs/new/metrics.json")
     now = ready.infos(place)[f"{place}/runs/new/metrics.json"].modified
@@ -134,12 +134,12 @@ DAMAGES = [
     ({"run": "runs/.."}, "its run is 'runs/..'"),
     ({"run": ""}, "its run is ''"),
     ({"run": 3}, "damaged"),
-    ({"files": {"metrics.json": "f", "model.keras": "f"}}, "model.keras is gone"),
+    ({"files": {"metrics.json": "f", "model.keras": "f"}}, "model.keras is missing"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "says"), [*DAMAGES, (None, "damaged")])
-def test_beside_a_damaged_marker_nothing_is_touched(ready, study, changes, says):
+def test_a_cell_with_a_damaged_marker_is_skipped(ready, study, changes, says):
     place = finish(ready, study, 0, changes=changes)
     if changes is None:
         ready.write(f"{place}/done.json", b"{")
@@ -169,7 +169,7 @@ def test_a_marker_that_changes_after_it_was_read(ready, study, to):
     assert ready.list() == before
 
 
-def test_a_first_marker_that_comes_after_a_cell_was_found_unfinished(ready, study):
+def test_a_first_marker_that_is_written_after_the_search(ready, study):
     place = cell_folder(study, study.cells()[0])
     leave(ready, place, "runs/last/metrics.json")
     found = cleaning.find(study, ready, now=time.time() + LATER)
@@ -178,7 +178,7 @@ def test_a_first_marker_that_comes_after_a_cell_was_found_unfinished(ready, stud
     assert ready.exists(f"{place}/runs/last/metrics.json")
 
 
-def test_a_marker_that_comes_between_listing_and_reading(ready, study, monkeypatch):
+def test_a_marker_that_is_written_between_listing_and_reading(ready, study, monkeypatch):
     place = cell_folder(study, study.cells()[0])
     leave(ready, place, "checkpoint")
     infos = ready.infos
@@ -210,7 +210,7 @@ CELL = st.tuples(RUNS, st.sampled_from(["a", "b", "x", None]), st.booleans(), st
 
 @settings(max_examples=15, deadline=None)
 @given(cells=st.lists(CELL, min_size=4, max_size=4), all_checkpoints=st.booleans())
-def test_what_markers_name_survives(study, tmp_path_factory, cells, all_checkpoints):
+def test_files_that_markers_name_are_kept(study, tmp_path_factory, cells, all_checkpoints):
     """Runs, which of them have a second file, the run that counts, a checkpoint, a present key."""
     store = with_data(FolderStore(tmp_path_factory.mktemp("store")), study)  # noqa: F811
     for n, (runs, counts, checkpoint, present) in enumerate(cells):

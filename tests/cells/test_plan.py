@@ -1,4 +1,4 @@
-"""A study on one machine: what is done, running the rest, what stops it, and the results."""
+"""A study on one machine: states of cells, running them, signals, and the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from motifk8s.cells.events import Epoch, Note, Started
 from motifk8s.cells.plan import plan
 from motifk8s.cells.run import run_study
 from motifk8s.cli import terminal
-from motifk8s.errors import InputError, Interrupted
+from motifk8s.errors import RESUME, InputError, Interrupted
 from motifk8s.report import tables
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
@@ -39,7 +39,7 @@ def runs(store: Path) -> set[Path]:
     return set(store.glob("*/cells/*/*/*/runs/*"))
 
 
-# Where cells stand ----------------------------------------------------------------------------
+# States of cells ------------------------------------------------------------------------------
 
 
 def test_done(tiny):
@@ -107,7 +107,7 @@ def test_failed(tiny):
     assert states(tiny)["small/a/1"] == ("failed", "unknown reason")
 
 
-def test_a_future_format_is_refused_and_left_alone(tiny, here):
+def test_a_future_format_is_an_error_and_is_kept(tiny, here):
     store = tiny.parent / "store"
     marker = store / "tiny/cells/small/a/1/done.json"
     marker.write_text(marker.read_text().replace('"format": 1', '"format": 9'))
@@ -185,10 +185,10 @@ def test_results_that_cannot_be_written(tiny, here, monkeypatch):
 # Running --------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
-    monkeypatch.setattr(run, "run_side_by_side", lambda *_: pytest.fail("ran"))
+def test_errors_before_anything_runs(tiny, here, monkeypatch):
+    monkeypatch.setattr(run, "run_in_parallel", lambda *_: pytest.fail("ran"))
     store = FolderStore(tiny.parent / "store")
-    with pytest.raises(InputError, match=r"no cell .* is like 'large/\*'; one .* is small/a/1"):
+    with pytest.raises(InputError, match=r"'large/\*'; .* is small/a/1"):
         run_study(load(str(tiny)), store, terminal.Progress(), only="large/*")
     (tiny.parent / "bad.meme").write_text("no motifs here")
     for database, reason in (("bad.meme", "bad.meme"), ("JASPAR1990", "neither a MEME file nor")):
@@ -198,9 +198,9 @@ def test_what_cannot_be_run_is_refused_at_once(tiny, here, monkeypatch):
 
 
 def test_threads_do_not_depend_on_what_is_left_to_do(tiny, monkeypatch):
-    # The number of threads can change the last digits, and a resumed run must not notice.
+    # The number of threads can change the last digits; resuming a run must not change it.
     asked = []
-    monkeypatch.setattr(run, "run_side_by_side", lambda *args: asked.append(args[1:]))
+    monkeypatch.setattr(run, "run_in_parallel", lambda *args: asked.append(args[1:]))
     monkeypatch.setattr("motifk8s.cells.run.cores", lambda: 4)
     study, store = load(str(tiny)), FolderStore(tiny.parent / "store")
     (tiny.parent / "store/tiny/cells/small/a/1/done.json").unlink()
@@ -211,7 +211,7 @@ def test_threads_do_not_depend_on_what_is_left_to_do(tiny, monkeypatch):
     assert [(a[3], a[4]) for a in asked[1:]] == [(1, 4), (2, 2), (3, 1), (9, 1)]
 
 
-def test_the_data_that_is_there_is_run_though_other_data_is_missing(tiny, here):
+def test_a_missing_data_set_does_not_stop_other_data_sets(tiny, here):
     vivo = {"kind": "deepsea", "length": 40, "classes": {"YY1": {"column": 1, "motifs": []}}}
     study_file(tiny, {"datasets": {"vivo": vivo}})
     code, out, err = here("run", tiny, "--store", tiny.parent / "store")
@@ -248,7 +248,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
         at_first(Epoch, patch, lambda: os.kill(os.getpid(), signal.SIGTERM))
         code, _, err = here(*args)
     assert code == 75
-    assert one_line(err) == "motifk8s: stopped; the same command goes on from the last checkpoints"
+    assert one_line(err) == f"motifk8s: stopped; {RESUME}"
     assert not children()
     assert list(store.glob("tiny/cells/small/*/1/checkpoint"))
     assert not list(store.rglob("done.json"))[1:] and not list(store.rglob("failed.json"))
@@ -268,7 +268,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
         for at in provenance(store, cell)["resumed_at_epochs"]
     )
 
-    # The tables are those of an undisturbed store, but for the time it took.
+    # Except for times, the tables are the same as without an interruption.
     (tmp_path / "undisturbed").mkdir()
     shutil.copytree(finished, tmp_path / "undisturbed/store")
     assert here("aggregate", study, "--store", tmp_path / "undisturbed/store")[0] == 0
@@ -280,7 +280,7 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
         ours.drop(columns="seconds"), theirs.drop(columns="seconds"), check_exact=True
     )
 
-    # A second time, nothing is left to do, and the results are the same files.
+    # The next run has nothing to do and writes the same files.
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     monkeypatch.setattr(workers, "_start", lambda process: pytest.fail("it ran a cell"))
     assert here(*args)[0] == 0
@@ -308,10 +308,10 @@ sys.exit(main(sys.argv[1:-1]))
 """
 
 
-def test_a_killed_run_leaves_no_orphan_at_work(finished, tmp_path):
+def test_a_killed_run_leaves_no_running_process(finished, tmp_path):
     store, study, pids = tmp_path / "store", finished.parent / "tiny.yaml", tmp_path / "pids"
     args = ["run", study, "--store", store, "--jobs", CORES, "--cells", "small/a/*"]
-    # Its children must not hold our pipes open, or we would wait for them.
+    # If its children kept our pipes open, this test would wait for them.
     code = f"import os; os.close(2); os.close(1)\n{ORPHANS}"
     killed = command(*args, pids, code=code, env={"TMPDIR": str(tmp_path)})
     assert killed.returncode == -signal.SIGKILL
@@ -321,11 +321,11 @@ def test_a_killed_run_leaves_no_orphan_at_work(finished, tmp_path):
         time.sleep(0.1)
     assert not Path(f"/proc/{orphan}/cmdline").exists()
     place = store / "tiny/cells/small/a/1"
-    # And no failure.
+    # It is not a failure.
     assert sorted(path.name for path in place.iterdir()) == ["checkpoint", "progress.json"]
 
 
-def test_a_failed_cell_stops_no_other(tiny, finished, here, monkeypatch):
+def test_a_failed_cell_does_not_stop_others(tiny, finished, here, monkeypatch):
     store = tiny.parent / "store"
     shutil.rmtree(store / "tiny/cells/small/a")
     hot = {"kind": "synthetic", "n_sequences": 100, "length": 40, "classes": {"SRF": ["MA0083.3"]},
@@ -347,7 +347,7 @@ def test_a_failed_cell_stops_no_other(tiny, finished, here, monkeypatch):
     assert "hot/a/1" in (store / "tiny/report.html").read_text()
     assert out.splitlines()[-1].endswith("report.html")
 
-    # Mended, only that cell runs. Its process is ended from without (out of memory, say): told.
+    # With the cause fixed, only that cell runs. If its process is killed, its cell fails.
     study_file(tiny, {"datasets": {"hot": hot}, "grid": grid_of})
     others = runs(store)
     with monkeypatch.context() as patch:
@@ -392,12 +392,12 @@ def test_a_second_signal_kills(monkeypatch):
     monkeypatch.setattr(workers, "wait", waiting)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(StopIteration):
-        workers.run_side_by_side(None, [load("smoke").cells()[0]], "", terminal.Progress(), 1, 1)
+        workers.run_in_parallel(None, [load("smoke").cells()[0]], "", terminal.Progress(), 1, 1)
     assert Process.ended[:3] == ["terminate", "terminate", "kill"]
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_an_orphans_news_reach_nobody_and_harm_nothing(tmp_path):
+def test_events_of_an_orphan_are_ignored(tmp_path):
     import multiprocessing
 
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -415,7 +415,7 @@ def test_an_orphan_stops(finished, tmp_path, monkeypatch, one_thread):
     monkeypatch.setattr(workers.multiprocessing, "parent_process", lambda: Dead)
     shutil.copytree(finished / "datasets", tmp_path / "store/datasets")
     study = load(str(finished.parent / "tiny.yaml"))
-    with pytest.raises(Interrupted, match="stopped in epoch 1; 0 epochs are saved"):
+    with pytest.raises(Interrupted, match="stopped in epoch 1"):
         workers.run_cell(
             study, study.cells()[0], FolderStore(tmp_path / "store"), terminal.Progress()
         )

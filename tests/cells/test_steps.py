@@ -1,4 +1,4 @@
-"""What the steps of a workflow need beyond a study on one machine, without a cluster."""
+"""What only the steps of a workflow need, tested without a cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_study_may_be_given_as_text(tmp_path):
         load("name: mine\nextends: smoke\ntrialz: 3\n")
 
 
-def test_a_study_is_kept_once_and_whatever_becomes_of_its_file(tmp_path):
+def test_a_study_is_kept_once_even_if_its_file_changes(tmp_path):
     path = study_file(tmp_path / "tiny.yaml")
     store = FolderStore(tmp_path / "store")
     study = load(str(path))
@@ -41,10 +41,10 @@ def test_a_study_is_kept_once_and_whatever_becomes_of_its_file(tmp_path):
     assert load(where) == study and len(store.list("tiny/studies")) == 2
 
 
-# What a step hands to the next ----------------------------------------------------------------
+# Outputs of steps -----------------------------------------------------------------------------
 
 
-def test_plan_and_dataset_hand_on_what_is_unfinished(tmp_path, tiny, here):
+def test_plan_and_dataset_list_what_is_unfinished(tmp_path, tiny, here):
     store, out = tiny.parent / "store", tmp_path / "out"
     two = {"two": {**TINY["datasets"]["small"], "n_sequences": 300}}
     study_file(tiny, {"datasets": two, "trials": 2})
@@ -77,12 +77,12 @@ def test_outputs_that_cannot_be_written(tmp_path, tiny, here):
     assert code == 2 and f"cannot write to {tmp_path / 'out'}" in one_line(err)
 
 
-# What a cell tells while it runs --------------------------------------------------------------
+# Progress and logs of a cell -----------------------------------------------------------------
 
 ROW = {"epoch": 1, "loss": 0.5, "val_loss": 0.4, "val_auroc": 0.9, "seconds": 2.0}
 
 
-def test_progress_is_told_to_the_store_and_to_argo(tmp_path, monkeypatch):
+def test_progress_is_written_to_the_store_and_for_argo(tmp_path, monkeypatch):
     store = FolderStore(tmp_path / "store")
     monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "argo"))
     monkeypatch.setenv("MOTIFK8S_NODE", "spot-7")
@@ -113,13 +113,13 @@ def test_progress_that_cannot_be_read_is_none(tmp_path, text):
     assert progress.read(store, "a") is None
 
 
-def test_a_store_that_takes_no_progress_stops_no_training(tmp_path):
+def test_a_store_that_rejects_progress_does_not_stop_training(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store/a").write_text("a file where a folder must be")
     progress.Progress(FolderStore(tmp_path / "store"), "a").write(Epoch("a", 1, 2, ROW))
 
 
-def test_where_a_cell_ran_is_on_record(finished, tmp_path, here, monkeypatch):
+def test_provenance_has_where_a_cell_ran(finished, tmp_path, here, monkeypatch):
     image = "registry.example/motifk8s:1@sha256:0123"
     told = {
         "IMAGE": image,
@@ -177,20 +177,20 @@ def test_seconds_between_checkpoints_must_be_seconds(finished, tmp_path, here, m
     store, study = tmp_path / "store", finished.parent / "tiny.yaml"
     assert here("dataset", study, "--store", store)[0] == 0
     code, _, err = here("cell", study, "small/a/1", "--store", store)
-    assert code == 2 and f"MOTIFK8S_CHECKPOINT_SECONDS: {text!r} is not" in one_line(err)
+    assert code == 2 and f"got {text!r}" in one_line(err)
 
 
 # The store ------------------------------------------------------------------------------------
 
 
-def test_check_tries_a_store_and_leaves_nothing(tmp_path, here):
+def test_check_tests_a_store_and_leaves_no_file(tmp_path, here):
     code, out, _ = here("check", "--store", tmp_path / "store")
     assert code == 0 and out.startswith(str(tmp_path / "store"))
     assert open_store(tmp_path / "store").list() == []
 
 
 @pytest.mark.parametrize("method", ["list", "write", "read", "delete"])
-def test_check_says_what_is_not_allowed(tmp_path, monkeypatch, method):
+def test_check_names_the_missing_permission(tmp_path, monkeypatch, method):
     def denied(*args):
         raise Problem(f"cannot {method}")
 

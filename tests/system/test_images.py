@@ -184,7 +184,7 @@ def test_docker_stop_leaves_a_checkpoint_from_which_the_same_command_goes_on(ima
         docker("stop", "--time", "30", name)
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "75"
         log = run("docker", "logs", name).stderr
-        assert "the same command goes on" in one_line(log)
+        assert "run the same command again to resume" in one_line(log)
     finally:
         docker("rm", "--force", name)
     assert (place / "checkpoint").exists() and not (place / "done.json").exists()

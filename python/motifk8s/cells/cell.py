@@ -1,8 +1,8 @@
-"""The whole life of a cell: one model trained on one data set, its filters read and matched.
+"""Run a cell: train a model on a data set, then extract and match its filters.
 
-Start here. `run` is a straight line: data, training, filters, matches, analysis, results, marker.
-Each stage has a key, a hash of what determines its numbers. A stage whose key is that of the last
-finished run is taken over from it, so a new database of motifs repeats no training.
+Start here. `run` has these steps: data, training, filters, matches, analysis, results, marker.
+Each stage has a key, a hash of what determines its numbers. If the last finished run has the same
+key for a stage, that stage is reused. So a new database of motifs repeats no training.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +59,13 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT = 1
-# How the names of a stage's files begin.
+# Prefixes of the names of each stage's files.
 FILES = {
     "training": ("model.keras", "history.csv"),
     "filters": ("filters.h5",),
     "matches": ("motifs-", "hits-", "logos-"),
 }
-# Provenance of a training, kept when a later run takes the training over.
+# Provenance of a training, kept when a later run reuses the training.
 OF_TRAINING = (
     "trained_by", "resumed_at_epochs", "device", "threads", "gpu", "deployment", "stages",
     "peak_memory_bytes",
@@ -77,30 +78,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """What the stages of a run share.
-
-    Attributes
-    ----------
-    study, cell, store
-    data : Dataset
-        The cell's.
-    keys : dict
-        Key of each stage.
-    folder : Path
-        A temporary one for the run's files.
-    seconds : dict
-        Of each stage that has ended.
-    watch, stop
-        As for `run`.
-    """
+    """What the stages of a run share."""
 
     study: Study
     cell: Cell
     store: Store
     data: Dataset
-    keys: dict[str, str]
-    folder: Path
-    seconds: dict[str, float]
+    keys: dict[str, str]  # of each stage
+    folder: Path  # temporary, for the run's files
+    seconds: dict[str, float]  # of each stage that has ended
     watch: Watch
     stop: Callable[[], bool]
 
@@ -119,25 +105,18 @@ def run(
     watch: Watch = ignore,
     stop: Callable[[], bool] = lambda: False,
 ) -> Json:
-    """Bring one cell to its end, doing only what is not yet done.
+    """Run the stages of a cell that are not done, and return its metrics, as in ``metrics.json``.
 
     Parameters
     ----------
-    study : Study
-    cell : Cell
-    store : Store
     threads : int, optional
-        Threads of each operation on a CPU; by default as many as there are cores.
+        Threads of each operation on a CPU; the default is the number of cores.
     watch : callable
-        Called with an `Epoch` at the end of each, and with a `Note` if the files of the finished
+        Called with an `Epoch` at the end of each epoch, and with a `Note` if files of the finished
         cell are damaged.
     stop : callable
-        Called about once a second; True saves a checkpoint and raises `Interrupted`.
-
-    Returns
-    -------
-    dict
-        The cell's metrics, as in ``metrics.json``.
+        Called about once a second; if it returns True, `run` saves a checkpoint and raises
+        `Interrupted`.
     """
     seconds = {"start": process_age()}
     with _temporary_folder() as folder:
@@ -150,10 +129,10 @@ def run(
         if done and done.keys == keys:
             _forget_checkpoint(job)
             return json.loads(fetch(store, job.place, done, "metrics.json"))
-        # Their errors are found before training rather than after it.
+        # Check both now: after training, an error would cost hours.
         read_database(study.matches.database)
         analysis.check(study)
-        earlier = _take_over(job, done)
+        earlier = _reuse(job, done)
         with _timed(seconds, "setup"):
             device = devices.setup(threads)
             import keras
@@ -169,7 +148,7 @@ def run(
 
 
 def _read_intact(job: _Job) -> Done | None:
-    """Read the cell's marker; None if there is none, or if a file it names is gone or changed."""
+    """Return the cell's marker; None if it does not exist, or names a missing or changed file."""
     try:
         done = read_done(job.store, job.place)
         if done:
@@ -182,29 +161,30 @@ def _read_intact(job: _Job) -> Done | None:
         return None
 
 
-def _take_over(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
-    """Fetch what an earlier finished run shares with this one; None if training is not shared.
+def _reuse(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
+    """Fetch the stages of the last finished run that have this run's keys.
 
-    Returns metrics and provenance. The metrics have ``layers`` only if the matches are shared too.
+    Returns metrics and provenance; None if the training has another key. The metrics have
+    ``layers`` only if the matches are reused too.
     """
     if done is None or done.keys.get("training") != job.keys["training"]:
         return None
-    shared = [stage for stage in FILES if done.keys.get(stage) == job.keys[stage]]
-    starts = tuple(start for stage in shared for start in FILES[stage])
+    reused = [stage for stage in FILES if done.keys.get(stage) == job.keys[stage]]
+    prefixes = tuple(prefix for stage in reused for prefix in FILES[stage])
     for name in done.files:
-        if name.startswith(starts):
+        if name.startswith(prefixes):
             (job.folder / name).write_bytes(fetch(job.store, job.place, done, name))
     metrics = json.loads(fetch(job.store, job.place, done, "metrics.json"))
-    if "matches" not in shared:
+    if "matches" not in reused:
         del metrics["layers"]
     provenance = json.loads(fetch(job.store, job.place, done, "provenance.json"))
-    log.info("training taken over from %s", done.run)
-    # What a run of an earlier version did not record stays unknown.
+    log.info("training reused from %s", done.run)
+    # Earlier versions did not record all of these.
     return metrics, {key: provenance.get(key) for key in OF_TRAINING}
 
 
 def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
-    """Train, test, and write model.keras and history.csv; return metrics and provenance."""
+    """Train and test the model, write its files; return metrics and provenance."""
     import keras
 
     settings, seed = job.study.training_for(job.cell.dataset), job.study.seed_of(job.cell.id)
@@ -219,17 +199,17 @@ def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
     train, valid, test = (job.data.part(name) for name in ("train", "valid", "test"))
     device = devices.open_device(model, optimizer, settings.steps(len(train[0])))
 
-    def tell(number: int, most: int, row: dict[str, float]) -> None:
+    def report(number: int, most: int, row: dict[str, float]) -> None:
         job.watch(Epoch(job.cell.id, number, most, row))
 
-    trained = loop.train(device, settings, train, valid, seed, _checkpoint(job), tell, job.stop)
+    trained = loop.train(device, settings, train, valid, seed, _checkpoint(job), report, job.stop)
     for epoch in trained.resumed_at:
         log.info("resumed at epoch %d", epoch)
     metrics = _metrics(job, trained, test[1], device.predict(test[0]))
     model.save(job.folder / "model.keras")
     trained.history.to_csv(job.folder / "history.csv", index=False)
     if job.stop():
-        raise Interrupted("stopped after training, which is saved")
+        raise Interrupted("stopped after training; its checkpoint is saved")
     return metrics, {
         "trained_by": trained.trained_by,
         "resumed_at_epochs": trained.resumed_at,
@@ -242,7 +222,7 @@ def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
 
 
 def _checkpoint(job: _Job) -> loop.Checkpoint:
-    """Where the training keeps its checkpoint, and how often it writes one."""
+    """Return the functions that read and write the cell's checkpoint, and how often to write it."""
     path = f"{job.place}/checkpoint"
 
     def load() -> bytes | None:
@@ -251,9 +231,7 @@ def _checkpoint(job: _Job) -> loop.Checkpoint:
         except MissingError:
             return None
 
-    def save(data: bytes) -> None:
-        job.store.write(path, data)
-
+    save = partial(job.store.write, path)
     return loop.Checkpoint(job.keys["training"], load, save, _checkpoint_seconds())
 
 
@@ -264,12 +242,14 @@ def _checkpoint_seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise InputError(f"MOTIFK8S_CHECKPOINT_SECONDS: {text!r} is not a number of seconds")
+        raise InputError(
+            f"MOTIFK8S_CHECKPOINT_SECONDS: expected a number of seconds of 0 or more, got {text!r}"
+        )
     return seconds
 
 
 def _forget_checkpoint(job: _Job) -> None:
-    with suppress(Problem):  # the cell is done, even if its checkpoint cannot be deleted
+    with suppress(Problem):  # the cell is done even if its checkpoint cannot be deleted
         job.store.delete(f"{job.place}/checkpoint")
 
 
@@ -293,13 +273,13 @@ def _metrics(job: _Job, trained: loop.Trained, labels: np.ndarray, predicted: np
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.history),
     }
-    text = "best epoch %d of %d, test AUROC %.4f"
-    log.info(text, trained.best_epoch, metrics["epochs"], metrics["auroc"])
+    values = trained.best_epoch, metrics["epochs"], metrics["auroc"]
+    log.info("best epoch %d of %d, test AUROC %.4f", *values)
     return metrics
 
 
 def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
-    """Read the filters of each layer, and write filters.h5 unless it was taken over."""
+    """Return the filters of each layer; write filters.h5 unless it was reused."""
     file = job.folder / "filters.h5"
     if not file.exists():
         with _timed(job.seconds, "filters"):
@@ -309,7 +289,7 @@ def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
 
 
 def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
-    """Match the filters, unless that was taken over; add ``layers`` to the metrics, draw logos."""
+    """Match the filters, add ``layers`` to the metrics, draw logos; unless these were reused."""
     if "layers" in metrics:
         return
     study, cell = job.study, job.cell
@@ -330,7 +310,7 @@ def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
 def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics: Json) -> None:
     """Write the tables of the analysis."""
     if job.stop():
-        raise Interrupted("stopped before its analysis; training is saved")
+        raise Interrupted("stopped before the analysis; the training is saved")
     with _timed(job.seconds, "analysis"):
         labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
         tables = analysis.run(job.study, job.cell.dataset, job.data, model, filters, labels)
@@ -339,7 +319,7 @@ def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics
 
 
 def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
-    """Complete and write metrics.json and provenance.json."""
+    """Add to metrics and provenance what is known at the end, and write both files."""
     import keras
 
     provenance["stages"] |= job.seconds
@@ -365,7 +345,7 @@ def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """Make a temporary folder for a run's files, among them log.txt; its errors are `Problem`s."""
+    """Make a temporary folder for a run's files, with log.txt; its errors become `Problem`s."""
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
             folder = Path(temporary)
@@ -377,7 +357,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Write down how many seconds a stage takes."""
+    """Record the seconds of a stage."""
     start = time.monotonic()
     yield
     seconds[stage] = time.monotonic() - start

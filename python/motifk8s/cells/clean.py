@@ -1,7 +1,7 @@
-"""What a study no longer needs: checkpoints of finished cells, runs that no marker names.
+"""Find and delete what a study no longer needs: old checkpoints, and runs that no marker names.
 
-What a marker names is never deleted: the marker is read again right before a file of its cell is
-deleted, and a cell whose marker or files are damaged is left alone.
+Files that a marker names are never deleted: `remove` reads the marker again before it deletes
+anything of a cell. Cells whose marker or files are damaged are skipped.
 """
 
 from __future__ import annotations
@@ -17,67 +17,36 @@ from motifk8s.data.stored import data_hash
 from motifk8s.store.base import DamagedError, Info, Store
 from motifk8s.study.study import Study
 
-# A run is uploaded file by file before its marker; no upload pauses for as long as this.
+# Seconds. A run is uploaded file by file before its marker; no upload pauses for so long.
 YOUNG = 3600.0
 
 
 class Leftover(NamedTuple):
-    """A file, or the folder of a run, that is not needed.
+    """A file, or the folder of a run, that is not needed."""
 
-    Attributes
-    ----------
-    kind : str
-        "checkpoint", "progress file" or "run".
-    path : str
-        In the store.
-    size : int
-        In bytes.
-    place : str
-        Folder of its cell.
-    done : Done or None
-        The cell's marker when this was found.
-    """
-
-    kind: str
+    kind: str  # "checkpoint", "progress file" or "run"
     path: str
-    size: int
-    place: str
-    done: Done | None
+    size: int  # bytes
+    place: str  # folder of the cell
+    done: Done | None  # the cell's marker at the time of the search
 
 
 class Found(NamedTuple):
-    """What `find` returns.
-
-    Attributes
-    ----------
-    leftovers : list of Leftover
-    young : list of str
-        Runs that no marker names yet, but whose upload may be under way.
-    damaged : list of str
-        Why a cell is left alone; one sentence a cell.
-    """
+    """What `find` returns."""
 
     leftovers: list[Leftover]
-    young: list[str]
-    damaged: list[str]
+    young: list[str]  # runs without a marker that may still be uploading
+    damaged: list[str]  # one sentence for each cell that is skipped
 
 
 def find(
     study: Study, store: Store, *, all_checkpoints: bool = False, now: float | None = None
 ) -> Found:
-    """Find what can be deleted in the folder of a study; deletes nothing.
+    """Find what can be deleted in the folder of a study; delete nothing.
 
-    A cell is finished if its marker has the study's present keys. With an older marker, the
-    checkpoint belongs to the run that will replace it.
-
-    Parameters
-    ----------
-    study : Study
-    store : Store
-    all_checkpoints : bool
-        Find checkpoints of unfinished cells too.
-    now : float, optional
-        Seconds since 1970.
+    A cell is finished if its marker has the present keys of the study. The checkpoint of an
+    unfinished cell belongs to its next run; it is found only with `all_checkpoints`. `now` is in
+    seconds since 1970.
     """
     files: dict[str, dict[str, Info]] = {}
     for path, info in store.infos(f"{study.name}/cells").items():
@@ -90,7 +59,7 @@ def find(
         try:
             done = _read_whole(store, place, files[place])
         except DamagedError as error:
-            return Found([], [], [f"{error}; the cell is left alone"])
+            return Found([], [], [f"{error}; this cell is skipped"])
         finished = done is not None and done.keys == keys.get(place)
         unfinished = _unfinished(place, files[place], done) if all_checkpoints or finished else []
         runs, young = _runs(place, files[place], done, oldest)
@@ -105,7 +74,7 @@ def find(
 
 
 def _present_keys(study: Study, store: Store) -> dict[str, dict[str, str]]:
-    """Hash the stages of each cell, by its folder, as far as the store has the data set."""
+    """Return the keys of each cell whose data set is in the store, by the cell's folder."""
     cells = study.cells()
     hashes = {name: data_hash(study, name, store) for name in {cell.dataset for cell in cells}}
     return {
@@ -116,20 +85,20 @@ def _present_keys(study: Study, store: Store) -> dict[str, dict[str, str]]:
 
 
 def _read_whole(store: Store, place: str, files: Mapping[str, Info]) -> Done | None:
-    """Read a cell's marker; `DamagedError` unless it names a run whose files all exist."""
+    """Read a cell's marker; raise `DamagedError` unless all files that it names exist."""
     done = read_done(store, place)
     if done is None:
         return None
     if not re.fullmatch(r"runs/\w[\w.-]*", done.run):
         raise DamagedError(f"{place}/done.json is damaged: its run is {done.run!r}")
-    # A marker that was written after the files were listed names files that are not in the list.
+    # A marker newer than the list of files names files that are not in the list.
     if not all(f"{done.run}/{name}" in files for name in done.files):
         check_present(store, place, done)
     return done
 
 
 def _unfinished(place: str, files: Mapping[str, Info], done: Done | None) -> list[Leftover]:
-    """Find what a run keeps while it is at work."""
+    """Find the files that a cell has only while it runs."""
     return [
         Leftover(kind, f"{place}/{name}", files[name].size, place, done)
         for name, kind in (("checkpoint", "checkpoint"), ("progress.json", "progress file"))
@@ -140,7 +109,7 @@ def _unfinished(place: str, files: Mapping[str, Info], done: Done | None) -> lis
 def _runs(
     place: str, files: Mapping[str, Info], done: Done | None, oldest: float
 ) -> tuple[list[Leftover], list[str]]:
-    """Find the runs that the marker does not name; return those written since `oldest` apart."""
+    """Find runs that the marker does not name; return old and young ones."""
     runs: dict[str, list[Info]] = {}
     for name, info in files.items():
         if match := re.match(r"runs/[^/]+(?=/)", name):
@@ -158,7 +127,7 @@ def _runs(
 
 
 def remove(store: Store, leftover: Leftover) -> bool:
-    """Delete a leftover, unless its cell's marker has changed since; return whether it did."""
+    """Delete a leftover and return True; return False if the cell's marker has changed since."""
     try:
         if read_done(store, leftover.place) != leftover.done:
             return False

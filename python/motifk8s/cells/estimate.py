@@ -1,8 +1,8 @@
-"""Estimate what the unfinished cells of a study take: GPU hours, from what finished cells took.
+"""Estimate the GPU hours of a study's unfinished cells.
 
-Finished cells of the same data, architecture and training settings are the estimate. What other
-finished cells took is scaled by the arithmetic of the networks. If no cell is finished, that
-arithmetic gives an upper bound, which is enough for a cap.
+The estimate is the mean time of finished cells with the same data, architecture and training
+settings. If there are none, it is the time of other finished cells, scaled by the arithmetic of the
+networks. If no cell is finished, the arithmetic gives an upper bound, which is enough for a cap.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from motifk8s.store.base import Store
 from motifk8s.study.specs import Model
 from motifk8s.study.study import Cell, Study, content_hash, parse_cell
 
-# At most so many finished cells are read: trials of an architecture, and in all.
+# The largest number of finished cells to read: trials of an architecture, and in all.
 TRIALS_READ, CELLS_READ = 3, 200
 
-# Work is counted in multiply-adds. OUTPUT stands for what follows a convolution, for each of its
-# outputs; BATCH for starting a batch. One core of an AMD EPYC (Zen 4), TensorFlow 2.21, does 10e9
-# to 27e9 a second (26 architectures, cores free and busy, 2026-11-25), and needs 10 to 30 s a cell
-# outside of epochs. `python bench/estimate.py` measures both. The upper bound is far slower: it
-# holds on any machine at least a fifth as fast that has no other work.
+# Work is counted in multiply-adds. OUTPUT is the work after a convolution, for each of its outputs;
+# BATCH is the work of starting a batch. One core of an AMD EPYC (Zen 4) with TensorFlow 2.21 does
+# 10e9 to 27e9 a second (26 architectures, cores free and busy, 2026-11-25). It needs 10 to 30 s for
+# a cell outside of epochs. `python bench/estimate.py` measures both. The upper bound assumes a far
+# slower machine: it is valid on any idle machine that is at least a fifth as fast.
 OUTPUT, BATCH = 80, 1e7
 SLOWEST = 2e9  # multiply-adds a second
-LONGEST_START = 300.0  # seconds outside of epochs, apart from predictions
+LONGEST_START = 300.0  # seconds outside of epochs, without predictions
 
-# How the seconds of a cell are known, and how that is printed.
+# The sources of a cell's seconds, with their printed names.
 BASES = {
     "measured": "by finished cells of their kind",
     "scaled": "scaled from other finished cells",
@@ -51,15 +51,14 @@ BASES = {
     "unknown": "not known",
 }
 
-
-SizesByPlace = dict[str, Sizes | None]  # of data sets, by their place in a store
+SizesByPlace = dict[str, Sizes | None]  # sizes of data sets, by their folder in the store
 
 
 class Machine(NamedTuple):
-    """What a cell ran on: a device, and on a CPU its number of threads."""
+    """The device of a cell."""
 
     device: str
-    threads: int | None
+    threads: int | None  # on a CPU
 
     def __str__(self) -> str:
         if self.threads is None:
@@ -68,34 +67,34 @@ class Machine(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What decides how long a cell takes: place of the data, hashes of the other two."""
+    """What determines the time of a cell."""
 
-    data: str
-    model: str
-    training: str
+    data: str  # folder of the data set in the store
+    model: str  # hash of the architecture
+    training: str  # hash of the training settings
 
 
 class Finished(NamedTuple):
-    """What a finished cell took."""
+    """The time of a finished cell."""
 
     study: str
     kind: Kind
     machine: Machine
     epochs: int
-    seconds: float  # of an epoch: the mean, without those in which the model was compiled
-    outside: float  # seconds of all else: start, data, compiling, filters, matches, analysis
+    seconds: float  # mean of an epoch, without the epochs in which the model was compiled
+    outside: float  # seconds outside of epochs: data, compiling, filters, matches, analysis
     work: float  # of an epoch
 
 
 class Cost(NamedTuple):
-    """What an unfinished cell will take."""
+    """The expected time of an unfinished cell."""
 
     cell: Cell
-    epochs: float  # that are left
-    at_most: bool  # whether the epochs are a bound: no finished cell shows when training stops
+    epochs: float  # still to train
+    at_most: bool  # whether `epochs` is a bound: no finished cell shows when training stops
     seconds: float  # of an epoch
-    outside: float  # seconds of all else
-    basis: str  # how the seconds are known: one of BASES
+    outside: float  # seconds outside of epochs
+    basis: str  # source of the seconds: a key of BASES
 
     @property
     def total(self) -> float:
@@ -104,45 +103,42 @@ class Cost(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What the unfinished cells of a study will take."""
+    """The expected time of the unfinished cells of a study."""
 
     study: str
     costs: list[Cost]
-    machine: Machine | None  # that cells are assumed to run on; None: nothing is measured
+    machine: Machine | None  # the one that the estimate is for; None if no cell is finished
     absent: list[str]  # data sets of unknown size
-    command: str  # that measures one cell
+    command: str  # measures one cell
 
     @property
     def hours(self) -> float:
-        """GPU hours, one GPU a cell, of all cells of known size; a bound if nothing is measured."""
+        """GPU hours of all cells of known size, one GPU a cell; a bound if `machine` is None."""
         return sum(cost.total for cost in self.costs) / 3600
 
     @property
     def basis(self) -> str:
-        """What the figures rest on, in one line."""
+        """The sources of the estimate, as one line."""
         if not self.costs:
             return "every cell is done"
         counts = Counter(cost.basis for cost in self.costs)
         cells = [f"{n} cell{'' if n == 1 else 's'} {BASES[k]}" for k in BASES if (n := counts[k])]
-        parts = [", ".join(cells)]
         if self.machine is None:
-            parts = [f"nothing is measured yet; measure one cell: {self.command}"]
+            parts = [f"no cell is finished yet; measure one cell: {self.command}"]
         else:
-            parts.append(f"on {self.machine}")
+            parts = [", ".join(cells), f"on {self.machine}"]
             if any(cost.at_most for cost in self.costs):
-                parts.append(
-                    "≤: the most epochs there can be; no finished cell shows when it stops"
-                )
+                parts.append("≤: all epochs; no finished cell shows when training stops")
         if self.absent:
-            parts.append(f"not in the store, so of unknown size: {', '.join(self.absent)}")
+            parts.append(f"size unknown, because not in the store: {', '.join(self.absent)}")
         return "; ".join(parts)
 
 
 def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
-    """Estimate what the unfinished cells of a study will take; `states` are as from `plan.plan`.
+    """Estimate the time of the unfinished cells of a study; `states` are from `plan.plan`.
 
-    Lists the store, and reads three small files of at most 200 finished cells and one of each that
-    is outdated, several at a time: for 1,000 cells that is seconds.
+    Lists the store, and reads three small files of at most 200 finished cells and one file of each
+    outdated cell, 8 in parallel. For 1,000 cells this takes seconds.
     """
     todo = [state for state in states if state.state != "done"]
     if not todo:
@@ -168,15 +164,15 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
 
 
 def check_cap(expected: Estimate, hours: float | None) -> None:
-    """Raise `InputError` above a cap of GPU hours, or if a data set has an unknown size."""
+    """Raise `InputError` if the estimate is above a cap in GPU hours, or a size is unknown."""
     if hours is None:
         return
     cells = f"study {expected.study}: its {len(expected.costs)} unfinished cells"
     if expected.absent:
         raise InputError(
-            f"{cells} cannot be held against the cap of {hours:g} GPU hours: not in the store, so "
-            f"of unknown size: {', '.join(expected.absent)}; import it first (motifk8s dataset "
-            "--help), or give no cap"
+            f"{cells} cannot be compared with the cap of {hours:g} GPU hours: size unknown, "
+            f"because not in the store: {', '.join(expected.absent)}; import it first (motifk8s "
+            "dataset --help), or set no cap"
         )
     if expected.hours > hours:
         bound = "at most " if any(cost.at_most for cost in expected.costs) else ""
@@ -184,14 +180,14 @@ def check_cap(expected: Estimate, hours: float | None) -> None:
             bound = "up to (an upper bound) "
         raise InputError(
             f"{cells} would take {bound}{expected.hours:.2f} GPU hours, and the cap is {hours:g}: "
-            f"raise --max-gpu-hours, choose fewer trials or models ({expected.basis})"
+            f"raise --max-gpu-hours, or choose fewer trials or models ({expected.basis})"
         )
 
 
 def _machine(study: Study, finished: Sequence[Finished]) -> Machine | None:
-    """Where cells will run: where most of the study's did, else of the store's; a GPU first."""
-    counts = Counter(each.machine for each in finished if each.study == study.name)
-    counts = counts or Counter(each.machine for each in finished)
+    """Return the device of most finished cells of the study, or else of the store; a GPU first."""
+    counts = Counter(done.machine for done in finished if done.study == study.name)
+    counts = counts or Counter(done.machine for done in finished)
     return max(counts, key=lambda m: (m.threads is None, counts[m]), default=None)
 
 
@@ -202,45 +198,45 @@ def _cost(
     finished: Sequence[Finished],
     machine: Machine | None,
 ) -> Cost:
-    """What a cell takes from its start to its end."""
+    """Return the cost of a whole cell."""
     if sizes is None:
         return Cost(cell, 0, False, 0, 0, "unknown")
     epochs, at_most = _epochs(study, cell, finished)
     work = count_work(study, cell, sizes)
     if machine is None:
         model, data = study.models[cell.model], study.datasets[cell.dataset]
-        # The analysis silences each filter in turn for some of the test sequences.
+        # The analysis predicts some of the test sequences once for each silenced filter.
         filters = sum(conv.filters for conv in model.conv)
         predictions = sizes.test + filters * min(sizes.test, study.analysis.sequences)
-        others = predictions * count_forward(model, data.length, data.n_classes)
-        outside = LONGEST_START + others / SLOWEST
+        outside_work = predictions * count_forward(model, data.length, data.n_classes)
+        outside = LONGEST_START + outside_work / SLOWEST
         return Cost(cell, epochs, at_most, work / SLOWEST, outside, "bound")
-    near = [each for each in finished if each.machine == machine]
-    if same := [each for each in near if each.kind == _kind(study, cell)]:
-        seconds, outside = fmean(e.seconds for e in same), fmean(e.outside for e in same)
+    near = [done for done in finished if done.machine == machine]
+    if same := [done for done in near if done.kind == _kind(study, cell)]:
+        seconds, outside = fmean(d.seconds for d in same), fmean(d.outside for d in same)
         return Cost(cell, epochs, at_most, seconds, outside, "measured")
-    near = [each for each in near if each.study == study.name] or near
+    near = [done for done in near if done.study == study.name] or near
     return Cost(cell, epochs, at_most, *scale(work, near), "scaled")
 
 
 def _epochs(study: Study, cell: Cell, finished: Sequence[Finished]) -> tuple[float, bool]:
-    """Epochs of a training, and whether they are only a bound."""
+    """Return the epochs of a training, and whether they are only a bound."""
     settings, kind = study.training_for(cell.dataset), _kind(study, cell)
     if settings.patience is None:
         return settings.epochs, False
-    alike = [
-        each
-        for each in finished
-        if each.kind.training == kind.training
-        and (each.study == study.name or each.kind.data == kind.data)
+    similar = [
+        done
+        for done in finished
+        if done.kind.training == kind.training
+        and (done.study == study.name or done.kind.data == kind.data)
     ]
-    if trained := [each for each in alike if each.kind == kind] or alike:
-        return fmean(each.epochs for each in trained), False
+    if trained := [done for done in similar if done.kind == kind] or similar:
+        return fmean(done.epochs for done in trained), False
     return settings.epochs, True
 
 
 def _is_trained(study: Study, store: Store, cell: Cell, data_hash: str | None) -> bool:
-    """Whether the training of an outdated cell is kept. A checkpoint may be of other settings."""
+    """Return whether the next run can reuse the training of an outdated cell."""
     done = marker.read_done(store, cell_folder(study, cell))
     if done is None or data_hash is None:
         return False
@@ -250,7 +246,7 @@ def _is_trained(study: Study, store: Store, cell: Cell, data_hash: str | None) -
 def _command(
     study: Study, store: Store, costs: Sequence[Cost], hashes: dict[str, str | None]
 ) -> str:
-    """The command that measures the cell with the least work, data set included."""
+    """Return the command that makes the data of the cell with the least work, and runs the cell."""
     cell = min(costs, key=lambda cost: (cost.basis == "unknown", cost.total)).cell
     argument, url = stored.study_argument(study), shlex.quote(store.url)
     command = f"motifk8s cell {argument} {cell.id} --store {url}"
@@ -273,7 +269,7 @@ def count_forward(model: Model, length: int, classes: int) -> float:
 
 
 def count_work(study: Study, cell: Cell, sizes: Sizes) -> float:
-    """Count the work of an epoch, validation included; training is three times forward."""
+    """Count the work of an epoch with its validation; training takes three times a prediction."""
     data, settings = study.datasets[cell.dataset], study.training_for(cell.dataset)
     forward = count_forward(study.models[cell.model], data.length, data.n_classes)
     batches = math.ceil(sizes.train / settings.batch_size)
@@ -281,22 +277,23 @@ def count_work(study: Study, cell: Cell, sizes: Sizes) -> float:
 
 
 def scale(work: float, near: Sequence[Finished]) -> tuple[float, float]:
-    """Scale seconds of an epoch, and of all else, from cells whose epochs have other work.
+    """Scale seconds of an epoch, and outside of epochs, from cells with other amounts of work.
 
-    Between two amounts of work, seconds for each unit change evenly, because a GPU gains more on a
-    large network than on a small one. Beyond, the nearest amount counts.
+    Seconds for each unit of work are interpolated between the amounts, on logarithmic scales,
+    because a GPU is more efficient on large networks. Outside of their range, the nearest amount
+    is used.
     """
-    amounts = sorted({each.work for each in near})
-    groups = [[each for each in near if each.work == amount] for amount in amounts]
-    rates = [median(each.seconds / each.work for each in group) for group in groups]
-    outside = [median(each.outside for each in group) for group in groups]
+    amounts = sorted({done.work for done in near})
+    groups = [[done for done in near if done.work == amount] for amount in amounts]
+    rates = [median(done.seconds / done.work for done in group) for group in groups]
+    outside = [median(done.outside for done in group) for group in groups]
     x, known = np.log(work), np.log(amounts)
     rate = np.exp(np.interp(x, known, np.log(rates)))
     return work * float(rate), float(np.interp(x, known, outside))
 
 
 def _kind(study: Study, cell: Cell) -> Kind:
-    """The kind of all trials of an architecture on a data set."""
+    """Return the kind of a cell, which is the same for all its trials."""
     model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
     settings = study.training_for(cell.dataset).model_dump(mode="json")
     place = stored.place(study, cell.dataset)
@@ -304,7 +301,7 @@ def _kind(study: Study, cell: Cell) -> Kind:
 
 
 def _read_finished(study: Study, store: Store, sizes: SizesByPlace) -> list[Finished]:
-    """Read what finished cells took, the study's own first."""
+    """Read the times of finished cells, those of the study first."""
     trials: dict[str, list[str]] = {}
     for path in store.list():
         if match := re.fullmatch(r"(([^/]+)/cells/[^/]+/[^/]+)/[^/]+/done\.json", path):
@@ -316,7 +313,7 @@ def _read_finished(study: Study, store: Store, sizes: SizesByPlace) -> list[Fini
 
 
 def read_cell(store: Store, place: str, sizes: SizesByPlace) -> Finished | None:
-    """Read what a cell took; None if it is damaged, of another version, or of unknown size."""
+    """Read the time of a cell; None if it is damaged, of another version, or of unknown size."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, Problem):
         done = marker.read_done(store, place)
         if done is None:

@@ -1,4 +1,4 @@
-"""What happens while cells run, for whoever watches: a function that is called with each event."""
+"""Events of running cells. Functions that run cells call their `watch` argument with each event."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Begun:
-    """A run of so many cells begins."""
+    """Cells are about to run."""
 
-    cells: int
+    cells: int  # how many
 
 
 @dataclass(frozen=True)
 class Started:
-    """A cell begins."""
+    """A cell starts."""
 
     cell: str
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch of a cell has ended: its number, the most there can be, its row of the history."""
+    """An epoch of a cell has ended."""
 
     cell: str
-    number: int
-    most: int
-    row: dict[str, float]
+    number: int  # from 1
+    most: int  # the highest number that the study allows
+    row: dict[str, float]  # of ``history.csv``
 
 
 @dataclass(frozen=True)
 class Note:
-    """The user should know something about a cell."""
+    """A message about a cell, for the user."""
 
     cell: str
     text: str
@@ -41,15 +41,15 @@ class Note:
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell is done; its metrics, as in ``metrics.json``."""
+    """A cell is done."""
 
     cell: str
-    metrics: dict[str, Any]
+    metrics: dict[str, Any]  # as in ``metrics.json``
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A cell, or a data set, cannot be done."""
+    """A cell, or the preparation of a data set, has failed."""
 
     name: str
     reason: str
@@ -60,4 +60,4 @@ Watch = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Do nothing about an event."""
+    """Do nothing."""

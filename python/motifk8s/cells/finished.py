@@ -20,31 +20,17 @@ from motifk8s.study.study import Cell, Study
 
 
 class CellFiles(NamedTuple):
-    """What a report takes from a finished cell.
-
-    Attributes
-    ----------
-    metrics : dict
-        Of ``metrics.json``.
-    history : DataFrame
-        Of ``history.csv``.
-    filters : dict of layer to Filters
-        Of ``filters.h5``.
-    provenance : dict
-        Of ``provenance.json``.
-    analysis : dict of DataFrame
-        Of ``sensitivity.csv``, ``importance.csv`` and ``firing.csv``, by these names.
-    """
+    """The files of a finished cell that a report uses."""
 
     metrics: dict[str, Any]
     history: pd.DataFrame
-    filters: dict[str, Filters]
+    filters: dict[str, Filters]  # by layer
     provenance: dict[str, Any]
-    analysis: dict[str, pd.DataFrame]
+    analysis: dict[str, pd.DataFrame]  # "sensitivity", "importance", "firing"
 
 
 def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
-    """Read all finished cells; return them, and why every other cell is missing, by cell id."""
+    """Return the files of each finished cell, and why each other cell is missing, by cell id."""
     finished: dict[str, CellFiles] = {}
     missing: dict[str, str] = {}
     for state in plan(study, store):

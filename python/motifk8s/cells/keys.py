@@ -1,24 +1,23 @@
-"""What determines the numbers of a cell: the key of each of its stages, and where it is kept."""
+"""The key of each stage of a cell, and the cell's folder in the store."""
 
 from __future__ import annotations
 
 from motifk8s.motifs.database import database_version
 from motifk8s.study.study import Cell, Study, content_hash
 
-# Raised when the code's meaning changes, so that what was computed before is computed again.
+# Raise a number when new code gives other results, so that the stage is computed again.
 RESULTS_VERSION = {"training": 1, "filters": 1, "matches": 1, "analysis": 1}
-
 
 STAGES = tuple(RESULTS_VERSION)
 
 
 def cell_folder(study: Study, cell: Cell) -> str:
-    """Where a cell is kept in the store."""
+    """Return a cell's folder in the store."""
     return f"{study.name}/cells/{cell.id}"
 
 
 def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
-    """Hash what determines the numbers of each stage: its settings, and the stage before it."""
+    """Return the key of each stage: a hash of its settings and of the stage before it."""
     model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
     settings = {
         "training": {

@@ -1,8 +1,7 @@
-"""The marker of a finished cell: which run counts, what it was made from, the hashes of its files.
+"""The marker of a finished cell: which run counts, its keys, the hashes of its files.
 
-A run's files go to ``runs/<id>/``; ``done.json`` beside that folder is written last and names the
-run. Two pods with the same cell cannot damage each other, and a half-written run never counts as
-finished.
+A run's files are in ``runs/ID/``. ``done.json`` is written last and names the run. So two pods
+that run the same cell cannot damage each other, and an incomplete run never counts as finished.
 """
 
 from __future__ import annotations
@@ -18,32 +17,22 @@ FORMAT = 1
 
 
 class Done(NamedTuple):
-    """The marker of a finished cell.
+    """The marker of a finished cell."""
 
-    Attributes
-    ----------
-    keys : dict
-        Key of each stage.
-    run : str
-        Folder of the run that counts, relative to the cell's.
-    files : dict
-        SHA-256 of each file in it.
-    """
-
-    keys: dict[str, str]
-    run: str
-    files: dict[str, str]
+    keys: dict[str, str]  # of each stage
+    run: str  # folder of the run that counts, in the cell's folder
+    files: dict[str, str]  # SHA-256 of each file of the run
 
 
 def read_done(store: Store, place: str) -> Done | None:
-    """Read the marker of the cell at `place`; None if the cell was never finished.
+    """Read the marker of the cell whose folder is `place`; return None if it does not exist.
 
     Raises
     ------
     DamagedError
-        If it is not a marker.
+        If the file is not a marker.
     FormatError
-        If it has another format.
+        If this version does not read its format.
     """
     return store.read_json(f"{place}/done.json", FORMAT, _parse)
 
@@ -56,13 +45,7 @@ def _parse(content: dict[str, Any]) -> Done:
 
 
 def fetch(store: Store, place: str, done: Done, name: str) -> bytes:
-    """Read one file of a finished run and check it against the marker.
-
-    Raises
-    ------
-    DamagedError
-        If the file is gone or was changed.
-    """
+    """Read a file of a finished run; raise `DamagedError` if it is missing or was changed."""
     path = f"{place}/{done.run}/{name}"
     try:
         data = store.read(path)
@@ -74,10 +57,10 @@ def fetch(store: Store, place: str, done: Done, name: str) -> bytes:
 
 
 def check(store: Store, place: str, done: Done) -> None:
-    """Raise `DamagedError` unless the files of a finished run are as the marker says.
+    """Raise `DamagedError` unless the files of a finished run match its marker.
 
-    Their content is compared, except in a store that verifies what is read: there they need only
-    exist, which takes one request.
+    Compares hashes, unless reading from this store does so anyway. Then the files must only exist,
+    which takes one request.
     """
     if store.verifies:
         check_present(store, place, done)
@@ -95,11 +78,11 @@ def check_present(store: Store, place: str, done: Done) -> None:
 
 
 def _gone(path: str, place: str) -> DamagedError:
-    return DamagedError(f"{path} is gone, though {place}/done.json names it")
+    return DamagedError(f"{path} is missing, but {place}/done.json names it")
 
 
 def publish(store: Store, place: str, keys: dict[str, str], folder: Path) -> None:
-    """Upload the files of `folder` as a new run, then the marker that makes it count."""
+    """Upload the files of `folder` as a new run, then the marker that names it."""
     run = f"runs/{secrets.token_hex(4)}"
     hashes = {}
     for path in sorted(folder.iterdir()):

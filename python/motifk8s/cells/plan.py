@@ -1,4 +1,4 @@
-"""Which cells of a study are done, which are missing, and why; what a workflow reads of a study."""
+"""The state of each cell of a study; and the copy of a study that a workflow reads."""
 
 from __future__ import annotations
 
@@ -17,16 +17,11 @@ from motifk8s.study.study import Cell, Study, content_hash
 
 
 class State(NamedTuple):
-    """Where a cell stands.
+    """The state of a cell.
 
-    Attributes
-    ----------
-    cell : Cell
-    state : str
-        "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished with
-        other settings or data); "damaged" (files of the finished run are gone or were changed).
-    reason : str
-        Of the last three; of the others too, if the data set has to be imported first.
+    `state` is "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished
+    with other settings or data); or "damaged" (files of the finished run are missing or changed).
+    The last three have a `reason`; so have "missing" and "started" if you must import the data set.
     """
 
     cell: Cell
@@ -35,23 +30,17 @@ class State(NamedTuple):
 
 
 def plan(study: Study, store: Store, files: Collection[str] | None = None) -> list[State]:
-    """Tell where every cell of a study stands; computes nothing.
+    """Return the state of each cell of a study, without computing anything.
 
-    Reads markers, and checks the files of each finished cell as `marker.check` describes.
-
-    Parameters
-    ----------
-    study : Study
-    store : Store
-    files : collection of str, optional
-        All paths in the folder of its cells, if the caller has listed them.
+    Reads markers, and checks the files of each finished cell as `marker.check` describes. `files`
+    are all paths in the folder of the study's cells, if the caller has listed them.
 
     Raises
     ------
     InputError
-        If the database of motifs is neither a release nor a file, or a release is not known.
-    Problem
-        If a marker is of a format that this version does not read.
+        If the database of motifs is neither a known release nor a file.
+    FormatError
+        If this version does not read the format of a marker.
     """
     database_version(study.matches.database)
     analysis.check(study)
@@ -63,7 +52,7 @@ def plan(study: Study, store: Store, files: Collection[str] | None = None) -> li
 
 
 def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files: set[str]) -> State:
-    """Tell where a cell stands; `data_hash` is its data set's, `files` are all of the study."""
+    """Return the state of a cell; `data_hash` is of its data set, `files` are the study's."""
     place = cell_folder(study, cell)
     state = None
     if f"{place}/done.json" in files:
@@ -82,7 +71,7 @@ def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files:
 def _state_of_finished(
     study: Study, store: Store, cell: Cell, data_hash: str | None
 ) -> State | None:
-    """Tell where a cell stands that has a marker; None if that has just been deleted."""
+    """Return the state of a cell with a marker; None if the marker was deleted just now."""
     place = cell_folder(study, cell)
     try:
         done = marker.read_done(store, place)
@@ -100,18 +89,18 @@ def _state_of_finished(
 
 
 def _what_changed(old: dict[str, str], new: dict[str, str]) -> str:
-    """Name the first stage whose key is another."""
+    """Name the first stage whose key is different."""
     stage = next((stage for stage in new if old.get(stage) != new[stage]), "present")
     if stage in new and stage not in old:
-        return f"its {stage} is not made yet"
+        return f"its {stage} is not computed yet"
     return f"its {stage} settings or data have changed"
 
 
 def keep_study(study: Study, store: Store) -> str:
-    """Write a study to the store, with all its defaults, unless it is there; return its URL.
+    """Write a study with all its defaults to the store, unless it exists; return its URL.
 
-    All steps of a workflow read it there, so that they run the same study even if the file or the
-    image that it came from changes.
+    All steps of a workflow read this copy. So they run the same study even if its file or the image
+    changes.
     """
     resolved = study.resolved()
     path = f"{study.name}/studies/{content_hash(resolved)[:12]}.json"

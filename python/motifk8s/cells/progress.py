@@ -1,7 +1,8 @@
-"""What a running cell leaves for others to read: its progress, its failure, the end of its log.
+"""Progress and failure of a cell, for other processes to read.
 
-``progress.json`` beside a cell's runs is small and written at most every few seconds. Argo reads
-N/M from a file that it names. ``failed.json`` has the reason of the last failure.
+In the cell's folder, ``progress.json`` has the last epoch, written at most every few seconds.
+``failed.json`` has the reason of the last failure. Argo reads the progress, N/M, from a file whose
+path it sets.
 """
 
 from __future__ import annotations
@@ -31,14 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Writes the progress of a cell's training; errors while writing it are ignored.
-
-    Parameters
-    ----------
-    store : Store
-    place : str
-        The cell's folder in the store.
-    """
+    """Writes the progress of a cell's training; ignores errors while writing it."""
 
     def __init__(self, store: Store, place: str):
         self.store, self.path = store.hasty(), f"{place}/progress.json"
@@ -46,7 +40,7 @@ class Progress:
         self.written = -SECONDS_BETWEEN_WRITES
 
     def write(self, epoch: Epoch) -> None:
-        """Log the end of an epoch, and write it for Argo and, at times, to the store."""
+        """Log the end of an epoch; write it for Argo and, every few seconds, to the store."""
         row = epoch.row
         numbers = ", ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch")
         log.info("epoch %d of at most %d: %s", epoch.number, epoch.most, numbers)
@@ -68,15 +62,16 @@ class Progress:
         }
         with suppress(Problem):
             self.store.write_json(self.path, state)
-        self.written = time.monotonic()  # after it: a store that hangs is not tried every epoch
+        # Set after the write, so that a store that hangs does not slow down every epoch.
+        self.written = time.monotonic()
 
     def clear(self) -> None:
-        """Delete the progress from the store: the cell is done."""
+        """Delete the progress from the store."""
         self.store.delete(self.path)
 
 
 def read(store: Store, place: str) -> dict[str, Any] | None:
-    """Read the progress of the cell at `place`; None if there is none that can be read."""
+    """Return the progress of the cell whose folder is `place`; None if it cannot be read."""
 
     def parse(state: dict[str, Any]) -> dict[str, Any]:
         datetime.fromisoformat(state["at"])
@@ -87,21 +82,21 @@ def read(store: Store, place: str) -> dict[str, Any] | None:
 
 
 class Failure(NamedTuple):
-    """Why a cell failed, and the last lines of its log."""
+    """Why a cell failed."""
 
     reason: str = "unknown reason"
-    log: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()  # its last lines
 
 
 def write_failure(store: Store, place: str, error: Exception, lines: Iterable[str]) -> None:
-    """Write why the cell at `place` failed: a traceback, unless the error is a `Problem`."""
+    """Write why a cell failed: the message of a `Problem`, or the traceback of another error."""
     reason = str(error) if isinstance(error, Problem) else traceback.format_exc()
     failure = {"format": FORMAT, "reason": reason, "log": list(lines)}
     store.write_json(f"{place}/failed.json", failure)
 
 
 def read_failure(store: Store, place: str) -> Failure:
-    """Read why the cell at `place` failed; "unknown reason" if that cannot be read."""
+    """Return why the cell whose folder is `place` failed."""
 
     def parse(failure: dict[str, Any]) -> Failure:
         return Failure(str(failure["reason"]), tuple(map(str, failure.get("log", ()))))
@@ -116,7 +111,7 @@ def _read(store: Store, path: str, parse: Callable[[dict[str, Any]], T]) -> T | 
 
 
 class LastLines(logging.Handler):
-    """Keeps the last lines of a log."""
+    """Keeps the last lines of a log in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +123,7 @@ class LastLines(logging.Handler):
 
 @contextmanager
 def logging_to(handler: logging.Handler) -> Iterator[None]:
-    """Send what the package logs to `handler` as well."""
+    """Add a handler to the package's log for the length of the block."""
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package = logging.getLogger("motifk8s")
     level = package.level

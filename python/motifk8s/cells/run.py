@@ -1,4 +1,4 @@
-"""Run all cells of a study on one machine, several side by side."""
+"""Run all cells of a study on one machine, several in parallel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from motifk8s.cells.events import Begun, Failed, Watch
 from motifk8s.cells.plan import plan
-from motifk8s.cells.workers import run_side_by_side
+from motifk8s.cells.workers import run_in_parallel
 from motifk8s.data import stored
 from motifk8s.errors import InputError, Problem
 from motifk8s.motifs.database import read_database
@@ -19,20 +19,15 @@ from motifk8s.study.study import Study
 def run_study(
     study: Study, store: Store, watch: Watch, *, jobs: int | None = None, only: str = "*"
 ) -> None:
-    """Run what is missing of a study, several cells side by side; make its data sets before.
+    """Make the data sets of a study, then run its unfinished cells, several in parallel.
 
-    Failures of data sets and cells are events; they stop nothing else. On a CPU, one thread a cell
-    and a cell a core is the fastest way through a grid, because one small network does not keep two
-    cores busy.
+    A failure of a data set or a cell is an event and does not stop other cells. On CPUs, one cell
+    with one thread on each core is fastest, because a small network cannot use two cores well.
 
     Parameters
     ----------
-    study : Study
-    store : Store
-    watch : callable
-        Called with each event.
     jobs : int, optional
-        Cells at a time; by default one a core, or one where there is a GPU.
+        Cells that run at the same time. The default is one for each core; with a GPU, one.
     only : str
         Pattern of cell ids, such as ``synthetic/cnn-25/*``.
 
@@ -41,14 +36,15 @@ def run_study(
     InputError
         If no cell matches the pattern, or the database of motifs cannot be read.
     Interrupted
-        After a signal, once every running cell has saved its checkpoint.
+        After a signal, when every running cell has saved its checkpoint.
     """
     wanted = {cell for cell in study.cells() if fnmatch(cell.id, only)}
     if not wanted:
         raise InputError(
-            f"no cell of study {study.name} is like {only!r}; one of them is {study.cells()[0].id}"
+            f"study {study.name}: no cell matches {only!r}; one of its cells is "
+            f"{study.cells()[0].id}"
         )
-    read_database(study.matches.database)  # refused now rather than after training
+    read_database(study.matches.database)  # check it now: after training, an error costs hours
     states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
     for name in dict.fromkeys(cell.dataset for cell in todo):
@@ -57,9 +53,9 @@ def run_study(
         except Problem as error:
             watch(Failed(name, str(error)))
             todo = [cell for cell in todo if cell.dataset != name]
-    todo.sort(key=lambda cell: cell.trial)  # a first trial of every model says most, soonest
+    todo.sort(key=lambda cell: cell.trial)  # the first trial of every model first
     watch(Begun(len(todo)))
     jobs = jobs or (1 if Path("/dev/nvidia0").exists() else cores())
-    # Not by what is left to do: the number of threads can change the last digits of a result.
+    # Must not depend on what is done: the number of threads can change a result's last digits.
     threads = max(1, cores() // jobs)
-    run_side_by_side(study, todo, store.url, watch, jobs, threads)
+    run_in_parallel(study, todo, store.url, watch, jobs, threads)

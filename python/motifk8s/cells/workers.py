@@ -1,4 +1,4 @@
-"""Cells in processes: one in this process, or several side by side, and what signals do to them."""
+"""Run one cell in this process or several in parallel processes; stop them after a signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from motifk8s.cells import cell as cells
 from motifk8s.cells.events import Epoch, Event, Failed, Finished, Started, Watch
 from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.progress import LastLines, Progress, logging_to, write_failure
-from motifk8s.errors import Interrupted, Problem, one_line
+from motifk8s.errors import RESUME, Interrupted, Problem, one_line
 from motifk8s.store.base import Store
 from motifk8s.store.open import open_store
 from motifk8s.study.study import Cell, Study
@@ -27,16 +27,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_cell(
     study: Study, cell: Cell, store: Store, watch: Watch, *, threads: int | None = None
 ) -> None:
-    """Run one cell in this process; SIGTERM and SIGINT lead to a checkpoint and `Interrupted`.
+    """Run one cell in this process.
 
-    Progress is written to ``progress.json`` beside the cell's runs, a failure and the last lines of
-    the log to ``failed.json``; success removes both.
+    After SIGTERM or SIGINT, saves a checkpoint and raises `Interrupted`. Writes ``progress.json``
+    in the cell's folder and, after a failure, ``failed.json`` with the reason and the last lines of
+    the log. Success deletes both.
     """
     parent = multiprocessing.parent_process()
     place = cell_folder(study, cell)
     progress, lines = Progress(store, place), LastLines()
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         watch(event)
         if isinstance(event, Epoch):
             progress.write(event)
@@ -44,19 +45,19 @@ def run_cell(
     with _collected_signals() as signals, logging_to(lines):
 
         def stop() -> bool:
-            # Whoever runs the same command again must not meet an orphan at work on the same cell.
+            # If the parent died, the user may run the cell again; this process must not run it too.
             return bool(signals) or (parent is not None and not parent.is_alive())
 
         try:
-            metrics = cells.run(study, cell, store, threads=threads, watch=tell, stop=stop)
+            metrics = cells.run(study, cell, store, threads=threads, watch=report, stop=stop)
         except Interrupted as error:
-            raise Interrupted(f"{cell.id}: {error}; the same command goes on from there") from None
+            raise Interrupted(f"{cell.id}: {error}; {RESUME}") from None
         except Exception as error:
-            with suppress(Problem):  # a store that cannot be written may be the failure itself
+            with suppress(Problem):  # the store may be the reason of the failure
                 write_failure(store, place, error, lines.lines)
                 progress.clear()
             raise
-        with suppress(Problem):  # the cell is done, even if these files cannot be deleted
+        with suppress(Problem):  # the cell is done even if these files cannot be deleted
             store.delete(f"{place}/failed.json")
             progress.clear()
     watch(Finished(cell.id, metrics))
@@ -64,7 +65,7 @@ def run_cell(
 
 @contextmanager
 def _collected_signals() -> Iterator[list[int]]:
-    """Collect signals to stop, instead of dying of them."""
+    """Collect SIGTERM and SIGINT in a list; neither ends the process during the block."""
     signals: list[int] = []
 
     def collect(number: int, frame: FrameType | None) -> None:
@@ -78,19 +79,19 @@ def _collected_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def run_side_by_side(
+def run_in_parallel(
     study: Study, cells: list[Cell], url: str, watch: Watch, jobs: int, threads: int
 ) -> None:
-    """Run cells, `jobs` at a time, each in a process of its own.
+    """Run cells in parallel, `jobs` at a time, each in its own process.
 
-    A failed cell does not stop the others; a process that dies (out of memory, say) fails its cell
-    alone. After a signal every running cell saves its checkpoint; after a second one they are
-    killed, and what they did since their last checkpoint is lost.
+    If a cell fails or its process dies (out of memory, for example), the others continue. After a
+    signal, every running cell saves its checkpoint. After a second signal the processes are killed,
+    and their work since the last checkpoint is lost.
 
     Raises
     ------
     Interrupted
-        After a signal, once every process has ended.
+        After a signal, when every process has ended.
     """
     context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()  # starting it later would undo the mask of `_start`
@@ -106,7 +107,7 @@ def run_side_by_side(
                     watch(Started(cell.id))
                 for _, process in running.values():
                     if signals:
-                        process.terminate()  # SIGTERM: it saves its checkpoint
+                        process.terminate()  # after SIGTERM, it saves its checkpoint
                     if len(signals) > 1:
                         process.kill()
                 ready = wait(list(running), timeout=1.0)
@@ -121,18 +122,18 @@ def run_side_by_side(
                     else:
                         watch(event)
         finally:
-            for _, process in running.values():  # none, unless something above went wrong
+            for _, process in running.values():  # empty, unless an error was raised above
                 process.terminate()
             for _, process in running.values():
                 process.join()
     if signals:
-        raise Interrupted("stopped; the same command goes on from the last checkpoints")
+        raise Interrupted(f"stopped; {RESUME}")
 
 
 def _new_process(
     context: SpawnContext, study: Study, cell: Cell, url: str, threads: int
 ) -> tuple[Connection, BaseProcess]:
-    """Start a process for a cell; return the pipe that its events come from, and the process."""
+    """Start a process for a cell; return the pipe of its events, and the process."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(study, cell, url, threads, theirs), name=cell.id)
     _start(process)
@@ -141,7 +142,7 @@ def _new_process(
 
 
 def _start(process: BaseProcess) -> None:
-    # Ctrl-C reaches every process of a terminal's group; this one alone answers it, and in order.
+    # Ctrl-C sends SIGINT to all processes in the terminal; only this process must handle it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         process.start()  # inherits the mask
@@ -157,7 +158,7 @@ def _how_it_died(code: int) -> str:
 
 
 def _work(study: Study, cell: Cell, url: str, threads: int, pipe: Connection) -> None:
-    """Run one cell in a process of its own, and send its events to the parent."""
+    """Run one cell, and send its events to the parent process."""
     send = _sender(pipe)
     try:
         run_cell(study, cell, open_store(url), send, threads=threads)
@@ -172,7 +173,7 @@ def _work(study: Study, cell: Cell, url: str, threads: int, pipe: Connection) ->
 
 def _sender(pipe: Connection) -> Watch:
     def send(event: Event) -> None:
-        with suppress(OSError):  # the parent is gone, and `run_cell` will notice
+        with suppress(OSError):  # the parent has ended; `run_cell` stops for that reason
             pipe.send(event)
 
     return send

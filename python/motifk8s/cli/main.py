@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Problem as error:
         return print_error(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return print_error("stopped", Interrupted.exit_code)
-    except BrokenPipeError:  # the reader of the output, such as head, has exited
+        return print_error("stopped; run the same command again to resume", Interrupted.exit_code)
+    except BrokenPipeError:  # the reader of our output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # one that no module handles, such as a full disk

@@ -1,7 +1,7 @@
-"""Where results live: a folder or ``s3://bucket/prefix``, behind one small interface.
+"""The interface of a store: a folder or ``s3://bucket/prefix`` that holds results.
 
-Paths are relative to the store's URL and '/'-separated. A file appears whole or not at all, under
-its final name, and writing one again replaces it at once.
+Paths are relative to the store's URL, with '/' between names. Writes are atomic: a reader gets the
+whole old file or the whole new one.
 """
 
 from __future__ import annotations
@@ -17,59 +17,51 @@ from typing import Any, NamedTuple, TypeVar
 
 from motifk8s.errors import Problem
 
-MARKER = "done.json"  # says that the files beside it are complete
+MARKER = "done.json"  # written last: the files that it names are complete
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Inside a store, `list` is a method.
+# Aliases, because `list` is a method in the class below.
 Results = list[Result]
 Paths = list[str]
 
 
 class MissingError(Problem):
-    """The store has no file of this name."""
+    """The store has no file at this path."""
 
 
 class DamagedError(Problem):
-    """A file of the store is gone or was changed: what it belongs to must be made again."""
+    """A file of the store is missing or was changed; its cell or data set must be made again."""
 
 
 class FormatError(Problem):
-    """A file of the store was written by a version whose format this one does not read."""
+    """A file of the store has a format that this version does not read."""
 
 
 class Info(NamedTuple):
-    """A file's size in bytes, and when it was written, in seconds since 1970."""
+    """Size and age of a file."""
 
-    size: int
-    modified: float
+    size: int  # bytes
+    modified: float  # when it was written, in seconds since 1970
 
 
 class Store(ABC):
-    """A place for files; see the module's docstring. Every method raises `Problem`.
+    """A place for files; see the module's docstring. Every method may raise `Problem`."""
 
-    Attributes
-    ----------
-    url : str
-        What `open_store` opens it by.
-    verifies : bool
-        Whether reading a file checks that its content is what was written.
-    """
-
-    url: str
-    verifies = False
+    url: str  # `open_store` opens the store by it
+    verifies = False  # whether reading a file checks its hash
 
     def hasty(self) -> Store:
-        """Return the same store for optional writes: it hardly retries."""
+        """Return the same store with few retries, for writes that may fail."""
         return self
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """Return the content of `path`; `MissingError` if there is none."""
+        """Return the content of `path`; raise `MissingError` if there is no such file."""
 
     @abstractmethod
     def write(self, path: str, data: bytes) -> None:
-        """Make `data` the content of `path`."""
+        """Write `data` to `path`."""
 
     @abstractmethod
     def upload(self, file: Path, path: str) -> None:
@@ -77,19 +69,19 @@ class Store(ABC):
 
     @abstractmethod
     def download(self, path: str, file: Path) -> None:
-        """Copy `path` to the local `file`; `MissingError` if there is none."""
+        """Copy `path` to the local `file`; raise `MissingError` if there is no such file."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
-        """Tell whether there is a file `path` (folders do not count)."""
+        """Return whether `path` is a file; False for a folder."""
 
     @abstractmethod
     def delete(self, path: str) -> None:
-        """Delete the file `path`, or every file of the folder `path`; neither need exist."""
+        """Delete the file `path`, or every file in the folder `path`, if it exists."""
 
     @abstractmethod
     def list(self, path: str = "") -> Paths:
-        """List all files under the folder `path` (the whole store by default), sorted."""
+        """Return the sorted paths of all files in the folder `path`; "" is the whole store."""
 
     @abstractmethod
     def infos(self, path: str = "") -> dict[str, Info]:
@@ -97,28 +89,28 @@ class Store(ABC):
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
-        """Yield a local file with the content of `path`, only to be read: a temporary copy."""
+        """Yield a local copy of `path`, only for reading; it is deleted afterwards."""
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
             file = Path(folder) / PurePosixPath(path).name
             self.download(path, file)
             yield file
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Results[Result]:
-        """Call `function`, which uses the store, with each item: 8 at a time, as it may be far."""
+        """Call `function`, which uses the store, with each item: 8 at a time, for slow networks."""
         with ThreadPoolExecutor(8) as pool:
             return [*pool.map(function, items)]
 
     def read_json(
         self, path: str, number: int, parse: Callable[[dict[str, Any]], Result]
     ) -> Result | None:
-        """Read and `parse` a JSON file whose ``format`` is `number`; None if there is no file.
+        """Read and `parse` a JSON file of format `number`; return None if there is no such file.
 
         Raises
         ------
         DamagedError
             If the file is not JSON, or `parse` raises ValueError, KeyError or TypeError.
         FormatError
-            If it has another format.
+            If its ``format`` is another number.
         """
         try:
             content = json.loads(self.read(path))
@@ -134,7 +126,7 @@ class Store(ABC):
             raise DamagedError(f"{path} is damaged") from None
 
     def write_json(self, path: str, content: dict[str, Any]) -> None:
-        """Write a JSON file, which `read_json` reads if it has a ``format``."""
+        """Write a JSON file; `read_json` can read it if `content` has a ``format``."""
         self.write(path, (json.dumps(content, indent=1) + "\n").encode())
 
     def _where(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Local files: written whole or not at all, hashed, and errors about them that name a way out."""
+"""Local files: atomic writes, hashes, and error messages that say how to fix the problem."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from motifk8s.errors import InputError, Problem
 
 
 def checked(path: str) -> str:
-    """Return `path`, a path in a store.
+    """Return `path`; raise `InputError` if it is not a valid path in a store.
 
-    Raises
-    ------
-    InputError
-        If it could lead out of the store or be mistaken for a temporary file.
+    A path must not lead out of the store or look like a temporary file.
     """
-    parts = path.split("/")
-    if "\\" in path or any(p in ("", ".", "..") or not p.isprintable() for p in parts):
-        raise InputError(f"{path!r} cannot name a file in a store; want names joined by single '/'")
-    if any(is_temporary(p) for p in parts):
+    names = path.split("/")
+    if "\\" in path or any(n in ("", ".", "..") or not n.isprintable() for n in names):
+        raise InputError(f"{path!r} cannot name a file in a store; give names separated by '/'")
+    if any(map(is_temporary, names)):
         raise InputError(f"{path!r} cannot name a file in a store; .*.tmp is for unfinished files")
     return path
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file of this name is one that `replacing` has not finished."""
+    """Return whether `replacing` gives such a name to an unfinished file."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
@@ -39,7 +36,7 @@ def is_temporary(name: str) -> bool:
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `target` at the end of the block, unless that raises.
 
-    Folders are created as needed. Power loss leaves the old content or the new.
+    Creates missing folders. After a power loss, `target` has its old content or the new.
 
     Raises
     ------
@@ -51,7 +48,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:  # not mkstemp: the umask decides who may read
+        with open(temporary, "xb") as file:  # mkstemp would ignore the umask
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -65,7 +62,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Some network file systems refuse this; the file itself is safe by then.
+    # Some network file systems refuse this. The file itself is already on the disk.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -75,7 +72,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def local_problem(err: OSError, doing: str, path: Path) -> Problem:
-    """Describe an error of the local `path`, and how to fix it; `doing` is "read", "write", ..."""
+    """Describe an error of a local file and how to fix it; `doing` is "read", "write", ..."""
     what = f"cannot {doing} {path}"
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(
@@ -83,11 +80,11 @@ def local_problem(err: OSError, doing: str, path: Path) -> Problem:
         )
     if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(
-            f"{what}: this user may not; change the folder's permissions or choose another"
+            f"{what}: permission denied; change the folder's permissions or choose another"
         )
     if err.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
         return InputError(
-            f"{what}: a file stands where a folder must be, or the reverse; move it or choose"
+            f"{what}: expected a folder and found a file, or the reverse; move it or choose"
             " another folder"
         )
     return Problem(f"{what}: {err.strerror or err}")

@@ -14,7 +14,7 @@ from motifk8s.store.files import checked, is_temporary, local_problem, replacing
 
 
 class FolderStore(Store):
-    """A store in a local folder. Symbolic links in it are followed: they are the user's."""
+    """A store in a local folder. It follows symbolic links."""
 
     def __init__(self, folder: str | Path):
         if not str(folder).isprintable() or not str(folder):
@@ -22,9 +22,9 @@ class FolderStore(Store):
         try:
             self.folder = Path(folder).expanduser()
             if self.folder.exists() and not self.folder.is_dir():
-                raise InputError(f"store {folder}: is a file; give a folder or s3://bucket/prefix")
-        except RuntimeError as err:
-            raise InputError(f"store {folder}: {err}") from err  # ~ of nobody
+                raise InputError(f"store {folder} is a file; give a folder or s3://bucket/prefix")
+        except RuntimeError as err:  # ~NAME of an unknown user
+            raise InputError(f"store {folder}: {err}") from err
         except OSError as err:
             raise local_problem(err, "open", Path(folder)) from err
         self.url = str(self.folder)
@@ -45,7 +45,7 @@ class FolderStore(Store):
     def upload(self, file: Path, path: str) -> None:
         target = self._file(path)
         try:
-            source = open(file, "rb")  # noqa: SIM115 (errors of the target are told apart)
+            source = open(file, "rb")  # noqa: SIM115 (errors of source and target differ)
         except OSError as err:
             raise local_problem(err, "read", file) from err
         with source, replacing(target) as copy:
@@ -61,7 +61,7 @@ class FolderStore(Store):
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
-        yield self._file(path)  # itself; whoever opens it sees whether it is there
+        yield self._file(path)  # not a copy; the caller notices a missing file when opening it
 
     def exists(self, path: str) -> bool:
         try:
@@ -75,11 +75,11 @@ class FolderStore(Store):
             if target.is_symlink() or not target.is_dir():
                 return target.unlink(missing_ok=True)
             for folder, _, names in os.walk(target):
-                if MARKER in names:  # first: what is half deleted must never look finished
+                if MARKER in names:  # first: a half-deleted run must never look finished
                     Path(folder, MARKER).unlink(missing_ok=True)
             shutil.rmtree(target)
         except (FileNotFoundError, NotADirectoryError):
-            pass  # somebody else deletes it too, or `path` lies beneath a file
+            pass  # another process deletes it too, or a part of `path` is a file
         except OSError as err:
             raise local_problem(err, "delete", target) from err
 
@@ -100,7 +100,7 @@ class FolderStore(Store):
     def infos(self, path: str = "") -> dict[str, Info]:
         infos = {}
         for name in self.list(path):
-            with suppress(FileNotFoundError):  # someone else deletes it
+            with suppress(FileNotFoundError):  # another process deletes it
                 stat = self._file(name).stat()
                 infos[name] = Info(stat.st_size, stat.st_mtime)
         return infos
@@ -110,5 +110,5 @@ class FolderStore(Store):
 
     def _problem(self, err: OSError, doing: str, path: str) -> Problem:
         if isinstance(err, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
-            return MissingError(f"there is no {self._where(path)}")
+            return MissingError(f"cannot {doing} {self._where(path)}: there is no such file")
         return local_problem(err, doing, self.folder / path)

@@ -1,4 +1,4 @@
-"""Open the store at a URL, read one object, try a store out."""
+"""Open the store at a URL, read one object, test a store."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from motifk8s.store.s3 import S3Store
 
 
 def open_store(url: str | Path) -> Store:
-    """Open the store at `url`; nothing is read or written yet.
+    """Open the store at `url`: a folder or ``s3://bucket/prefix``. Reads and writes nothing.
 
-    Parameters
-    ----------
-    url : str
-        A folder, which the first write creates, or ``s3://bucket/prefix``, whose bucket exists.
+    The first write creates the folder; a bucket must exist.
 
     Raises
     ------
@@ -35,13 +32,7 @@ def open_store(url: str | Path) -> Store:
 
 
 def read_url(url: str) -> bytes:
-    """Return the content of the object at ``s3://bucket/key``.
-
-    Raises
-    ------
-    InputError
-        If there is none, or the URL names none.
-    """
+    """Return the content of ``s3://bucket/key``; raise `InputError` if there is no such object."""
     parent, _, name = url.rpartition("/")
     if parent in ("s3:/", "s3:") or not name:
         raise InputError(f"{url}: give s3://bucket/key")
@@ -52,15 +43,15 @@ def read_url(url: str) -> bytes:
 
 
 def try_out(store: Store) -> None:
-    """Write, list, read and delete a small file, as a cell does; raise `Problem` if that fails."""
+    """Write, list, read and delete a small file, as a cell does; raise `Problem` on failure."""
     path = f"checks/{secrets.token_hex(8)}"
     data = secrets.token_bytes(64)
     store.list("checks")
     store.write(path, data)
     try:
         if store.read(path) != data or path not in store.list("checks"):
-            raise Problem(f"{store.url}: a file that was written is not there, or is not the same")
+            raise Problem(f"{store.url}: a file that was written is missing or has other content")
     finally:
         store.delete(path)
     if store.exists(path):
-        raise Problem(f"{store.url}: a file that was deleted is still there")
+        raise Problem(f"{store.url}: a file still exists after it was deleted")

@@ -1,8 +1,8 @@
-"""A store in an S3 bucket. This is the only module that touches boto3.
+"""A store in an S3 bucket. This is the only module that uses boto3.
 
-Any server with the S3 protocol will do. Endpoint, region, credentials, proxy and CA bundle come
-from the usual AWS variables and files. Each object has its SHA-256 as metadata, which is checked
-when it is read, so damage is found on every server.
+It works with any server that speaks the S3 protocol. Endpoint, region, credentials, proxy and CA
+bundle are from the usual AWS variables and files. The SHA-256 of each object is in its metadata,
+and reading checks it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MEGABYTE = 1 << 20
-SMALL = 8 * MEGABYTE  # sent as one request, larger in parts
+SMALL = 8 * MEGABYTE  # larger files are uploaded in parts
 
-# Codes of S3 and its kin that mean the same to a person; what to do about each.
+# Error codes of wrong credentials; what to do about each.
 EXPIRED = "the credentials have expired; renew them and run the same command again"
 UNKNOWN = "the server does not know the access key; check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"
 CREDENTIALS = {
@@ -43,14 +43,14 @@ CREDENTIALS = {
     " AWS_SECRET_ACCESS_KEY",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
 }
-LONGER = 6  # times the patience with a server that has answered before
+LONGER = 6  # factor of the patience with a server that has answered before
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 REDIRECTS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocation")
 DENIED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 BUSY = ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429", "503")
-# Answered with a 4xx but worth another try; every 5xx is.
+# Codes with a 4xx status that are retried, as every 5xx is.
 AGAIN = ("RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", *BUSY)
-NEEDS = {
+NEEDS = {  # the permission that each operation needs
     "read": "s3:GetObject",
     "write": "s3:PutObject",
     "list": "s3:ListBucket",
@@ -59,20 +59,20 @@ NEEDS = {
 
 
 class S3Store(Store):
-    """A store under a prefix of a bucket.
+    """A store under a prefix of a bucket, which must exist.
 
-    Failures that may pass (no answer, 5xx, slow-down) are retried with growing pauses for
-    `patience` seconds, six times as long once the server has answered: a wrong address fails
-    within a minute, and a server in use may be gone for minutes. All others fail at once.
+    Temporary failures (no answer, 5xx, slow-down) are retried with growing pauses for `patience`
+    seconds, and six times as long after the server has answered once. So a wrong address fails
+    within a minute, and a server may restart for minutes. Other failures are not retried.
 
     Parameters
     ----------
     bucket, prefix : str
-        As in ``s3://bucket/prefix``. The bucket is never created.
+        As in ``s3://bucket/prefix``.
     patience : float
-        Seconds after the first failure from which on another is final.
+        Seconds after the first failure in which to retry.
     connect_timeout, read_timeout : float
-        Seconds to wait for a connection, and for an answer or the next bytes of one.
+        Seconds to wait for a connection, and for the next bytes of an answer.
     """
 
     verifies = True
@@ -86,9 +86,9 @@ class S3Store(Store):
         read_timeout: float = 20,
     ):
         if not bucket:
-            raise InputError("store 's3://': no bucket is named; give s3://bucket/prefix")
+            raise InputError("store 's3://': the bucket is missing; give s3://bucket/prefix")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{1,253}[A-Za-z0-9]", bucket, re.ASCII):
-            raise InputError(f"store 's3://{bucket}': {bucket!r} cannot be the name of a bucket")
+            raise InputError(f"store 's3://{bucket}': {bucket!r} is not a valid bucket name")
         self.bucket = bucket
         self.prefix = checked(prefix.strip("/")) + "/" if prefix.strip("/") else ""
         self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
@@ -124,7 +124,7 @@ class S3Store(Store):
     def upload(self, file: Path, path: str) -> None:
         key = self._key(path)
         try:
-            # A small file is sent as it was at one moment: a log may be growing meanwhile.
+            # Read a small file at once, because it may change during the upload, as a log does.
             if file.stat().st_size <= SMALL:
                 self.write(path, file.read_bytes())
                 return
@@ -147,7 +147,7 @@ class S3Store(Store):
         key = self._key(path)
 
         def get() -> None:
-            # One stream, not ranges in parallel: all of it is the same version of the object.
+            # Parallel ranges could be of different versions of the object; one stream is not.
             answer = self._client.get_object(Bucket=self.bucket, Key=key)
             digest = hashlib.sha256()
             with replacing(file) as copy:
@@ -159,8 +159,8 @@ class S3Store(Store):
         self._call("read", path, get)
 
     def exists(self, path: str) -> bool:
-        # Not HeadObject: it answers 404 for a wrong bucket too and 403 without a reason. A key
-        # sorts before all others that it begins.
+        # HeadObject answers 404 for a wrong bucket too, and 403 without a reason. In a list, a key
+        # is before all longer keys that start with it.
         key = self._key(path)
         answer = self._call(
             "list",
@@ -170,9 +170,9 @@ class S3Store(Store):
         return any(entry["Key"] == key for entry in answer.get("Contents", ()))
 
     def delete(self, path: str) -> None:
-        # Markers first: what is half deleted must never look finished.
+        # Markers first: a half-deleted run must never look finished.
         names = sorted(self.list(path), key=lambda name: not name.endswith(MARKER))
-        for name in [*names, path]:  # one by one: not every server knows DeleteObjects
+        for name in [*names, path]:  # one by one: some servers lack DeleteObjects
             remove = partial(self._client.delete_object, Bucket=self.bucket, Key=self._key(name))
             with contextlib.suppress(MissingError):
                 self._call("delete", name, remove)
@@ -194,16 +194,15 @@ class S3Store(Store):
             }
 
         infos = self._call("list", path, pages)
-        # Some consoles mark a folder by an empty object whose key ends in '/'.
+        # Some consoles create an empty object for a folder; its key ends in '/'.
         return {name: info for name, info in infos.items() if name and not name.endswith("/")}
 
     def _with(self, sha256: str) -> dict[str, Any]:
-        """Return what is sent with every object: its hash, and how the server must encrypt it."""
+        """Return the arguments of every upload: the hash, and how the server must encrypt."""
         extra: dict[str, Any] = {"Metadata": {"sha256": sha256}}
         if kind := os.environ.get("MOTIFK8S_SSE"):
             if kind not in ENCRYPTIONS:
-                known = ", ".join(ENCRYPTIONS)
-                raise InputError(f"MOTIFK8S_SSE is {kind!r}; known: {known}")
+                raise InputError(f"MOTIFK8S_SSE is {kind!r}; known: {', '.join(ENCRYPTIONS)}")
             extra["ServerSideEncryption"] = kind
         if key := os.environ.get("MOTIFK8S_SSE_KMS_KEY"):
             extra["SSEKMSKeyId"] = key
@@ -220,22 +219,23 @@ class S3Store(Store):
         settings: dict[str, Any] = {
             "connect_timeout": self.connect_timeout,
             "read_timeout": self.read_timeout,
-            # Enough for one part of many; longer outages are `_call`'s.
+            # Retries for one part of many. `_call` retries through longer outages.
             "retries": {"mode": "standard", "total_max_attempts": 3},
             "user_agent_extra": "motifk8s",
         }
         session = boto3.session.Session()
-        # boto3 itself overlooks AWS_REGION, which clusters set.
+        # Clusters set AWS_REGION, which boto3 ignores.
         region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
         try:
             client = session.client("s3", region_name=region, config=Config(**settings))
         except ValueError as err:
-            raise InputError(f"{_reason(err)}; AWS_ENDPOINT_URL is like https://host:port") from err
+            hint = "set AWS_ENDPOINT_URL to an address such as https://host:port"
+            raise InputError(f"{_reason(err)}; {hint}") from err
         host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
         if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
             return client
-        # AWS's newer checksums travel in trailers, which GCS and others refuse; without them the
-        # SHA-256 that is part of the request's signature guards the way there.
+        # AWS sends its newer checksums in trailers, which GCS and others reject. Without them, the
+        # SHA-256 in the request's signature protects the upload.
         for name in ("request_checksum_calculation", "response_checksum_validation"):
             if f"AWS_{name.upper()}" not in os.environ:
                 settings[name] = "when_required"
@@ -253,7 +253,8 @@ class S3Store(Store):
         )
 
     def _verify(self, path: str, answer: dict[str, Any], sha256: str) -> None:
-        wanted = answer.get("Metadata", {}).get("sha256", sha256)  # none on what others uploaded
+        # Objects that other programs uploaded have no hash in their metadata.
+        wanted = answer.get("Metadata", {}).get("sha256", sha256)
         if sha256 != wanted:
             raise Problem(
                 f"{self._where(path)} is damaged: its SHA-256 is {sha256[:12]}..., but"
@@ -261,11 +262,12 @@ class S3Store(Store):
             )
 
     def _call(self, doing: str, path: str, request: Callable[[], T]) -> T:
+        """Send a request, again after a temporary failure, and return its answer."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         failed: float | None = None
         pause = 0.5
-        # A server that never answered is a wrong address; one that did will be back.
+        # If the server never answered, the address may be wrong; else it may be restarting.
         patience = self.patience * (LONGER if self._answered else 1)
         while True:
             try:
@@ -273,36 +275,28 @@ class S3Store(Store):
                 self._answered = True
                 return result
             except (BotoCoreError, ClientError) as err:
-                problem, passing = self._diagnose(err, doing, path)
+                problem, temporary = self._diagnose(err, doing, path)
                 now = time.monotonic()
-                if not passing or (failed is not None and now - failed >= patience):
+                if not temporary or (failed is not None and now - failed >= patience):
                     raise problem from err
             if failed is None:
                 failed = now
                 log.warning("%s; trying again for %.0f s", problem, patience)
-            time.sleep(pause * random.uniform(0.5, 1))  # not all pods of a grid at once
+            time.sleep(pause * random.uniform(0.5, 1))  # pods must not all retry at once
             pause = min(2 * pause, 5)
 
     def _diagnose(self, err: Exception, doing: str, path: str) -> tuple[Problem, bool]:
-        """Describe `err` and how to fix it; return whether it may pass too."""
+        """Describe an error and how to fix it; return also whether it is temporary."""
         from botocore import exceptions as boto
 
         what = f"cannot {doing} {self._where(path)}"
         if isinstance(err, boto.ClientError):
             return self._diagnose_answer(err, what, NEEDS[doing])
         if isinstance(err, boto.SSLError):
-            hint = "AWS_CA_BUNDLE names the certificates to trust"
+            hint = "set AWS_CA_BUNDLE to the file of the certificates to trust"
             return Problem(f"{what}: no trusted connection ({err}); {hint}"), False
-        if isinstance(
-            err,
-            (
-                boto.ConnectionError,
-                boto.HTTPClientError,
-                boto.IncompleteReadError,
-                boto.ChecksumError,
-                boto.FlexibleChecksumError,
-            ),
-        ):
+        no_answer = boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError
+        if isinstance(err, (*no_answer, boto.ChecksumError, boto.FlexibleChecksumError)):
             server = self._client.meta.endpoint_url
             hint = "check the network and AWS_ENDPOINT_URL"
             return Problem(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
@@ -316,6 +310,7 @@ class S3Store(Store):
         return Problem(f"{what}: {_reason(err)}"), False
 
     def _diagnose_answer(self, err: Any, what: str, needs: str) -> tuple[Problem, bool]:
+        """Describe an error that the server has answered with."""
         code = err.response.get("Error", {}).get("Code", "")
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         message = _reason(err.response.get("Error", {}).get("Message") or code)
@@ -324,14 +319,14 @@ class S3Store(Store):
             hint = "create it, or correct the store's URL"
             return InputError(f"{what}: {server} has no bucket {self.bucket!r}; {hint}"), False
         if code == "InvalidBucketName":
-            return InputError(f"{what}: {self.bucket!r} cannot be the name of a bucket"), False
-        if code == "NoSuchKey":  # no other 404 is one: what is not S3 at all answers so too
+            return InputError(f"{what}: {self.bucket!r} is not a valid bucket name"), False
+        if code == "NoSuchKey":  # other 404s may be from a server that does not speak S3
             return MissingError(f"{what}: there is no such file"), False
         if code in CREDENTIALS or err.operation_name.startswith("AssumeRole"):
             return Problem(f"{what}: {CREDENTIALS.get(code, message)} ({code})"), False
         if code in REDIRECTS:
             hint = "set AWS_REGION to the bucket's region"
-            return InputError(f"{what}: the bucket is elsewhere ({message}); {hint}"), False
+            return InputError(f"{what}: the bucket is in another region ({message}); {hint}"), False
         if code in DENIED:
             hint = f"these credentials need {needs} on it"
             return Problem(f"{what}: permission denied; {hint} ({message})"), False
@@ -340,7 +335,7 @@ class S3Store(Store):
             return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
         hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
         problem = Problem(f"{what}: {server} answered {code}: {message}{hint}")
-        # From a server that was S3 before, this is a proxy's that lost it, or its last words.
+        # If the server has answered before, a 404 is from a proxy, or the server is stopping.
         gone = status == 404 and self._answered
         return problem, status >= 500 or code in AGAIN or gone
 
