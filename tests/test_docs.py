@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -102,7 +103,7 @@ def test_make_targets_and_variables_exist(page: str) -> None:
     said = [line for line in [*shell_lines(page), *inline(page)] if line.startswith("make ")]
     assert said or page != "README.md"
     for line in said:
-        for word in line.split()[1:]:
+        for word in shlex.split(line.partition("&&")[0])[1:]:
             assert word.partition("=")[0] in (variables if "=" in word else targets), line
 
 

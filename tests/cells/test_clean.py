@@ -13,7 +13,6 @@ from helpers.stores import aws, moto_url, s3, store  # noqa: F401
 from helpers.tiny import study_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import aws, moto_url, s3, store  # noqa: F401 (fixtures)
 
 from motifk8s.cells import clean as cleaning
 from motifk8s.cells.keys import cell_folder, stage_keys

@@ -315,7 +315,7 @@ def test_not_hdf5(here, place):
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [("SRF", "x.h5: has 2 classes"), ("A,A", "A is given more than once"), ("A,", "empty name")],
+    [("SRF", "x.h5: has 2 classes"), ("A,A", "A is given more than once"), ("A,", "name is empty")],
 )
 def test_class_names_of_hdf5(here, place, classes, message):
     reference()
