@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import json
 import re
@@ -206,43 +205,6 @@ def test_values_files_in_the_pages_fit_the_schema() -> None:
         # Capitals stand for names of the reader's, which are not capitals.
         plain = re.sub(r"\b[A-Z]{3,}\b", lambda word: word[0].lower(), block)
         jsonschema.validate(YAML(typ="safe").load(plain), schema, jsonschema.Draft7Validator)
-
-
-def messages() -> list[str]:
-    """Strings of the package, with a line end for each part that differs; lines of the rest."""
-    found = []
-    for path in PACKAGE.rglob("*.py"):
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
-        for node in nodes:
-            if node in docstrings:
-                continue
-            if isinstance(node, ast.JoinedStr):
-                parts = [p.value if isinstance(p, ast.Constant) else "\n" for p in node.values]
-                found.append("".join(map(str, parts)))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    rest = [text("helm/motifk8s/templates/_helpers.tpl"), text("Makefile")]
-    return [*found, *"\n".join(rest).splitlines()]
-
-
-def test_messages_are_those_of_the_code() -> None:
-    known = messages()
-    quoted = [
-        said
-        for table in rows("docs/troubleshooting.md", "it says")
-        for row in table[1:]
-        for said in re.findall(r"`([^`]+)`", row[0])
-    ]
-    assert len(quoted) > 50
-
-    def is_known(said: str) -> bool:
-        pattern = re.compile(".*".join(map(re.escape, said.split("..."))), re.DOTALL)
-        return any(pattern.search(message) for message in known)
-
-    unknown = [said for said in quoted if not is_known(said)]
-    assert not unknown, unknown
-    assert not is_known("no such message ... as this")
 
 
 # --- the code
