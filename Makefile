@@ -69,10 +69,17 @@ docker:
 test: .venv/dev.stamp ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Workflows mostly wait, so more processes than cores run. Each test file has its own namespace.
+# Tests on the cluster need its GPUs for themselves, so their files run one after the other, each in
+# its own namespace; those of the chart and of the images run side by side before them.
+SIDE_BY_SIDE := tests/system/test_chart.py tests/system/test_images.py
+ON_CLUSTER := $(filter-out $(SIDE_BY_SIDE),$(sort $(wildcard tests/system/test_*.py)))
 test-cluster: .venv/dev.stamp ## Run the tests that need Docker and a cluster, with TEST_IMAGE
-	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
-	  $(BIN)/python -m pytest tests/system -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@export MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 \
+	  MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE); failed=; \
+	run() { $(BIN)/python -m pytest "$$@" $(ARGS) || failed="$$failed $$1"; }; \
+	run $(SIDE_BY_SIDE) -n 2 --dist loadfile; \
+	for file in $(ON_CLUSTER); do run $$file; done; \
+	[ -z "$$failed" ] || { echo "make: failed:$$failed" >&2; exit 1; }
 
 test-image: docker ## Run the tests in the image, as any user and with a read-only root
 	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .
