@@ -40,7 +40,7 @@ SLOW: dict[str, Any] = {
     "name": "slow",
     "extends": "smoke",
     "trials": 3,
-    "datasets": {"tiny": {"n_sequences": 6000, "length": 100}},
+    "datasets": {"tiny": {"n_sequences": 15_000, "length": 100}},  # epochs of about a second
     "models": {"large-pool": None, "no-pool": None},
     "training": {"preset": "as-run", "epochs": 24, "patience": None, "batch_size": 50},
 }
