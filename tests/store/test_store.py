@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import botocore.loaders
 import pytest
 from helpers.stores import aws, moto_url, s3, store  # noqa: F401
 from hypothesis import given
@@ -27,51 +26,6 @@ from motifk8s.store.open import open_store
 from motifk8s.store.s3 import SMALL, S3Store
 
 # Contract ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch, tmp_path):
-    """Keep the developer's own settings and any instance's identity out."""
-    for name in os.environ:
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr("botocore.loaders.create_loader", lambda *_: LOADER)
-
-
-LOADER = botocore.loaders.Loader()  # reads the description of S3 once, not for every client
-
-
-@pytest.fixture(scope="session")
-def moto_url():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(moto_url, monkeypatch, tmp_path):
-    import boto3
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
-    bucket = "b" + tmp_path.name.replace("_", "-").lower()[:40].strip("-")
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    return open_store(f"s3://{bucket}/pre/fix/")
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("s3")
-    return open_store(str(tmp_path / "store"))
 
 
 def test_write_read(store):

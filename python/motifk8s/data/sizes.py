@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -15,7 +13,6 @@ from motifk8s.data.deepsea import KEPT, POSITIVES
 from motifk8s.data.stored import place
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
-from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 from motifk8s.study.study import Study
 
@@ -59,10 +56,5 @@ def described_sizes(study: Study, name: str) -> Sizes | None:
 
 def _count(store: Store, path: str) -> Sizes:
     """Count the sequences in the file of a data set."""
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        if isinstance(store, FolderStore):
-            file = store.folder / path
-        else:
-            store.download(path, file := Path(folder) / "data.h5")
-        with h5py.File(file) as content:
-            return Sizes(*np.bincount(content["split"][...], minlength=3).tolist())
+    with store.local(path) as file, h5py.File(file) as content:
+        return Sizes(*np.bincount(content["split"][...], minlength=3).tolist())

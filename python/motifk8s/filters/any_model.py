@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.data import datasets
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 from motifk8s.filters.layer_motifs import draw_layers, extract_layers, match_layers, write_filters
 from motifk8s.motifs.database import database_version
 from motifk8s.store.folder import FolderStore
@@ -69,7 +69,7 @@ def _load(path: Path, data: str, length: int) -> keras.Model:
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # file format libraries of Keras raise errors of many types
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise InputError(f"{path}: keras cannot load it: {reason[:300]}") from None
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple) and len(shape) == 3 and shape[1] not in (None, length):

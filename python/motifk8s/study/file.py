@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 from motifk8s.study.strict import no_such
 
 FOLDER = Path(__file__).parent / "builtin"
@@ -98,14 +98,14 @@ def parse(text: str, source: str) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
         what = str(error.problem or error.context).split(" with value ")[0]
-        raise InputError(f"{source}: {where}not YAML: {' '.join(what.split())}") from None
+        raise InputError(f"{source}: {where}not YAML: {one_line(what)}") from None
     except ReaderError as error:
         where = f"line {text[: error.position].count(chr(10)) + 1}"
         raise InputError(f"{source}: {where}: not YAML: a control character") from None
     except RecursionError:
         raise InputError(f"{source}: not a study: nested too deeply") from None
     except (YAMLError, ValueError) as error:
-        raise InputError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{source}: not YAML: {one_line(error)}") from None
     if data is None:
         raise InputError(f"{source}: line 1: empty; a study needs at least name: NAME")
     if not isinstance(data, dict):
