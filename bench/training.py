@@ -200,7 +200,7 @@ def make_data(study: Study, name: str, length: int, few: bool, folder: Path) -> 
     spec: Any = study.datasets[name]
     n = FEW if few else spec.n_sequences * spec.length // length
     spec = spec.model_copy(update={"n_sequences": n, "length": length})
-    dataset = datasets.synthesize(spec, study.seed_of(name))
+    dataset = datasets.synthesize(spec, study.data_seed(name))
     (x, y), (valid_x, valid_y) = dataset.part("train"), dataset.part("valid")
     paths = []
     for kind, rows in (("all", n), ("probe", summary.PROBE_ROWS)):
@@ -262,7 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     study = load(args.study)
     [data] = [name for name, spec in study.datasets.items() if spec.kind == "synthetic"]
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    settings = study.training_for(data).model_dump(mode="json")
+    # One initial bias for all: stock Keras and PyTorch build the output layer themselves.
+    settings = study.training_for(data).model_dump(mode="json") | {"output_bias": 0.0}
     cases = cases_of(study, data, args.models.split(","))
     facts = machine.describe("training.py", command, args.threads)
     start = time.monotonic()

@@ -2,6 +2,7 @@
 
 ``tests/golden/store-760640a.zip`` holds the tiny study (`helpers.tiny.TINY`) and its store without
 figures and report, as ``motifk8s run tiny.yaml --store store --jobs 1`` left it at commit 760640a.
+The preset as-run then had an output bias of 0.05, which the study now gives itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ ARCHIVE = ROOT / "tests" / "golden" / "store-760640a.zip"
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     shutil.unpack_archive(ARCHIVE, tmp_path)
+    study = json.loads((tmp_path / "tiny.yaml").read_text())
+    study["training"]["output_bias"] = 0.05
+    (tmp_path / "tiny.yaml").write_text(json.dumps(study))
     return tmp_path
 
 

@@ -24,11 +24,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import datasets, synthetic
+from motifk8s.data import datasets, stored, synthetic
 from motifk8s.data.datasets import EMBEDDED, Dataset, describe, read, synthesize, write
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError, Problem
 from motifk8s.study.specs import Synthetic
+from motifk8s.study.study import load
 
 TFS = {
     "Arid3a": ["MA0151.1", "MA0601.1"],
@@ -290,6 +291,46 @@ def test_made_in_under_three_seconds() -> None:
     started = time.process_time()
     synthesize(PAPER, 0)
     assert time.process_time() - started < 3
+
+
+# -- the authors' data --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authors() -> Dataset:
+    """The data set of koo2019."""
+    study = load("koo2019-synthetic")
+    return synthesize(study.datasets["synthetic"], study.data_seed("synthetic"))
+
+
+def test_the_authors_sequences_are_made_again(authors: Dataset) -> None:
+    factors = np.bincount(authors.labels.sum(axis=1))
+    assert factors.tolist() == [0, 13065, 6719, 3820, 1120, 276]  # printed in their notebook
+    codes, labels = (hashlib.sha256(a.tobytes()) for a in (authors.codes, authors.labels))
+    assert codes.hexdigest().startswith("c9db1edac2454fae")
+    assert labels.hexdigest().startswith("e20ef924f6eb5e2b")
+    assert np.bincount(authors.split).tolist() == [17_500, 2_500, 5_000]
+
+
+def test_their_motifs_lie_where_it_is_said(authors: Dataset) -> None:
+    test_labels_say_what_is_embedded(authors)
+    for strand in (1, -1):
+        test_bases_at_motifs_follow_the_ppm(authors, strand)
+    test_background_is_uniform(authors)
+    widths = np.array([len(counts_by_base(ids[0])) for ids in TFS.values()])
+    embedded = authors.embedded
+    end = embedded["start"] + widths[embedded["class"]]
+    assert embedded["start"].min() == 0 and end.max() == 200
+    neighbours = embedded["sequence"][1:] == embedded["sequence"][:-1]
+    gap = (embedded["start"][1:] - end[:-1])[neighbours]
+    assert gap.min() == 0
+    # Two motifs are nearer to each other than where every arrangement is equally likely (0.17).
+    assert (gap < 10).mean() == pytest.approx(0.10, abs=0.01)
+
+
+def test_data_made_before_there_were_placements_keep_their_place() -> None:
+    study = load("koo2019-as-written")
+    assert stored.place(study, "synthetic") == "datasets/synthetic-83189a4ec159"
 
 
 # -- the data set itself --------------------------------------------------------------------

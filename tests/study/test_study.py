@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from motifk8s.cells.keys import stage_keys
 from motifk8s.errors import InputError
 from motifk8s.study import study as study_module
 from motifk8s.study.file import FOLDER, builtin_names
@@ -104,6 +106,7 @@ OTHERS = {
     "cnn3-2": "CNN3-2",
     "cnn3-50": "CNN3-50",
     "cnn-50-s2": "CNN-50-2",
+    "cnn-50-s2-64": "CNN-50-2 (64, 96)",
     "cnn19-1-2": "CNN19-1-2",
     "cnn-1-1-100": "CNN-1-1-100",
 }
@@ -113,11 +116,11 @@ def test_koo2019_is_the_paper() -> None:
     study = load("koo2019")
     labels = {name: model.label for name, model in study.models.items()}
     assert labels == {name: name.upper() for name in PLAIN} | OTHERS
-    assert len(study.cells()) == 17 * 2 * 5
+    assert len(study.cells()) == 18 * 2 * 5
     assert study.training == TrainingSettings.model_validate("as-run") == TrainingSettings()
     assert study.motifs == MotifSettings.model_validate("as-run") == MotifSettings()
     assert study.training_for("synthetic") == study.training
-    assert study.training_for("invivo").batch_size == 32
+    assert study.training_for("invivo").batch_size == 100
     assert study.datasets["synthetic"].motif_ids == study.datasets["invivo"].motif_ids
     ids = study.datasets["synthetic"].motif_ids
     assert " ".join(ids) == "Arid3a CEBPB FOSL1 Gabpa MAFK MAX MEF2A NFYB SP1 SRF STAT1 YY1"
@@ -126,7 +129,7 @@ def test_koo2019_is_the_paper() -> None:
     assert sum(map(len, ids.values())) == 16
     for name, model in study.models.items():
         pools = [conv.pool for conv in model.conv]
-        product = 2500 if name == "cnn-50-s2" else 100
+        product = 2500 if name.startswith("cnn-50-s2") else 100
         assert pools[0] * pools[-1] == product, name
         assert model.lengths(200)[-1] == 2
         assert model.lengths(1000)[-1] == 10
@@ -144,6 +147,7 @@ def test_koo2019_columns() -> None:
     [
         ([*PLAIN, "cnn-50-s2"], 200, 160_048),
         ([*PLAIN, "cnn-50-s2"], 1000, 684_336),
+        (["cnn-50-s2-64"], 200, 25_712),  # that of the authors' code
         (["cnn9-4", "cnn9-25"], 200, 158_848),
         (["cnn3-2", "cnn3-50"], 200, 158_128),
     ],
@@ -198,10 +202,27 @@ def test_as_written_differs_only_where_it_says() -> None:
     }
     assert written["training"] == TrainingSettings.model_validate("as-written").model_dump()
     assert written["motifs"]["trim"] is None
-    assert load("koo2019-as-written").training_for("invivo").batch_size == 100
-    for datasets in (run["datasets"], written["datasets"]):
-        datasets["invivo"].pop("training")
+    own = [
+        {key: study["datasets"]["synthetic"].pop(key) for key in ("placement", "seed")}
+        for study in (run, written)
+    ]
+    assert own == [{"placement": "reference", "seed": 33}, {"placement": "uniform", "seed": None}]
     assert run["datasets"] == written["datasets"]
+
+
+def test_a_model_may_have_its_own_number_of_trials() -> None:
+    text = "name: x\nextends: koo2019-synthetic\nmodels: {cnn-4: {trials: 7}}\n"
+    study = loads(text, "x.yaml")
+    counts = Counter(cell.model for cell in study.cells())
+    assert counts.pop("cnn-4") == 7
+    assert set(counts.values()) == {5}
+    assert study.cell("synthetic/cnn-4/7") in study.cells()
+    with pytest.raises(InputError, match="no cell synthetic/cnn-4/8; its trials are 7"):
+        study.cell("synthetic/cnn-4/8")
+    # More trials repeat none.
+    whole = load("koo2019-synthetic")
+    for cell in whole.cells():
+        assert stage_keys(study, cell, "") == stage_keys(whole, cell, "")
 
 
 def test_presets_are_those_of_the_paper() -> None:
@@ -215,7 +236,7 @@ def test_presets_are_those_of_the_paper() -> None:
         "patience": 20,
         "l2": 1e-6,
         "initializer": "glorot_uniform",
-        "output_bias": 0.05,
+        "output_bias": {"uniform": 0.9306, "l2": True},
         "batch_norm_momentum": 0.99,
         "batch_norm_epsilon": 1e-8,
         "monitor": "loss",

@@ -135,9 +135,21 @@ def test_initial_weights_are_those_of_glorot_and_he(keras: ModuleType, name: str
     assert abs(kernel.mean()) < 0.1 * kernel.std()
 
 
+def test_output_bias_of_the_reference_code_is_random_and_part_of_the_penalty() -> None:
+    as_run = TrainingSettings.model_validate("as-run")
+    models = [toy.model(settings=as_run, seed=seed) for seed in range(20)]
+    biases = np.array([m.get_layer("output").get_weights()[1] for m in models])
+    assert np.abs(biases).max() <= 0.9306
+    assert np.abs(biases).max() > 0.85
+    assert len(np.unique(biases)) == biases.size
+    weights = [w for layer in models[0].layers for w in layer.get_weights()]
+    penalized = [w for w in weights if w.ndim > 1] + [biases[0]]
+    term = as_run.l2 * sum((w.astype("float64") ** 2).sum() for w in penalized)
+    assert sum(map(float, models[0].losses)) == pytest.approx(term, rel=1e-5)
+
+
 def test_settings_are_built_in(keras: ModuleType) -> None:
     for settings in (
-        TrainingSettings.model_validate("as-run"),
         TrainingSettings.model_validate("as-written"),
         TrainingSettings(
             output_bias=-1.5, batch_norm_momentum=0.5, batch_norm_epsilon=0.25, l2=0.125

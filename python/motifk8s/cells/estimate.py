@@ -294,7 +294,7 @@ def scale(work: float, near: Sequence[Finished]) -> tuple[float, float]:
 
 def _kind(study: Study, cell: Cell) -> Kind:
     """Return the kind of a cell, which is the same for all its trials."""
-    model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
+    model = study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"})
     settings = study.training_for(cell.dataset).model_dump(mode="json")
     place = stored.place(study, cell.dataset)
     return Kind(place, content_hash(model), content_hash(settings))

@@ -18,7 +18,7 @@ def cell_folder(study: Study, cell: Cell) -> str:
 
 def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
     """Return the key of each stage: a hash of its settings and of the stage before it."""
-    model = study.models[cell.model].model_dump(mode="json", exclude={"label"})
+    model = study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"})
     settings = {
         "training": {
             "data": data_hash,

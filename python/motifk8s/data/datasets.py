@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from motifk8s.data.sequences import UNKNOWN, from_one_hot
-from motifk8s.data.synthetic import sample
+from motifk8s.data.synthetic import sample, sample_reference
 from motifk8s.errors import InputError, one_line
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.store.files import replacing
@@ -33,6 +33,7 @@ LAYOUTS = (
     "a data set has codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
     "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
 )
+PLACEMENTS = {"uniform": sample, "reference": sample_reference}
 EMBEDDED = np.dtype([("sequence", "<i4"), ("class", "u1"), ("start", "<i4"), ("strand", "i1")])
 """One embedded motif: row of the sequence, index of its class, first base (0-based), +1 or -1."""
 
@@ -87,14 +88,16 @@ def synthesize(spec: Synthetic, seed: int) -> Dataset:
     """Make the synthetic data set of the paper (Methods, "Synthetic data").
 
     Each sequence gets one or more PPMs, drawn with replacement from those of all classes, forward
-    and reverse complement (see `synthetic.sample`). A label is 1 if the sequence has a motif of
-    the class on either strand. Rows are independent, so the first ones are for training, the next
-    for validation, the rest for the test. The same seed gives the same content on every platform.
+    and reverse complement (see `synthetic.sample` and `sample_reference`). A label is 1 if the
+    sequence has a motif of the class on either strand. Rows are independent, so the first ones are
+    for training, the next for validation, the rest for the test. The same seed gives the same
+    content on every platform.
 
     Raise InputError if the motifs may not fit into the length, or a class lacks positives or
     negatives in the training or test part.
     """
     n, names = spec.n_sequences, tuple(spec.classes)
+    sample = PLACEMENTS[spec.placement]
     ppms = [jaspar_motif(ids[0], spec.release).ppm for ids in spec.classes.values()]
     models = [oriented for ppm in ppms for oriented in (ppm, ppm[::-1, ::-1])]
     codes, sequence, model, start = sample(models, spec.motifs_per_sequence, n, spec.length, seed)

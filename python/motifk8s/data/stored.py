@@ -28,7 +28,9 @@ def place(study: Study, name: str) -> str:
     if spec["kind"] == "synthetic":
         # Sequences contain only the first motif of a class; the others are for matching.
         spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
-        spec["seed"] = study.seed_of(name)
+        spec["seed"] = study.data_seed(name)
+        if spec["placement"] == "uniform":
+            del spec["placement"]  # Data sets made before there was a choice keep their place.
     elif spec["kind"] == "deepsea":
         spec["classes"] = {label: item["column"] for label, item in spec["classes"].items()}
     else:
@@ -102,7 +104,7 @@ def prepare(
     if path := source or getattr(spec, "path", None):
         dataset = _import_file(study, name, path)
     elif spec.kind == "synthetic":
-        dataset = datasets.synthesize(spec, study.seed_of(name))
+        dataset = datasets.synthesize(spec, study.data_seed(name))
     else:
         raise InputError(absent(study, name))
     facts = datasets.describe(dataset)

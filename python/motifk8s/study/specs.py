@@ -12,9 +12,9 @@ import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from motifk8s.study.strict import NAME, Strict, mistakes_error, no_such
+from motifk8s.study.strict import NAME, TAGS, Strict, mistakes_error, no_such
 
 # Names are used as folder names, labels and parts of pod names.
 Name = Annotated[str, Field(pattern=NAME, max_length=40)]
@@ -62,6 +62,12 @@ class Synthetic(DataSet):
         list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=1000)
     ] = [0.5, 0.25, 0.17, 0.05, 0.03]
     """Relative frequencies of sequences with 1, 2, 3, ... motifs."""
+    placement: Literal["uniform", "reference"] = "uniform"
+    """Where motifs lie. uniform: with 1 bp around each, and every arrangement equally likely (the
+    paper's text). reference: the procedure of the paper's reference code, where gaps are random
+    shares of the free length and may be 0; it has its own random numbers and order of rows."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Seed of the sequences; null: a hash of the study's seed and the name of the data set."""
     split: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.7, 0.1, 0.2]
     """Shares of the training, validation and test part."""
     # The data file stores the index of a class in one byte.
@@ -167,6 +173,8 @@ class Model(Strict):
     dense: Annotated[list[Count], Field(max_length=50)] = [512]
     """Units of each hidden dense layer."""
     dense_dropout: Share = 0.5
+    trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    """Number of trials of this model; null: that of the study."""
 
     def lengths(self, length: int) -> list[int]:
         """Return the positions after each layer's pooling, for sequences of `length` bp."""
@@ -233,6 +241,15 @@ class Preset(Strict):
         return {**cls.presets[name], **own}
 
 
+class OutputBias(Strict):
+    """A random initial bias of the output layer."""
+
+    uniform: Positive
+    """Limit: the bias is drawn uniformly between minus this and this."""
+    l2: bool = False
+    """Include the bias in the L2 penalty."""
+
+
 class TrainingSettings(Preset):
     """Training with Adam on the binary cross-entropy, the mean over classes and batch."""
 
@@ -251,8 +268,11 @@ class TrainingSettings(Preset):
         "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform",
         "lecun_normal",
     ] = "glorot_uniform"  # fmt: skip
-    output_bias: float = 0.05
-    """Initial bias of the output layer."""
+    output_bias: Annotated[
+        Annotated[float, Tag(TAGS[0])] | Annotated[OutputBias, Tag(TAGS[1])],
+        Discriminator(lambda value: TAGS[isinstance(value, dict | OutputBias)]),
+    ] = OutputBias(uniform=0.9306, l2=True)
+    """Initial bias of the output layer, or how it is drawn."""
     batch_norm_momentum: Share = 0.99
     batch_norm_epsilon: Positive = 1e-8
     monitor: Literal["loss", "cross-entropy"] = "loss"

@@ -78,7 +78,8 @@ class Study(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 2019
     """The seeds of data sets and cells are derived from this seed."""
     trials: Annotated[int, Field(ge=1, le=MOST_CELLS)] = 1
-    """Number of trainings of each model on each data set, each with its own seed."""
+    """Number of trainings of each model on each data set, each with its own seed; a model may have
+    its own number."""
     datasets: Annotated[
         dict[Name, Annotated[Synthetic | File | DeepSea, Field(discriminator="kind")]],
         Field(min_length=1),
@@ -139,7 +140,7 @@ class Study(Strict):
 
     def mismatches(self) -> Iterator[Mistake]:
         """Yield the mistakes in how parts fit together; each part is valid by itself."""
-        if (n := self.trials * len(self._pairs())) > MOST_CELLS:
+        if (n := sum(self._trials(model) for _, model in self._pairs())) > MOST_CELLS:
             yield ("trials",), f"gives {n:,} cells, but at most {MOST_CELLS:,} are allowed"
         yield from self._grid_mistakes()
         for name, figure in self.figures.items():
@@ -217,7 +218,15 @@ class Study(Strict):
 
     def cells(self) -> list[Cell]:
         """Return the cells of the study, by data set, model and trial."""
-        return [Cell(*pair, t) for pair in self._pairs() for t in range(1, self.trials + 1)]
+        return [
+            Cell(dataset, model, trial)
+            for dataset, model in self._pairs()
+            for trial in range(1, self._trials(model) + 1)
+        ]
+
+    def _trials(self, model: str) -> int:
+        spec = self.models.get(model)
+        return self.trials if spec is None or spec.trials is None else spec.trials
 
     def figures_of(self, dataset: str) -> dict[str, FigureSpec]:
         """Return the figures of a data set whose models are all in the grid."""
@@ -237,8 +246,8 @@ class Study(Strict):
         if pair not in pairs:
             near = no_such("cell", pair, pairs).split("; known")[0]
             raise InputError(f"study {self.name} has {near}")
-        if cell.trial > self.trials:
-            raise InputError(f"study {self.name} has no cell {text}; its trials are {self.trials}")
+        if cell.trial > (trials := self._trials(cell.model)):
+            raise InputError(f"study {self.name} has no cell {text}; its trials are {trials}")
         return cell
 
     def training_for(self, dataset: str) -> TrainingSettings:
@@ -249,12 +258,17 @@ class Study(Strict):
         )
 
     def seed_of(self, id: str) -> int:
-        """Return the seed (31 bits) of a cell, by its id, or of a data set, by its name.
+        """Return the seed (31 bits) of a cell, by its id, or of a data set without its own.
 
         It is a hash of the study's seed and the id, so other cells do not affect it.
         """
         digest = hashlib.sha256(f"{self.seed}/{id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
+
+    def data_seed(self, name: str) -> int:
+        """Return the seed of a data set: its own, or else that of `seed_of`."""
+        own: int | None = getattr(self.datasets[name], "seed", None)
+        return self.seed_of(name) if own is None else own
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain JSON with all defaults; validating it gives an equal study."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.study.specs import Model, TrainingSettings
+from motifk8s.study.specs import Model, OutputBias, TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ def build(
     import keras
 
     # Each layer has its own seed, so the weights of a layer do not depend on the size of others.
-    most = 2 * (len(spec.conv) + len(spec.dense)) + 1
+    most = 2 * (len(spec.conv) + len(spec.dense)) + 2
     seeds = map(int, np.random.SeedSequence(seed).generate_state(most))
     x = inputs = keras.Input((length, 4), name="sequence")
     for i, conv in enumerate(spec.conv, start=1):
@@ -62,11 +62,11 @@ def build(
         x = _batch_norm(training, f"{name}_bn")(x)
         x = keras.layers.Activation("relu", name=f"{name}_act")(x)
         x = keras.layers.Dropout(spec.dense_dropout, seed=next(seeds), name=f"{name}_dropout")(x)
-    bias = keras.initializers.Constant(training.output_bias)
     kernel = _kernel(training, next(seeds))
-    outputs = keras.layers.Dense(
-        n_classes, activation="sigmoid", bias_initializer=bias, name="output", **kernel
-    )(x)
+    bias = _bias(training, next(seeds))
+    outputs = keras.layers.Dense(n_classes, activation="sigmoid", name="output", **kernel, **bias)(
+        x
+    )
     return keras.Model(inputs, outputs, name="cnn")
 
 
@@ -78,6 +78,19 @@ def _kernel(training: TrainingSettings, seed: int) -> dict[str, Any]:
     return {
         "kernel_initializer": keras.initializers.get(config),
         "kernel_regularizer": keras.regularizers.L2(training.l2) if training.l2 else None,
+    }
+
+
+def _bias(training: TrainingSettings, seed: int) -> dict[str, Any]:
+    """Return the initializer and the regularizer of the output bias as keyword arguments."""
+    import keras
+
+    bias = training.output_bias
+    if not isinstance(bias, OutputBias):
+        return {"bias_initializer": keras.initializers.Constant(bias)}
+    return {
+        "bias_initializer": keras.initializers.RandomUniform(-bias.uniform, bias.uniform, seed),
+        "bias_regularizer": keras.regularizers.L2(training.l2) if bias.l2 and training.l2 else None,
     }
 
 
