@@ -244,7 +244,7 @@ def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
 
 KEYS_TABLES = [
     "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv",
-    "TrainingSettings", "MotifSettings", "Trim", "MatchSettings", "AnalysisSettings", "FigureSpec",
+    "TrainingSettings", "OutputBias", "MotifSettings", "Trim", "MatchSettings", "AnalysisSettings", "FigureSpec",
     "Expected",
 ]  # fmt: skip
 

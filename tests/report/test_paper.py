@@ -106,7 +106,7 @@ def test_a_partial_store(here, have, tmp_path):
     ]  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == sorted(Path(p).name for p in out_text.split())
     assert err.splitlines() == [
-        "motifk8s: table1: partial, because 4 of 85 cells are finished",
+        "motifk8s: table1: partial, because 4 of 90 cells are finished",
         "motifk8s: fig2: partial, because no cell of CNN-4 on synthetic is finished",
         "motifk8s: fig3: not made, because no cell of CNN9-4, CNN9-25, CNN-50-2 and CNN19-1-2 on "
         "synthetic is finished",
@@ -175,7 +175,7 @@ def test_notes_are_of_the_table_alone(have, tmp_path):
     metrics = {**files.metrics, "dataset": "invivo", "cell": "invivo/cnn-1/1"}
     have({"invivo/cnn-1/1": files._replace(metrics=metrics)})
     made = paper.make(load("koo2019"), FolderStore(tmp_path), ["table2"], tmp_path / "out")
-    assert made.lacking == ["table2: partial, because 1 of 85 cells are finished"]
+    assert made.lacking == ["table2: partial, because 1 of 90 cells are finished"]
     text = (tmp_path / "out" / "table2.md").read_text(encoding="utf-8")
     assert "Data set invivo" in text and "synthetic" not in text and "0.625 ± 0.030" in text
 

@@ -112,10 +112,12 @@ GROUP = ["cnn-1", "cnn-4", "cnn-25"]
     ("kind", "shares", "ours", "verdict"),
     [
         ("at-most", {"cnn-1": 0.1, "cnn-4": 0.4, "cnn-25": 0.3}, "cnn-4", "held"),
-        ("at-most", {"cnn-1": 0.1, "cnn-4": 0.5, "cnn-25": 0.3}, "cnn-4", "not held"),
-        ("at-most", {"cnn-1": 0.1, "cnn-4": 68 / 150, "cnn-25": 0.3}, "cnn-4", "held"),
+        # 0.453 + 2 x 0.131 = 0.715
+        ("at-most", {"cnn-1": 0.1, "cnn-4": 0.715, "cnn-25": 0.3}, "cnn-4", "held"),
+        ("at-most", {"cnn-1": 0.1, "cnn-4": 0.716, "cnn-25": 0.3}, "cnn-4", "not held"),
         ("at-least", {"cnn-1": 0.5, "cnn-4": 0.6, "cnn-25": 0.9}, "cnn-1", "held"),
-        ("at-least", {"cnn-1": 0.5, "cnn-4": 0.4, "cnn-25": 0.9}, "cnn-4", "not held"),
+        ("at-least", {"cnn-1": 0.5, "cnn-4": 0.191, "cnn-25": 0.9}, "cnn-4", "held"),
+        ("at-least", {"cnn-1": 0.5, "cnn-4": 0.190, "cnn-25": 0.9}, "cnn-4", "not held"),
         ("at-most", {"cnn-1": 0.1}, "cnn-1", "held so far"),
         ("at-most", {"cnn-1": 0.9}, "cnn-1", "not held so far"),
     ],
@@ -126,6 +128,12 @@ def test_bounds_compare_the_extreme_of_the_group(kind, shares, ours, verdict):
     assert (found.ours_model, found.verdict) == (ours, verdict)
     assert found.difference == pytest.approx(shares[ours] - 0.453)
     assert found.footnote == "a"
+
+
+def test_a_bound_without_an_sd_is_judged_to_the_last_printed_decimal():
+    expected = {"models": ["cnn-1"], "kind": "at-most", "mean": 0.453}
+    assert compare(expected, {"cnn-1": [68 / 150]}, trials=1).verdict == "held"
+    assert compare(expected, {"cnn-1": [0.454]}, trials=1).verdict == "not held"
 
 
 def test_a_missing_trial_makes_a_bound_provisional():

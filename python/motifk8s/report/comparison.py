@@ -50,8 +50,8 @@ def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     - *value*, or an sd of 0 or over classes: a difference without verdict.
     - *at-most*, *at-least*: a bound over several models; the paper does not say which one is meant.
       Ours is the largest (smallest) of the models' means. The verdict is held or not held, with
-      a tolerance of half a unit of the third decimal, the last that the paper prints. It ends in
-      "so far" if results of the group are missing; then tables and report show no verdict.
+      a tolerance of two of the published sd; without one, of half a unit of the third decimal,
+      the last that the paper prints. It ends in "so far" if results of the group are missing; then tables and report show no verdict.
 
     Parameters
     ----------
@@ -124,7 +124,8 @@ def _compare(
 def _verdict(expected: Expected, difference: float, complete: bool) -> str:
     if expected.kind in ("at-most", "at-least"):
         excess = difference if expected.kind == "at-most" else -difference
-        return ("held" if excess <= ROUNDING else "not held") + ("" if complete else SO_FAR)
+        tolerance = 2 * expected.sd + LAST_BIT if expected.sd else ROUNDING
+        return ("held" if excess <= tolerance else "not held") + ("" if complete else SO_FAR)
     if expected.kind == "exact" and expected.sd and expected.over == "trials":
         return "yes" if abs(difference) <= 2 * expected.sd + LAST_BIT else "no"
     return ""
