@@ -69,6 +69,16 @@ def test_trim_keeps_what_is_above_not_at_the_threshold():
     assert trim(ppm, bits=0.99, pad=0) == slice(4, 5)
 
 
+def test_trim_by_a_sharpened_motif():
+    # exp(3 x 0.7) = 8.2, exp(3 x 0.1) = 1.3: 0.67 .11 .11 .11 has 0.56 bits; 0.7 .1 .1 .1 has 0.64.
+    sure, likely, weak = [1, 0, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.55, 0.15, 0.15, 0.15]
+    ppm = np.array([FLAT, weak, likely, sure, FLAT])
+    assert trim(ppm, 0.6, 0) == slice(2, 4)
+    assert trim(ppm, 0.6, 0, sharpen=3.0) == slice(3, 4)
+    assert trim(ppm, 0.5, 0, sharpen=3.0) == slice(2, 4)
+    assert trim(ppm, 0.01, 0, sharpen=3.0) == slice(1, 4)
+
+
 @given(ppms, st.floats(0, 2), st.integers(0, 4))
 def test_trim_loses_no_informative_column(ppm, bits, pad):
     part = trim(ppm, bits, pad)

@@ -29,8 +29,6 @@ def place(study: Study, name: str) -> str:
         # Sequences contain only the first motif of a class; the others are for matching.
         spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
         spec["seed"] = study.data_seed(name)
-        if spec["placement"] == "uniform":
-            del spec["placement"]  # Data sets made before there was a choice keep their place.
     elif spec["kind"] == "deepsea":
         spec["classes"] = {label: item["column"] for label, item in spec["classes"].items()}
     else:

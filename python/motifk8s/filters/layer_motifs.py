@@ -73,7 +73,7 @@ def layer_motifs(filters: Filters, rule: MotifSettings) -> list[Motif]:
     for i in np.flatnonzero(~filters.dead):
         ppm = filters.ppm[i].astype(np.float64)
         if rule.trim is not None:
-            ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad)]
+            ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad, rule.trim.sharpen)]
         nsites = len(ppm) if rule.nsites == "width" else int(filters.windows[i])
         motifs.append(Motif(f"filter{i}", ppm, nsites))
     return motifs

@@ -143,7 +143,7 @@ def _variants(
     shares = [share for share in lists["threshold"] if share != rule.threshold]
     results = extract_at(model, layer, codes, rule, shares, filters) if shares else []
     filters_at = dict(zip(shares, results, strict=True))
-    pad = (rule.trim or Trim()).pad
+    trim = rule.trim or Trim()
     base = _Variant(name, "", None, filters, rule, default["database"], default["evalue"])
 
     def changed(setting: str, value: Any) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def _variants(
         if setting == "threshold":
             return {"filters": filters_at[value]}
         if setting == "trim_bits":
-            trim = None if value is None else Trim(bits=value, pad=pad)
-            return {"rule": rule.model_copy(update={"trim": trim})}
+            other = None if value is None else trim.model_copy(update={"bits": value})
+            return {"rule": rule.model_copy(update={"trim": other})}
         return {setting: value}
 
     return [

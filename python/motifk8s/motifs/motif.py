@@ -32,13 +32,18 @@ def information(ppm: np.ndarray) -> np.ndarray:
     return np.where(ppm.sum(axis=1) > 0, np.clip(bits, 0.0, 2.0), 0.0)
 
 
-def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3) -> slice:
+def trim(ppm: np.ndarray, bits: float = 0.5, pad: int = 3, sharpen: float | None = None) -> slice:
     """Find the informative part of a motif: ``ppm[trim(ppm)]`` is the trimmed motif.
 
     It spans the first to the last column above `bits`, and `pad` columns on either side. Without
-    such a column it is the whole motif.
+    such a column it is the whole motif. With `sharpen`, the information is that of a sharpened
+    motif: exp(sharpen p / max p), each column divided by its sum.
     """
-    above = np.flatnonzero(information(ppm) > bits)
+    judged = np.asarray(ppm, dtype=np.float64)
+    if sharpen is not None:
+        judged = np.exp(sharpen * judged / judged.max())
+        judged /= judged.sum(axis=1, keepdims=True)
+    above = np.flatnonzero(information(judged) > bits)
     if above.size == 0:
         return slice(0, len(ppm))
     return slice(max(0, int(above[0]) - pad), min(len(ppm), int(above[-1]) + 1 + pad))

@@ -51,7 +51,8 @@ def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     - *at-most*, *at-least*: a bound over several models; the paper does not say which one is meant.
       Ours is the largest (smallest) of the models' means. The verdict is held or not held, with
       a tolerance of two of the published sd; without one, of half a unit of the third decimal,
-      the last that the paper prints. It ends in "so far" if results of the group are missing; then tables and report show no verdict.
+      the last that the paper prints. It ends in "so far" if results of the group are missing;
+      then tables and report show no verdict.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """The parts of a study: data sets, architectures, training, motifs, matches, published numbers.
 
-Training and motifs have two presets each: `as-run` follows the reference code of the paper,
-`as-written` the paper's text (Koo & Eddy 2019, Methods). The defaults are those of `as-run`.
+Training and motifs have presets: `as-run` follows the reference code of the paper,
+`as-written` the paper's text (Koo & Eddy 2019, Methods). The defaults are those of `as-run`. Motifs
+have a third one, `as-2019-04`: the reference code until April 2019.
 
 The texts below the fields are the descriptions in the JSON Schema.
 """
@@ -24,6 +25,11 @@ MOST = 10**9
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # a probability, or a share of a maximum
 Positive = Annotated[float, Field(gt=0)]
+
+
+def not_given(value: Any) -> bool:
+    """Leave a field out of keys and kept studies: it was added when results existed."""
+    return value is None
 
 
 class DataSet(Strict):
@@ -62,11 +68,13 @@ class Synthetic(DataSet):
         list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=1000)
     ] = [0.5, 0.25, 0.17, 0.05, 0.03]
     """Relative frequencies of sequences with 1, 2, 3, ... motifs."""
-    placement: Literal["uniform", "reference"] = "uniform"
+    placement: Literal["uniform", "reference"] = Field(
+        "uniform", exclude_if=lambda value: value == "uniform"
+    )
     """Where motifs lie. uniform: with 1 bp around each, and every arrangement equally likely (the
     paper's text). reference: the procedure of the paper's reference code, where gaps are random
     shares of the free length and may be 0; it has its own random numbers and order of rows."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, exclude_if=not_given)
     """Seed of the sequences; null: a hash of the study's seed and the name of the data set."""
     split: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.7, 0.1, 0.2]
     """Shares of the training, validation and test part."""
@@ -303,6 +311,8 @@ class Trim(Strict):
     """A column with more bits is informative."""
     pad: Annotated[int, Field(ge=0, le=10**6)] = 3
     """Width of the margin on each side, in columns."""
+    sharpen: Annotated[Positive, Field(le=100)] | None = Field(None, exclude_if=not_given)
+    """Measure the bits of exp(sharpen p / max p), each column divided by its sum; null: of p."""
 
 
 class MotifSettings(Preset):
@@ -337,6 +347,8 @@ class MotifSettings(Preset):
             "nsites": "windows",
             "trim": None,
         },
+        # The reference code before May 2019.
+        "as-2019-04": {"trim": {"sharpen": 3.0}},
     }
 
 
