@@ -2,6 +2,7 @@
 
 import pytest
 from helpers.studies import frame, study
+from helpers.tiny import ROOT
 
 from motifk8s.report import tables
 from motifk8s.report.prediction import COLUMNS, Reading, predict, score
@@ -31,9 +32,22 @@ def test_the_rule_adds_up_what_poolings_blur() -> None:
     assert first((19, 4, 4), (1, 5, 5), (5, 5, 5)) == ("conv1", 19, 20, True)
     assert first((19, 4, 4), (5, 5, 5)) == ("conv1", 19, 4, False)
     assert first((19, 50, 2), (5, 50, 50)) == ("conv1", 19, 50, True)
-    assert first((19, 2, 2), (1, 50, 50)) == ("conv1", 19, None, True)
-    assert first((8, 25, 25), (5, 4, 4)) == ("conv1", 8, 25, False)
-    assert first((9, 9, 9), (2, 4, 4)).whole and not first((9, 8, 8), (2, 4, 4)).whole
+    assert first((19, 2, 2), (2, 50, 50)) == ("conv1", 19, None, True)
+    assert first((5, 25, 25), (5, 4, 4)) == ("conv1", 5, 25, False)
+    assert first((6, 6, 6), (3, 4, 4)).whole and not first((6, 5, 5), (3, 4, 4)).whole
+
+
+def test_an_exponential_layer_learns_whole_motifs_if_it_can() -> None:
+    def first(width: int) -> bool:
+        conv = Conv(filters=2, width=width, pool=2, activation="exponential")
+        return predict(Model(conv=[conv, Conv(filters=2, width=5)]))[0].whole
+
+    assert first(6) and not first(5)
+
+
+def test_the_rule_reads_what_the_first_one_got_wrong() -> None:
+    for name in ("cnn-6", "cnn-8", "cnn7-25", "cnn-4-5-5"):
+        assert predict(load(str(ROOT / "examples/five-others.yaml")).models[name])[0].whole, name
 
 
 # ------------------------------------------------------------------------------------- score
@@ -57,7 +71,8 @@ def test_scored_by_hand():
     assert row | {"match_truth_mean": 0} == {
         "dataset": "synthetic", "model": "cnn-25", "label": "CNN-25", "layer": "conv1",
         "receptive_field": 19, "uncertainty": 25, "predicted": "whole", "trials": 2,
-        "match_truth_mean": 0, "learned": "parts", "right": "no",
+        "match_truth_mean": 0, "learned": "parts", "right": "no", "baseline": "whole",
+        "baseline_right": "no",
     }  # fmt: skip
     rights = [
         (r["uncertainty"], r["predicted"], r["learned"], r["right"])
@@ -70,7 +85,8 @@ def test_without_a_result_or_a_known_motif_nothing_is_judged():
     table = scored({"cnn-25": [0.9]})
     rows = table[table.model != "cnn-25"]
     assert len(rows) == 3 and set(rows.predicted) == {"parts", "whole"}
-    assert set(rows.learned) == set(rows.right) == {""} and rows.match_truth_mean.isna().all()
+    assert set(rows.learned) == set(rows.right) == set(rows.baseline_right) == {""}
+    assert rows.match_truth_mean.isna().all()
     text = study().model_dump(mode="json")
     own = {"kind": "file", "path": "x.h5", "length": 200, "classes": {"a": []}}
     table = scored({"cnn-25": [0.0]}, Study.model_validate(text | {"datasets": {"synthetic": own}}))

@@ -213,14 +213,14 @@ def test_prediction(tmp_path):
     rows = made(study(trials=1), cells_of(shares), tmp_path)[0]["prediction"]
     none = ["", "no result yet", ""]
     assert values(rows) == [
-        ["cnn-1", "conv1", "parts", *none, "19 bp", "1 bp"],
-        ["cnn-1", "conv2", "whole", *none, "23 bp", "no later convolution"],
-        ["cnn-4", "conv1", "parts", "whole", "no", "0.600", "19 bp", "4 bp"],
-        ["cnn-25", "conv1", "whole", "whole", "yes", "0.900", "19 bp", "25 bp"],
+        ["cnn-1", "conv1", "parts", *none, "19 bp", "1 bp", "parts", ""],
+        ["cnn-1", "conv2", "whole", *none, "23 bp", "no later convolution", "whole", ""],
+        ["cnn-4", "conv1", "parts", "whole", "no", "0.600", "19 bp", "4 bp", "parts", "no"],
+        ["cnn-25", "conv1", "whole", "whole", "yes", "0.900", "19 bp", "25 bp", "whole", "yes"],
     ]
     assert list(rows[0])[2:] == [
         "Rule says", "Learned", "Right", "Ground-truth match", "Receptive field",
-        "Places uncertain by",
+        "Places uncertain by", "Pool alone says", "Right by pool",
     ]  # fmt: skip
 
 

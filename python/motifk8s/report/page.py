@@ -77,7 +77,7 @@ def render(study: Study, content: Content) -> str:
         whole=WHOLE,
         level=LEVEL,
         least_trials=paired.LEAST,
-        motif=prediction.MOTIF,
+        prediction=prediction,
         rule=study.motifs,
         provenance=_provenance(list(cells.values())),
         resolved=_yaml(study),

@@ -271,6 +271,8 @@ def _prediction_table(part: _Part) -> Rows:
                 ),
                 "Receptive field": f"{layer['receptive_field']} bp",
                 "Places uncertain by": "no later convolution" if pd.isna(blur) else f"{blur} bp",
+                "Pool alone says": layer["baseline"],
+                "Right by pool": layer["baseline_right"],
             }
         )
     return rows
