@@ -6,7 +6,7 @@ made, and wrong on three of the next four. The second one is made from all of th
 
 1. A layer can learn a whole motif only if its receptive field is at least `FIELD` wide.
 2. It must learn whole motifs, unless a later convolution can assemble parts. That convolution must
-   be at least `ASSEMBLING` wide: parts are told apart by their order and distance, which takes
+   be at least `ASSEMBLING` wide: order and distance distinguish parts, which takes
    three positions (Koo & Eddy 2019, Fig 1). It must know the positions of parts more precisely than
    `BLUR`. Each pooling before it adds the width of its window minus 1 to the uncertainty.
 3. A layer with an exponential activation must learn whole motifs in any case: one complete match
