@@ -109,7 +109,9 @@ def _data_files(store: Store, oldest: float) -> Found:
     """Find the data files that no marker names: those replaced, or left before their marker."""
     files: dict[str, dict[str, Info]] = {}
     for path, info in store.infos("datasets").items():
-        if match := re.fullmatch(r"(datasets/[^/]+)/(data(-[0-9a-f]{12})?\.h5|done\.json)", path):
+        if match := re.fullmatch(
+            r"(datasets/[^/]+-[0-9a-f]{12})/(data(?:-[0-9a-f]{12})?\.h5|done\.json)", path
+        ):
             files.setdefault(match[1], {})[match[2]] = info
 
     def look(place: str) -> Found:
@@ -134,8 +136,9 @@ def _data_files(store: Store, oldest: float) -> Found:
 def _unfinished_files(store: Store, folder: str, oldest: float) -> Found:
     """Find the files in a folder of the store that a killed process left half-written."""
     try:
-        files = list(store.unfinished(folder))
-    except Problem as error:  # some servers and credentials do not allow it
+        # Some servers and credentials do not allow it, and then there is no use in waiting.
+        files = list(store.hasty().unfinished(folder))
+    except Problem as error:
         return Found([], [], [f"{error}; its unfinished files are skipped"])
     return Found(
         [

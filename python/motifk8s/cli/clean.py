@@ -10,9 +10,7 @@ from motifk8s.cli.arguments import Commands, add, add_study, open_study
 
 def register(commands: Commands) -> None:
     """Add the command clean."""
-    text = (
-        "delete what no command needs: old checkpoints, superseded runs and data, unfinished files"
-    )
+    text = "delete what is not needed: old checkpoints, superseded runs and data, unfinished files"
     sub = add(commands, "clean", _clean, text)
     add_study(sub)
     sub.add_argument("--dry-run", action="store_true", help="only print what would be deleted")

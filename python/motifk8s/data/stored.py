@@ -170,7 +170,7 @@ def _is_same(study: Study, name: str, store: Store, old: Found) -> bool:
 @cache
 def _data_hash_of(path: str, sha256: str, classes: tuple[str, ...]) -> str | None:
     """Return the data hash of a user's file; None if it has other content or cannot be read."""
-    with suppress(Problem), _opened(path) as file:
+    with suppress(Problem, OSError, ValueError), _opened(path) as file:
         if _sha256(file) == sha256:
             return datasets.read(file, classes).data_hash
     return None

@@ -24,10 +24,7 @@ from motifk8s.training.scores import auroc, cross_entropies
 # Rows in one dispatch to the device: about a second on one core. A signal to stop waits as long.
 ROWS_PER_DISPATCH = 5_000
 CHECKPOINT_SECONDS = 60.0
-# A checkpoint is MAGIC, the SHA-256 of the rest (32 bytes), and the rest, which is a zip of numpy.
-# Earlier versions wrote only the zip.
-MAGIC = b"motifk8s checkpoint 2\n"
-ZIP = b"PK"
+END_OF_ZIP = b"PK\5\6"  # begins the last record of a zip, of 22 bytes and a comment
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +67,10 @@ class Snapshot(NamedTuple):
         arrays |= {f"best{i}": a for i, a in enumerate(self.best)}
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
-        content = buffer.getvalue()
-        return MAGIC + hashlib.sha256(content).digest() + content
+        # A zip ends with the length of its comment, in two bytes, and the comment: the hash of all
+        # that is before it. Earlier versions can read it, too.
+        content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")
+        return content + hashlib.sha256(content).hexdigest().encode()
 
     @classmethod
     def loads(cls, data: bytes | None, key: str) -> Snapshot | None:
@@ -80,17 +79,17 @@ class Snapshot(NamedTuple):
         Raises
         ------
         DamagedError
-            If its content is not what was written. Earlier versions wrote no hash; if such a
-            checkpoint is damaged, its content can also be wrong.
+            If its content is not what was written, as its hash says. Earlier versions wrote no
+            hash: then it is read as far as zip finds no damage, and may not fit the model.
         """
         if data is None:
             return None
-        if data.startswith(MAGIC):
-            wanted, data = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
-            if hashlib.sha256(data).digest() != wanted:
-                raise DamagedError("its content does not match its hash")
-        elif not data.startswith(ZIP):
-            raise DamagedError("it is not a checkpoint")
+        end = data.rfind(END_OF_ZIP) + 22
+        comment = data[end:]
+        if end < 22 or len(comment) != int.from_bytes(data[end - 2 : end], "little"):
+            raise DamagedError("it is not a checkpoint, or truncated")
+        if comment and hashlib.sha256(data[:end]).hexdigest().encode() != comment:
+            raise DamagedError("its content does not match its hash")
         try:
             with np.load(io.BytesIO(data)) as arrays:
                 meta = json.loads(str(arrays["meta"]))
