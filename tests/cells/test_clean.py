@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 
 import pytest
-from helpers.stores import aws, moto_url, s3, store  # noqa: F401
+from helpers.stores import aws, leave_unfinished, moto_url, s3, store  # noqa: F401
 from helpers.tiny import study_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from motifk8s.cells import clean as cleaning
 from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cli.clean import register
 from motifk8s.data import stored
+from motifk8s.errors import Problem
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
@@ -191,6 +193,96 @@ def test_a_marker_that_is_written_between_listing_and_reading(ready, study, monk
     found = cleaning.find(study, ready, now=time.time() + LATER)
     assert found.damaged == []
     assert [o.path for o in found.leftovers] == [f"{place}/checkpoint"]
+
+
+def test_what_killed_processes_left(ready, study):
+    place = finish(ready, study, 0)
+    folders = [place, f"{place}/runs/last", stored.place(study, "small"), f"{study.name}/tables"]
+    for folder in [*folders, "other/cells/small/a/1"]:
+        ready.write(f"{folder}/x", b"")
+        leave_unfinished(ready, f"{folder}/big")
+    before = ready.list()
+    now = cleaning.find(study, ready)
+    assert now.leftovers == [] and len(now.young) == len(folders)
+    found = cleaning.find(study, ready, now=time.time() + LATER)
+    assert {o.kind for o in found.leftovers} == {"unfinished file"}
+    assert len(clean(ready, study)) == len(folders) and clean(ready, study) == []
+    assert ready.list() == before
+    assert len(list(ready.unfinished("other"))) == 1, "that of another study stays"
+
+
+def test_data_that_no_marker_names(ready, study):
+    mine = stored.place(study, "small")
+    marker = {"format": 1, "data_hash": "0" * 64, "file": "data-0123456789ab.h5"}
+    ready.write(f"{mine}/done.json", json.dumps(marker).encode())
+    for name in ("data.h5", "data-0123456789ab.h5", "data-ba9876543210.h5", "notes.h5"):
+        ready.write(f"{mine}/{name}", b"1")
+    ready.write("datasets/killed-0123456789ab/data.h5", b"1")  # before its first marker
+    ready.write("datasets/broken-0123456789ab/data.h5", b"1")
+    ready.write("datasets/broken-0123456789ab/done.json", b"{")
+    young = cleaning.find(study, ready).young
+    deleted = clean(ready, study)
+    assert sorted(deleted) == sorted(young)
+    assert set(deleted) == {
+        f"{mine}/data.h5", f"{mine}/data-ba9876543210.h5", "datasets/killed-0123456789ab/data.h5",
+    }  # fmt: skip
+    found = cleaning.find(study, ready)
+    assert found.leftovers == found.young == []
+    assert "broken-0123456789ab/done.json is damaged" in found.damaged[0]
+
+
+@pytest.mark.parametrize("what", ["marker", "file"])
+def test_data_that_are_replaced_after_the_search(ready, study, what):
+    place = stored.place(study, "small")
+    ready.write(f"{place}/data.h5", b"1")
+    ready.write(f"{place}/data-ba9876543210.h5", b"1")
+    found = cleaning.find(study, ready, now=time.time() + LATER)
+    if what == "marker":
+        marker = {"format": 1, "data_hash": "1" * 64, "file": "data-ba9876543210.h5"}
+        ready.write(f"{place}/done.json", json.dumps(marker).encode())
+    else:
+        ready.write(f"{place}/data-ba9876543210.h5", b"12")
+    assert [cleaning.remove(ready, leftover) for leftover in found.leftovers] == [False]
+    assert ready.exists(f"{place}/data-ba9876543210.h5")
+
+
+def test_foreign_files_do_not_stop_it(ready, study, tmp_path):
+    place = finish(ready, study, 0)
+    leave(ready, place, "checkpoint", "runs/old/log.txt")
+    if isinstance(ready, FolderStore):
+        folder = tmp_path / "store" / place
+        for name in ("Icon\r", "a\\b", os.fsdecode(b"\xff\xfe"), "runs/old/x\ny"):
+            (folder / name).write_bytes(b"")
+        for link, target in {"up": "../..", "loop": "loop", "runs/self": "."}.items():
+            (folder / link).symlink_to(target)
+        (folder.parent / "2" / "done.json").parent.mkdir()
+        (folder.parent / "2" / "done.json").symlink_to("done.json")
+    else:
+        for key in ("Icon\n", "a\\b", "runs//x", "runs/old/../x", "runs/old/x\ty"):
+            ready._client.put_object(Bucket=ready.bucket, Key=f"{ready.prefix}{place}/{key}")
+    assert clean(ready, study) == [f"{place}/checkpoint", f"{place}/runs/old"]
+    assert ready.exists(f"{place}/done.json") and clean(ready, study) == []
+
+
+def test_a_marker_of_a_future_format_is_skipped(ready, study):
+    place = finish(ready, study, 0, changes={"format": 9})
+    leave(ready, place, "checkpoint", "runs/old/log.txt")
+    found = cleaning.find(study, ready, all_checkpoints=True, now=time.time() + LATER)
+    assert found.leftovers == [] and "has format 9" in found.damaged[0]
+
+
+def test_unfinished_uploads_that_may_not_be_listed(s3, study, monkeypatch):
+    with_data(s3, study)
+    place = finish(s3, study, 0)
+    leave(s3, place, "checkpoint")
+
+    def denied(self, path):
+        raise Problem("cannot list: permission denied")
+
+    monkeypatch.setattr(type(s3), "unfinished", denied)
+    found = cleaning.find(study, s3, now=time.time() + LATER)
+    assert [o.path for o in found.leftovers] == [f"{place}/checkpoint"]
+    assert "permission denied; its unfinished files are skipped" in found.damaged[0]
 
 
 def test_infos(store):  # noqa: F811

@@ -439,6 +439,19 @@ def test_sizes_of_a_file(make, store, tmp_path, there):
     assert count_sequences(study, "own", store) == wanted
 
 
+def test_a_file_that_changed_is_not_measured(make, store, tmp_path):
+    def study(n):
+        (tmp_path / "x.h5").write_bytes(h5(np.repeat(SPLIT, n)))
+        spec = {"kind": "file", "path": str(tmp_path / "x.h5"), "length": 40, "classes": CLASSES}
+        return make({"datasets": {"small": None, "own": spec}})
+
+    finish(store, small := study(1), "own/a/1", [1.0] * 5, wrong={"data_hash": "d" * 64})
+    assert ask(small, store)[1]["own/a/2"].basis == "measured"
+    large = study(1000)
+    cost = ask(large, store)[1]["own/a/2"]
+    assert cost.basis != "measured" and cost.seconds != 1.0
+
+
 def test_sizes_as_published(make, store):
     paper = load("koo2019")
     assert count_sequences(paper, "invivo", store) == Sizes(270_382, 8_000, 23_768)

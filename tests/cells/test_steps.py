@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from pathlib import Path
 
 import pytest
 from helpers.tiny import TINY, one_line, place_of, provenance, results, study_file
@@ -39,6 +41,40 @@ def test_a_study_is_kept_once_even_if_its_file_changes(tmp_path):
     other = load(str(study_file(path, {"trials": 2})))
     assert keep_study(other, store) != where
     assert load(where) == study and len(store.list("tiny/studies")) == 2
+
+
+def test_a_study_that_differs_in_the_order_of_classes_is_kept(tmp_path):
+    def study(*names):
+        spec = {"classes": {name: [{"SRF": "MA0083.3", "MAX": "MA0058.3"}[name]] for name in names}}
+        base = json.loads(json.dumps(TINY))
+        base["datasets"]["small"] |= spec
+        return load(json.dumps(base))
+
+    store = FolderStore(tmp_path / "store")
+    kept = [keep_study(study(*names), store) for names in (("SRF", "MAX"), ("MAX", "SRF"))]
+    assert kept[0] != kept[1]
+    assert [list(load(where).datasets["small"].classes) for where in kept] == [
+        ["SRF", "MAX"],
+        ["MAX", "SRF"],
+    ]
+
+
+def test_the_newest_of_the_kept_studies_is_the_last_submitted(tmp_path, here):
+    store = FolderStore(tmp_path / "store")
+    first, second = (load(str(study_file(tmp_path / "t.yaml", {"trials": n}))) for n in (1, 2))
+    for study in (first, second):
+        path = Path(keep_study(study, store))
+        os.utime(path, (0, 0))
+    Path(keep_study(first, store))
+    code, out, _ = here("plan", "tiny", "--store", store.url, "--json")
+    assert code == 0 and json.loads(out) == ["small/a/1", "small/b/1"]
+
+
+def test_a_kept_study_that_was_damaged_is_written_again(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    study = load(str(study_file(tmp_path / "tiny.yaml")))
+    Path(keep_study(study, store)).write_text("half")
+    assert load(keep_study(study, store)) == study
 
 
 # Outputs of steps -----------------------------------------------------------------------------

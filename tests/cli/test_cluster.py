@@ -153,8 +153,15 @@ def test_file_is_uploaded_to_the_clusters_store(here, reached, with_file, monkey
     # A pod finds it under the same name without the file.
     from motifk8s.data import stored
 
+    (tmp_path / "own.h5").rename(tmp_path / "elsewhere.h5")
     assert stored.is_ready(load(arguments(created(reached))["study"]), "own", bucket)
+    (tmp_path / "elsewhere.h5").rename(tmp_path / "own.h5")
     assert "uploading" not in here("submit", with_file, "--store", "s3://bucket/p")[1]
+    # A file that changed is uploaded, and pods of both workflows find the data of their own.
+    with h5py.File(tmp_path / "own.h5", "a") as file:
+        file["Y_train"][:4] = file["Y_train"][3::-1]
+    code, out, err = here("submit", with_file, "--store", "s3://bucket/p")
+    assert "uploading data set own" in out and "own.h5 has changed" in err
 
 
 def test_another_active_workflow_of_the_study_is_reported(here, reached):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+# ruff: noqa: F811 (fixtures are imported)
 import errno
+import hashlib
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from helpers.tiny import one_line, study_file
+from helpers.stores import aws, moto_url, s3  # noqa: F401
+from helpers.tiny import command, one_line, study_file
 
+from motifk8s.cells import clean as cleaning
+from motifk8s.cells.keys import cell_folder, stage_keys
+from motifk8s.cells.plan import keep_study, plan
 from motifk8s.data import datasets, stored
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.folder import FolderStore
@@ -162,8 +170,8 @@ def test_a_damaged_data_set_is_rejected_until_made_again(study, store, tmp_path,
 def test_a_marker_that_cannot_be_read(study, store, tmp_path, here, text, reason):
     marker = Path(store.url) / stored.place(study, "small") / "done.json"
     marker.write_text(text)
-    for command in ("plan", "run", "aggregate", "dataset"):
-        code, _, err = here(command, tmp_path / "tiny.yaml", "--store", store.url)
+    for name in ("plan", "run", "aggregate", "dataset"):
+        code, _, err = here(name, tmp_path / "tiny.yaml", "--store", store.url)
         assert code == 1 and reason in one_line(err)
     assert marker.read_text() == text
     with pytest.raises(Problem, match=reason.split(":")[0]):
@@ -232,6 +240,268 @@ def test_a_bad_file_leaves_nothing(tmp_path, here, how, reason):
     code, _, err = here("run", study, "--store", store)  # Nothing is trained.
     assert code == 3 and reason in err and "Traceback" not in err
     assert not (store / "tiny/cells").exists()
+
+
+# Identity by content --------------------------------------------------------------------------
+
+
+def mark_done(study, store) -> None:
+    """Write a marker of every cell, as if each had run on the present data."""
+    for cell in study.cells():
+        content = stored.data_hash(study, cell.dataset, store)
+        marker = {"keys": stage_keys(study, cell, content), "run": "runs/a", "files": {}}
+        store.write_json(f"{cell_folder(study, cell)}/done.json", {"format": 1, **marker})
+
+
+def states(path, store) -> set[tuple[str, str]]:
+    return {(state.state, state.reason) for state in plan(load(str(path)), store)}
+
+
+@pytest.fixture
+def own(tmp_path, here):
+    """The path of a study whose data are a file, own.h5, and its store, where all is done."""
+    path = from_file(tmp_path, reference_layout(tmp_path / "own.h5"))
+    store = FolderStore(tmp_path / "store")
+    assert here("dataset", path, "--store", store.url)[0] == 0
+    mark_done(load(str(path)), store)
+    assert states(path, store) == {("done", "")}
+    return path, store
+
+
+def flip(path: Path) -> None:
+    """Change one label of a file, and neither its size nor its date."""
+    before = path.stat()
+    with h5py.File(path, "a") as file:
+        file["Y_train"][0, 0] = 1 - file["Y_train"][0, 0]
+    with open(path, "r+b") as file:
+        file.truncate(before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("how", [lambda path: reference_layout(path, n=200), flip])
+def test_a_file_that_changes_makes_its_cells_outdated(own, tmp_path, here, how, caplog):
+    path, store = own
+    file = tmp_path / "own.h5"
+    old = file.read_bytes()
+    how(file)
+    changed = f"{file} has changed since data set own was made"
+    assert states(path, store) == {("outdated", changed)}
+    code, out, _ = here("plan", path, "--store", store.url)
+    assert code == 0 and changed in out
+    assert here("dataset", path, "--store", store.url)[0] == 0
+    assert f"{changed}; importing it" in caplog.text
+    assert states(path, store) == {("outdated", "its training settings or data have changed")}
+    loaded = stored.load_dataset(load(str(path)), "own", store)
+    assert loaded.data_hash == datasets.read(file, ["A", "B"]).data_hash
+    file.write_bytes(old)
+    assert states(path, store) == {("done", "")}
+
+
+def test_the_marker_has_size_and_hash_of_the_file(own, tmp_path):
+    path, store = own
+    place = stored.place(load(str(path)), "own")
+    marker = json.loads(store.read(f"{place}/done.json"))
+    content = (tmp_path / "own.h5").read_bytes()
+    assert marker["source"] == {
+        "path": str(tmp_path / "own.h5"),
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def test_a_moved_study_finds_its_data(own, tmp_path, monkeypatch):
+    path, store = own
+    (tmp_path / "moved").mkdir()
+    for name in ("own.h5", path.name):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    text = path.parent.joinpath("moved", path.name).read_text()
+    (tmp_path / "moved" / path.name).write_text(text.replace(str(tmp_path / "own.h5"), "own.h5"))
+    assert states(tmp_path / "moved" / path.name, store) == {("done", "")}
+
+
+def test_two_users_of_one_path_do_not_share_data(own, tmp_path, here):
+    path, store = own
+    first = stored.load_dataset(load(str(path)), "own", store).data_hash
+    theirs = from_file(tmp_path, tmp_path / "own.h5").rename(tmp_path / "theirs.yaml")
+    theirs.write_text(theirs.read_text().replace('"tiny"', '"theirs"'))
+    from_file(tmp_path, tmp_path / "own.h5")
+    mine = (tmp_path / "own.h5").read_bytes()
+    reference_layout(tmp_path / "own.h5", n=30)
+    pinned = stored.pinned(load(str(theirs)), store)
+    assert here("dataset", theirs, "--store", store.url)[0] == 0
+    assert len(stored.load_dataset(pinned, "own", store).codes) == 90
+    (tmp_path / "own.h5").write_bytes(mine)
+    assert stored.load_dataset(load(str(path)), "own", store).data_hash == first
+    assert len(stored.load_dataset(pinned, "own", store).codes) == 90
+    (tmp_path / "own.h5").unlink()  # Nothing says which of the two it was.
+    code, _, err = here("plan", path, "--store", store.url)
+    assert code == 2 and "several data sets from this path" in one_line(err)
+    assert pinned.datasets["own"].sha256 in err and "give one as sha256" in err
+
+
+def test_a_file_that_is_gone_leaves_its_data(own, tmp_path, caplog):
+    path, store = own
+    (tmp_path / "own.h5").unlink()
+    assert states(path, store) == {("done", "")}
+    assert "own.h5 cannot be read; using datasets/own-" in caplog.text
+
+
+def test_a_file_is_hashed_once_in_a_process(own, tmp_path, monkeypatch):
+    path, store = own
+    reference_layout(tmp_path / "own.h5", n=30)
+    hashed = []
+    whole = stored.sha256_of
+    monkeypatch.setattr(stored, "sha256_of", lambda file: (hashed.append(file), whole(file))[1])
+    for _ in range(3):
+        states(path, store)
+    assert hashed == [tmp_path / "own.h5"]
+
+
+@pytest.mark.parametrize("given", ["path", "--from"])
+def test_a_file_that_is_not_the_one_that_the_study_means(tmp_path, here, given):
+    reference_layout(tmp_path / "own.h5")
+    reference_layout(tmp_path / "other.h5", n=30)
+    if given == "path":
+        path, more = from_file(tmp_path, tmp_path / "own.h5", sha256="0" * 64), []
+    else:
+        path, more = from_file(tmp_path, tmp_path / "own.h5"), ["own", "--from", "other.h5"]
+        more[2] = str(tmp_path / "other.h5")
+    code, _, err = here("dataset", path, *more, "--store", tmp_path / "store")
+    assert code == 2 and "is not the file of data set own" in one_line(err)
+    assert empty(tmp_path / "store")
+
+
+def test_a_pinned_study_needs_no_file(own, tmp_path):
+    path, store = own
+    text = keep_study(load(str(path)), store)
+    (tmp_path / "own.h5").unlink()
+    kept = load(text)
+    assert {state.state for state in plan(kept, store)} == {"done"}
+    assert len(stored.load_dataset(kept, "own", store).codes) == 60
+
+
+def file_as_before(study, store, name="own") -> None:
+    """Move a data set to the place where earlier versions kept it, with their marker."""
+    found = stored.find(study, name, store)
+    old = stored._old_place(study, name)
+    store.write(f"{old}/data.h5", store.read(found.path))
+    marker = json.loads(store.read(f"{found.place}/done.json"))
+    kept = {key: marker[key] for key in ("format", "data_hash", "sequences")}
+    store.write_json(f"{old}/done.json", kept)
+    store.delete(found.place)
+
+
+def test_an_old_store_of_a_file_is_matched_by_content(own, tmp_path, here):
+    path, store = own
+    study = load(str(path))
+    file_as_before(study, store)
+    assert states(path, store) == {("done", "")}
+    assert not stored.is_ready(study, "own", store)  # Pods without the file do not find it yet.
+    assert here("dataset", path, "--store", store.url)[0] == 0
+    assert stored.is_ready(study, "own", store) and states(path, store) == {("done", "")}
+    for folder in ("datasets/" + p.name for p in (tmp_path / "store/datasets").glob("own-*")):
+        if folder != stored._old_place(study, "own"):
+            store.delete(folder)
+    reference_layout(tmp_path / "own.h5", n=30)
+    [(state, reason)] = states(path, store)
+    assert state == "outdated" and "own.h5 has changed" in reason
+
+
+def test_the_order_of_classes_is_part_of_the_content(study, store, tmp_path):
+    swapped = {name: [ids] for name, ids in (("MAX", "MA0058.3"), ("SRF", "MA0083.3"))}
+    text = json.loads((tmp_path / "tiny.yaml").read_text())
+    text["datasets"]["small"]["classes"] = swapped
+    (tmp_path / "swapped.yaml").write_text(json.dumps(text))
+    other = load(str(tmp_path / "swapped.yaml"))
+    for each in (study, other):
+        file_as_before(study, store, "small") if each is study else None
+        assert stored.is_ready(each, "small", store) == (each is study)
+    stored.prepare(other, "small", store)
+    assert stored.load_dataset(other, "small", store).classes == ("MAX", "SRF")
+    assert stored.load_dataset(study, "small", store).classes == ("SRF", "MAX")
+
+
+def test_a_file_in_a_bucket_that_changes(s3, tmp_path):
+    url = f"{s3.url}/own.h5"
+    path = from_file(tmp_path, url)
+    study = load(str(path))
+    for n, upload in ((20, s3.upload), (30, s3.upload), (40, upload_as_others_do(s3))):
+        upload(reference_layout(tmp_path / "own.h5", n=n), "own.h5")
+        assert not stored.is_ready(study, "own", s3)
+        assert stored.has_changed(study, "own", s3) == (n > 20)
+        stored.prepare(study, "own", s3)
+        assert len(stored.load_dataset(study, "own", s3).codes) == 3 * n
+
+
+def upload_as_others_do(s3):  # noqa: F811
+    """Return a function that uploads a file without its SHA-256."""
+
+    def upload(file: Path, path: str) -> None:
+        s3._client.put_object(Bucket=s3.bucket, Key=s3._key(path), Body=file.read_bytes())
+
+    return upload
+
+
+# Killed in between ----------------------------------------------------------------------------
+
+KILL = """
+import os, signal, sys
+from motifk8s.cli.main import main
+from motifk8s.store import files, folder
+
+moment, *argv = sys.argv[1:]
+replace, count = os.replace, 0
+
+def killing(source, target):
+    global count
+    when, _, number = moment.partition(" ")
+    if "/datasets/" in str(target):
+        if when == "before" and count == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if when == "after" and count == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+    else:
+        replace(source, target)
+
+os.replace = killing
+sys.exit(main(argv))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before 0", "after 0", "before 1", "after 1"])
+@pytest.mark.parametrize("other", [False, True], ids=["again", "from"])
+def test_killed_while_data_are_replaced_they_are_whole(study, store, tmp_path, moment, other, here):
+    mark_done(study, store)
+    old = stored.load_dataset(study, "small", store)
+    codes = old.codes[:, ::-1].copy()
+    new = datasets.Dataset(codes, old.labels, old.split, old.classes)
+    datasets.write(new, tmp_path / "new.h5", None)
+    args = ["dataset", tmp_path / "tiny.yaml", "small", "--store", store.url]
+    args += ["--from", tmp_path / "new.h5"] if other else ["--again"]
+    killed = command(moment, *args, code=KILL)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    expected = new.data_hash if other and moment == "after 1" else old.data_hash
+    assert stored.load_dataset(study, "small", store).data_hash == expected
+    done = (
+        {("done", "")}
+        if expected == old.data_hash
+        else {("outdated", "its training settings or data have changed")}
+    )
+    assert states(tmp_path / "tiny.yaml", store) == done
+    assert here(*args)[0] == 0
+    wanted = new.data_hash if other else old.data_hash
+    assert stored.load_dataset(study, "small", store).data_hash == wanted
+    found = cleaning.find(study, store, now=time.time() + 2 * cleaning.YOUNG)
+    kinds = [leftover.kind for leftover in found.leftovers]
+    assert kinds.count("unfinished file") == moment.startswith("before")
+    assert kinds.count("data file") == other
+    assert all(cleaning.remove(store, leftover) for leftover in found.leftovers)
+    left = [path.name for path in Path(store.url, "datasets").rglob("*") if path.is_file()]
+    assert len(left) == 2 and "done.json" in left
+    assert stored.load_dataset(study, "small", store).data_hash == wanted
 
 
 # Data that only the user can bring ------------------------------------------------------------

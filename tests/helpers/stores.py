@@ -7,6 +7,7 @@ import os
 import botocore.loaders
 import pytest
 
+from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 
 
@@ -53,3 +54,14 @@ def store(request, tmp_path):
     if request.param == "s3":
         return request.getfixturevalue("s3")
     return open_store(str(tmp_path / "store"))
+
+
+def leave_unfinished(store, path):
+    """Leave what a process leaves that is killed while it writes a file in a folder."""
+    if isinstance(store, FolderStore):
+        file = store.folder / path
+        file.with_name(f".{file.name:0>16}.tmp").write_bytes(b"12345")
+        return
+    which = {"Bucket": store.bucket, "Key": store.prefix + path}
+    upload = store._client.create_multipart_upload(**which)["UploadId"]
+    store._client.upload_part(**which, UploadId=upload, PartNumber=1, Body=bytes(5 << 20))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.server
 import os
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from helpers.stores import aws, moto_url, s3, store  # noqa: F401
+from helpers.stores import aws, leave_unfinished, moto_url, s3, store  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,45 @@ def test_list(store):
     assert store.list("a") == ["a/1/x", "a/1/y/z", "a/10/x", "a/2"]
     assert store.list("a/1") == ["a/1/x", "a/1/y/z"]
     assert store.list("a/2") == store.list("a/1/x/deeper") == []
+
+
+def test_foreign_names_are_not_listed(store, tmp_path):
+    store.write("a/b", b"1")
+    for name in ("a\\b", "a\nb", ".x.tmp"):
+        if isinstance(store, FolderStore):
+            (tmp_path / "store" / "a" / name).write_bytes(b"")
+            (tmp_path / "store" / name).mkdir()
+            (tmp_path / "store" / name / "c").write_bytes(b"")
+        else:
+            for key in (f"a/{name}", f"{name}/c", "a//b", "a/../b"):
+                store._client.put_object(Bucket=store.bucket, Key=store.prefix + key)
+    assert store.list() == store.list("a") == ["a/b"]
+    assert list(store.infos()) == ["a/b"]
+
+
+def test_version(store, tmp_path):
+    versions = []
+    for content in (b"1", b"2"):
+        store.write("a", content)
+        versions.append(store.version("a"))
+        assert versions[-1][1] == hashlib.sha256(content).hexdigest()
+    assert versions[0][0] != versions[1][0]
+    with pytest.raises(MissingError):
+        store.version("b")
+
+
+def test_unfinished_files(store, tmp_path):
+    store.write("a/b", b"1")
+    store.write("ab/c", b"1")
+    for folder in ("a", "ab"):
+        leave_unfinished(store, f"{folder}/big")
+    [found] = store.unfinished("a")
+    assert found.path.startswith("a/") and abs(found.modified - time.time()) < 60
+    assert found.size == (5 << 20 if isinstance(store, S3Store) else 5)
+    store.discard(found)
+    store.discard(found)
+    assert not list(store.unfinished("a")) and len(list(store.unfinished("ab"))) == 1
+    assert store.list() == ["a/b", "ab/c"]
 
 
 def test_delete(store):
@@ -299,6 +339,24 @@ def test_delete_does_not_follow_links(tmp_path):
     store.delete("a")
     assert store.list() == []
     assert (tmp_path / "elsewhere" / "done.json").exists()
+
+
+def test_links_that_loop_or_lead_nowhere(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    store.write("a/b/c", b"1")
+    store.write("d/e", b"2")
+    folder = tmp_path / "store"
+    for link, target in {
+        "a/up": "..", "a/b/self": ".", "loop": "loop", "gone": "nothing", "a/x": "../d",
+        "d/y": "../a", "a/file": "b/c",
+    }.items():  # fmt: skip
+        (folder / link).symlink_to(target)
+    names = store.list()
+    assert {"a/b/c", "a/file", "a/x/e", "d/e", "d/y/b/c"} <= set(names) and len(names) < 20
+    assert list(store.infos()) == names
+    assert not store.exists("loop")
+    with pytest.raises(MissingError):
+        store.read("loop")
 
 
 def test_modes_follow_the_umask(tmp_path):
@@ -593,6 +651,17 @@ def test_a_large_file_that_changes_during_its_upload(s3, tmp_path, monkeypatch):
     with pytest.raises(Problem, match="changed while"):
         s3.upload(big, "big")
     assert s3.list() == []
+
+
+def test_a_killed_upload_is_unfinished(s3, tmp_path, monkeypatch):
+    (tmp_path / "big").write_bytes(os.urandom(3 * SMALL))
+    monkeypatch.setattr(s3._client, "complete_multipart_upload", raises(Problem("killed")))
+    monkeypatch.setattr(s3._client, "abort_multipart_upload", lambda **_: None)
+    with pytest.raises(Problem, match="killed"):
+        s3.upload(tmp_path / "big", "a/big")
+    monkeypatch.undo()
+    [found] = S3Store(s3.bucket, s3.prefix).unfinished("a")
+    assert (found.path, found.size) == ("a/big", 3 * SMALL)
 
 
 def test_more_files_than_one_page_of_a_listing(s3):

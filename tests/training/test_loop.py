@@ -15,6 +15,7 @@ from helpers import toy
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from motifk8s.errors import Interrupted, Problem
+from motifk8s.store.base import DamagedError
 from motifk8s.study.specs import TrainingSettings
 from motifk8s.training import loop, scores
 from motifk8s.training.devices import Device
@@ -386,6 +387,79 @@ def test_it_may_be_interrupted_again_and_again(run: Run) -> None:
     assert stops == len(run.history) - 1
     assert toy.same(final, run.final)
     pd.testing.assert_frame_equal(history[EXACT], run.history[EXACT], check_exact=True)
+
+
+def snapshot(state: list[np.ndarray]) -> loop.Snapshot:
+    row = {"epoch": 1, "loss": 0.5, "val_loss": 0.4, "seconds": 1.0}
+    return loop.Snapshot(state, [a + 1 for a in state], [row], [], "0.1.0")
+
+
+STATE = [np.arange(6, dtype=np.float32).reshape(2, 3), np.uint32([1, 2])]
+
+
+def test_a_flipped_bit_anywhere_is_damage() -> None:
+    whole = snapshot(STATE).dumps("key")
+    assert loop.Snapshot.loads(whole, "other key") is None
+    loaded = loop.Snapshot.loads(whole, "key")
+    assert loaded and toy.same(loaded.state, STATE)
+    assert toy.same(loaded.best, [array + 1 for array in STATE])
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(DamagedError):
+            loop.Snapshot.loads(bytes(damaged), "key")
+    for short in (b"", whole[:10], whole[: len(whole) // 2], whole[:-200], whole[:-1]):
+        with pytest.raises(DamagedError):
+            loop.Snapshot.loads(short, "key")
+
+
+def without_hash(data: bytes) -> bytes:
+    """Return a checkpoint as earlier versions wrote it."""
+    return data[: -64 - 2] + bytes(2)
+
+
+def test_a_checkpoint_without_a_hash_is_read_and_its_damage_is_not_believed() -> None:
+    old = without_hash(snapshot(STATE).dumps("key"))
+    loaded = loop.Snapshot.loads(old, "key")
+    assert loaded and loaded.fits(STATE) and loaded.rows == snapshot(STATE).rows
+    for place in range(len(old)):
+        for bit in range(0, 8, 3):
+            damaged = bytearray(old)
+            damaged[place] ^= 1 << (place + bit) % 8
+            try:
+                read = loop.Snapshot.loads(bytes(damaged), "key")
+            except DamagedError:
+                continue
+            if read is not None and read.fits(STATE):
+                assert toy.same(read.state, STATE) and read.rows == loaded.rows
+                assert toy.same(read.best, loaded.best)
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "other model", "old and truncated"])
+def test_training_starts_again_from_a_damaged_checkpoint(
+    run: Run, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = toy.Kept()
+    run(checkpoint=kept.checkpoint)
+    data = kept.saves[-1]
+    if how == "flipped":
+        data = data[:5000] + bytes([data[5000] ^ 16]) + data[5001:]
+    elif how == "other model":
+        data = snapshot(STATE).dumps("key")
+    else:
+        data = (without_hash(data) if "old" in how else data)[:-200]
+    caplog.clear()
+    history, final = run(checkpoint=toy.Kept(data=data).checkpoint)
+    assert run.trained.resumed_at == [] and toy.same(final, run.final)
+    assert "the checkpoint is damaged (" in caplog.text
+    assert "; starting again at epoch 1" in caplog.text
+
+
+def test_training_resumes_from_a_checkpoint_without_a_hash(run: Run) -> None:
+    kept = toy.Kept()
+    run(checkpoint=kept.checkpoint)
+    _, final = run(checkpoint=toy.Kept(data=without_hash(kept.saves[-1])).checkpoint)
+    assert run.trained.resumed_at == [len(run.history)] and toy.same(final, run.final)
 
 
 def test_a_learning_rate_that_is_too_large_is_an_error(run: Run) -> None:

@@ -51,7 +51,7 @@ BASES = {
     "unknown": "not known",
 }
 
-SizesByPlace = dict[str, Sizes | None]  # sizes of data sets, by their folder in the store
+SizesByData = dict[str, Sizes | None]  # sizes of data sets, by `Kind.data`
 
 
 class Machine(NamedTuple):
@@ -69,7 +69,7 @@ class Machine(NamedTuple):
 class Kind(NamedTuple):
     """What determines the time of a cell."""
 
-    data: str  # folder of the data set in the store
+    data: str  # folder of the data set in the store; for a file of the user, the data hash
     model: str  # hash of the architecture
     training: str  # hash of the training settings
 
@@ -146,11 +146,11 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
     names = dict.fromkeys(state.cell.dataset for state in todo)
     sizes = {name: count_sequences(study, name, store) for name in names}
     hashes = {name: stored.data_hash(study, name, store) for name in names}
-    by_place = {stored.place(study, name): size for name, size in sizes.items()}
-    finished = _read_finished(study, store, by_place)
+    by_data = {_data(study, name, hashes[name]): size for name, size in sizes.items()}
+    finished = _read_finished(study, store, by_data)
     machine = _machine(study, finished)
     firsts = dict.fromkeys(state.cell._replace(trial=1) for state in todo)
-    whole = {cell: _cost(study, cell, sizes[cell.dataset], finished, machine) for cell in firsts}
+    whole = {cell: _cost(study, cell, sizes, hashes, finished, machine) for cell in firsts}
 
     def left(state: State) -> Cost:
         cost, data_hash = whole[state.cell._replace(trial=1)], hashes[state.cell.dataset]
@@ -194,14 +194,16 @@ def _machine(study: Study, finished: Sequence[Finished]) -> Machine | None:
 def _cost(
     study: Study,
     cell: Cell,
-    sizes: Sizes | None,
+    sizes_of: dict[str, Sizes | None],
+    hashes: dict[str, str | None],
     finished: Sequence[Finished],
     machine: Machine | None,
 ) -> Cost:
-    """Return the cost of a whole cell."""
-    if sizes is None:
+    """Return the cost of a whole cell; sizes and hashes are by data set."""
+    if (sizes := sizes_of[cell.dataset]) is None:
         return Cost(cell, 0, False, 0, 0, "unknown")
-    epochs, at_most = _epochs(study, cell, finished)
+    kind = _kind(study, cell, hashes[cell.dataset])
+    epochs, at_most = _epochs(study, cell, kind, finished)
     work = count_work(study, cell, sizes)
     if machine is None:
         model, data = study.models[cell.model], study.datasets[cell.dataset]
@@ -212,16 +214,18 @@ def _cost(
         outside = LONGEST_START + outside_work / SLOWEST
         return Cost(cell, epochs, at_most, work / SLOWEST, outside, "bound")
     near = [done for done in finished if done.machine == machine]
-    if same := [done for done in near if done.kind == _kind(study, cell)]:
+    if same := [done for done in near if done.kind == kind]:
         seconds, outside = fmean(d.seconds for d in same), fmean(d.outside for d in same)
         return Cost(cell, epochs, at_most, seconds, outside, "measured")
     near = [done for done in near if done.study == study.name] or near
     return Cost(cell, epochs, at_most, *scale(work, near), "scaled")
 
 
-def _epochs(study: Study, cell: Cell, finished: Sequence[Finished]) -> tuple[float, bool]:
+def _epochs(
+    study: Study, cell: Cell, kind: Kind, finished: Sequence[Finished]
+) -> tuple[float, bool]:
     """Return the epochs of a training, and whether they are only a bound."""
-    settings, kind = study.training_for(cell.dataset), _kind(study, cell)
+    settings = study.training_for(cell.dataset)
     if settings.patience is None:
         return settings.epochs, False
     similar = [
@@ -292,15 +296,20 @@ def scale(work: float, near: Sequence[Finished]) -> tuple[float, float]:
     return work * float(rate), float(np.interp(x, known, outside))
 
 
-def _kind(study: Study, cell: Cell) -> Kind:
+def _data(study: Study, name: str, data_hash: str | None) -> str:
+    """Return what identifies a data set; a file of the user only by its content."""
+    return str(data_hash) if study.datasets[name].kind == "file" else stored.place(study, name)
+
+
+def _kind(study: Study, cell: Cell, data_hash: str | None) -> Kind:
     """Return the kind of a cell, which is the same for all its trials."""
     model = study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"})
     settings = study.training_for(cell.dataset).model_dump(mode="json")
-    place = stored.place(study, cell.dataset)
-    return Kind(place, content_hash(model), content_hash(settings))
+    data = _data(study, cell.dataset, data_hash)
+    return Kind(data, content_hash(model), content_hash(settings))
 
 
-def _read_finished(study: Study, store: Store, sizes: SizesByPlace) -> list[Finished]:
+def _read_finished(study: Study, store: Store, sizes: SizesByData) -> list[Finished]:
     """Read the times of finished cells, those of the study first."""
     trials: dict[str, list[str]] = {}
     for path in store.list():
@@ -312,7 +321,7 @@ def _read_finished(study: Study, store: Store, sizes: SizesByPlace) -> list[Fini
     return [cell for cell in cells if cell is not None]
 
 
-def read_cell(store: Store, place: str, sizes: SizesByPlace) -> Finished | None:
+def read_cell(store: Store, place: str, sizes: SizesByData) -> Finished | None:
     """Read the time of a cell; None if it is damaged, of another version, or of unknown size."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, Problem):
         done = marker.read_done(store, place)
@@ -321,7 +330,7 @@ def read_cell(store: Store, place: str, sizes: SizesByPlace) -> Finished | None:
         record = json.loads(marker.fetch(store, place, done, "provenance.json"))
         rows = pd.read_csv(BytesIO(marker.fetch(store, place, done, "history.csv")))
         study, cell = Study.model_validate(record["study"]), parse_cell(record["cell"])
-        kind = _kind(study, cell)
+        kind = _kind(study, cell, record.get("data_hash"))
         size = sizes.get(kind.data) or described_sizes(study, cell.dataset)
         compiled = rows.epoch.isin([1, *(n + 1 for n in record["resumed_at_epochs"] or ())])
         seconds = float((rows.seconds if compiled.all() else rows.seconds[~compiled]).mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from typing import NamedTuple
@@ -13,7 +14,10 @@ from motifk8s.data import stored
 from motifk8s.filters import analysis
 from motifk8s.motifs.database import database_version
 from motifk8s.store.base import DamagedError, Store
-from motifk8s.study.study import Cell, Study, content_hash
+from motifk8s.study.study import Cell, Study
+
+# The hash of a cell's data set, or None and why the store lacks it.
+Data = tuple[str | None, str]
 
 
 class State(NamedTuple):
@@ -47,36 +51,41 @@ def plan(study: Study, store: Store, files: Collection[str] | None = None) -> li
     cells = study.cells()
     names = dict.fromkeys(cell.dataset for cell in cells)
     hashes = {name: stored.data_hash(study, name, store) for name in names}
+    lacking = {n: stored.lacking(study, n, store) for n in names if hashes[n] is None}
     paths = set(store.list(f"{study.name}/cells") if files is None else files)
-    return store.map(lambda cell: _state(study, store, cell, hashes[cell.dataset], paths), cells)
+
+    def state(cell: Cell) -> State:
+        data = hashes[cell.dataset], lacking.get(cell.dataset, "")
+        return _state(study, store, cell, data, paths)
+
+    return store.map(state, cells)
 
 
-def _state(study: Study, store: Store, cell: Cell, data_hash: str | None, files: set[str]) -> State:
-    """Return the state of a cell; `data_hash` is of its data set, `files` are the study's."""
+def _state(study: Study, store: Store, cell: Cell, data: Data, files: set[str]) -> State:
+    """Return the state of a cell; `files` are those of the study."""
     place = cell_folder(study, cell)
     state = None
     if f"{place}/done.json" in files:
-        state = _state_of_finished(study, store, cell, data_hash)
+        state = _state_of_finished(study, store, cell, data)
         if state and state.state == "done":
             return state
     if f"{place}/failed.json" in files:
         return State(cell, "failed", read_failure(store, place).reason)
     if state:
         return state
-    can_run = data_hash is not None or stored.can_be_made(study, cell.dataset)
+    can_run = data[0] is not None or stored.can_be_made(study, cell.dataset)
     reason = "" if can_run else stored.absent(study, cell.dataset)
     return State(cell, "started" if f"{place}/checkpoint" in files else "missing", reason)
 
 
-def _state_of_finished(
-    study: Study, store: Store, cell: Cell, data_hash: str | None
-) -> State | None:
+def _state_of_finished(study: Study, store: Store, cell: Cell, data: Data) -> State | None:
     """Return the state of a cell with a marker; None if the marker was deleted just now."""
     place = cell_folder(study, cell)
+    data_hash, lacking = data
     try:
         done = marker.read_done(store, place)
         if data_hash is None:
-            return State(cell, "outdated", f"data set {cell.dataset} is not in the store")
+            return State(cell, "outdated", lacking)
         if done is None:
             return None
         keys = stage_keys(study, cell, data_hash)
@@ -97,13 +106,14 @@ def _what_changed(old: dict[str, str], new: dict[str, str]) -> str:
 
 
 def keep_study(study: Study, store: Store) -> str:
-    """Write a study with all its defaults to the store, unless it exists; return its URL.
+    """Write a study with all its defaults and the hashes of its files to the store; return its URL.
 
-    All steps of a workflow read this copy. So they run the same study even if its file or the image
-    changes.
+    All steps of a workflow read this copy. So they run the same study even if its file, a data file
+    or the image changes. Its name is the hash of its text, because the order of classes matters. It
+    is written even if it exists: the newest copy is the one that a name alone loads.
     """
-    resolved = study.resolved()
-    path = f"{study.name}/studies/{content_hash(resolved)[:12]}.json"
-    if not store.exists(path):
-        store.write(path, (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode())
+    resolved = stored.pinned(study, store).resolved()
+    text = (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode()
+    path = f"{study.name}/studies/{hashlib.sha256(text).hexdigest()}.json"
+    store.write(path, text)
     return f"{store.url.rstrip('/')}/{path}"

@@ -45,6 +45,8 @@ def run_study(
             f"{study.cells()[0].id}"
         )
     read_database(study.matches.database)  # check it now: after training, an error costs hours
+    # Every cell then means the same data, even if a file changes meanwhile.
+    study = stored.pinned(study, store)
     states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
     for name in dict.fromkeys(cell.dataset for cell in todo):

@@ -10,7 +10,7 @@ from motifk8s.cli.arguments import Commands, add, add_study, open_study
 
 def register(commands: Commands) -> None:
     """Add the command clean."""
-    text = "delete what a study no longer needs: checkpoints of finished cells, superseded runs"
+    text = "delete what is not needed: old checkpoints, superseded runs and data, unfinished files"
     sub = add(commands, "clean", _clean, text)
     add_study(sub)
     sub.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
@@ -39,10 +39,12 @@ def _clean(args: argparse.Namespace) -> int:
         size += leftover.size
     what = ", ".join(_counted(n, kind) for kind, n in freed.items()) or "nothing to delete"
     print(f"{'would free' if args.dry_run else 'freed'} {decimal(size)}: {what}")
-    if found.young:
-        print(f"left {_counted(len(found.young), 'run')} younger than an hour: may be uploading")
+    runs = sum("/runs/" in path for path in found.young)
+    for n, kind in ((runs, "run"), (len(found.young) - runs, "file")):
+        if n:
+            print(f"left {_counted(n, kind)} younger than an hour: may be uploading")
     if changed:
-        print(f"left {_counted(changed, 'leftover')}: its cell finished in the meantime")
+        print(f"left {_counted(changed, 'leftover')}: its cell or data changed in the meantime")
     for text in found.damaged:
         print(text)
     return 0

@@ -46,8 +46,9 @@ def _submit(args: argparse.Namespace) -> int:
     from motifk8s.cluster.client import connect
     from motifk8s.cluster.submit import new_workflow, upload
     from motifk8s.cluster.workflows import workflows_of
+    from motifk8s.data.stored import pinned
 
-    study, _ = open_study(args)
+    study = pinned(*open_study(args))
     workflow = new_workflow(study, args.study, args.max_gpu_hours)
     cluster = connect(args.namespace)
     cluster.check_template()

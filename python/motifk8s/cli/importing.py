@@ -207,7 +207,7 @@ def _deepsea(args: argparse.Namespace) -> int:
         )
     with _bytes_bar() as progress:
         facts = deepsea.prepare(study, name, store, args.bundle, progress)
-    terminal.print_dataset(name, f"{store.url}/{stored.place(study, name)}", facts)
+    terminal.print_dataset(name, f"{store.url}/{stored.where(study, name, store)}", facts)
     rows = [
         [row["what"], *("" if row[key] is None else f"{row[key]:,}" for key in COMPARED)]
         for row in deepsea.compare(facts)

@@ -138,7 +138,7 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError(f"say which data set {what}: {', '.join(study.datasets)}")
     for name in [args.name] if args.name else list(study.datasets):
         facts = _prepare(args, study, name, store)
-        terminal.print_dataset(name, f"{store.url}/{stored.place(study, name)}", facts)
+        terminal.print_dataset(name, f"{store.url}/{stored.where(study, name, store)}", facts)
     if args.outputs:
         states = [s for s in plan(study, store) if s.cell.dataset == args.name]
         cells = [state.cell.id for state in states if state.state != "done"]
@@ -152,7 +152,7 @@ def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) ->
 
     kind = getattr(study.datasets.get(name), "kind", None)
     from_bundle = kind == "deepsea" and args.bundle and not args.source
-    if not from_bundle or (stored.is_ready(study, name, store) and not args.again):
+    if not from_bundle or (not args.again and stored.is_ready(study, name, store)):
         return stored.prepare(study, name, store, args.source, args.again)
     try:
         return deepsea.prepare(study, name, store, args.bundle)

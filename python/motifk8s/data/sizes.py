@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from motifk8s.data.deepsea import KEPT, POSITIVES
-from motifk8s.data.stored import place
+from motifk8s.data.stored import DATA, find, place
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
 from motifk8s.store.open import open_store
@@ -30,11 +30,13 @@ def count_sequences(study: Study, name: str, store: Store) -> Sizes | None:
     if sizes := described_sizes(study, name):
         return sizes
     spec, folder = study.datasets[name], place(study, name)
+    with suppress(Problem):
+        folder = found.place if (found := find(study, name, store)) else folder
     with suppress(Problem, OSError, ValueError, KeyError, TypeError):  # It is absent or damaged.
         facts = json.loads(store.read(f"{folder}/done.json"))
         if "sequences" in facts:
             return Sizes(**facts["sequences"])
-        return _count(store, f"{folder}/data.h5")
+        return _count(store, f"{folder}/{facts.get('file', DATA)}")
     if spec.kind == "file":
         parent, slash, file = spec.path.rpartition("/")
         with suppress(Problem, OSError, KeyError, TypeError):

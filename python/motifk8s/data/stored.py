@@ -1,30 +1,87 @@
 """Make or import data sets once in the store, which all cells and studies share.
 
-A data set is ``datasets/<name>-<key>/data.h5``; the marker ``done.json`` is written last. The key
-is a hash of the data set's description in the study, so equal descriptions share one file.
+A data set is ``datasets/<name>-<key>/data.h5``; the marker ``done.json`` is written last and names
+the file. The key is a hash of what determines the content: the description in the study and, for
+a file of the user, the SHA-256 of that file. So equal data share one copy, and a file that changes
+is another data set.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import h5py
 
 from motifk8s.data import datasets
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import DamagedError, MissingError, Store
+from motifk8s.store.base import DamagedError, FormatError, MissingError, Store
+from motifk8s.store.files import sha256_of
 from motifk8s.store.open import open_store
 from motifk8s.study.file import builtin_names
+from motifk8s.study.specs import File
 from motifk8s.study.study import Study, content_hash
 
 FORMAT = 1
 DATA_VERSION = 1  # increase it when the same description yields other data
+DATA = "data.h5"  # the file, unless other content has this name already
+
+log = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """A data set in the store, as its marker describes it."""
+
+    place: str
+    data_hash: str  # of the content, as `Dataset.data_hash`
+    file: str = DATA  # in `place`
+    sha256: str | None = None  # of the user's file; None for other kinds, and in old stores
+    source: str | None = None  # `path` of the user's file
+
+    @property
+    def path(self) -> str:
+        """The path of the file in the store."""
+        return f"{self.place}/{self.file}"
+
+
+# Where a data set is -------------------------------------------------------------------------
 
 
 def place(study: Study, name: str) -> str:
-    """Return the directory of a data set in the store."""
-    spec = study.datasets[name].model_dump(mode="json", exclude={"training"})
+    """Return the directory of a data set in the store.
+
+    Reads the file of the user once in a process, to hash it. If it cannot be read and the study
+    does not name its hash, the directory is that of earlier versions, which depends on the path.
+    """
+    spec = _description(study, name)
+    if (data := study.datasets[name]).kind == "file":
+        if (sha256 := _content(data)) is None:
+            return _old_place(study, name)
+        return _place(name, {**_without(spec, "path"), "sha256": sha256})
+    # Pairs, because the order of classes is that of the labels.
+    return _place(name, {**spec, "classes": [list(pair) for pair in spec["classes"].items()]})
+
+
+def _old_place(study: Study, name: str) -> str:
+    """Return the directory of earlier versions: by path, and without the order of classes."""
+    return _place(name, _description(study, name))
+
+
+def _place(name: str, description: dict[str, Any]) -> str:
+    return f"datasets/{name}-{content_hash([DATA_VERSION, description])[:12]}"
+
+
+def _description(study: Study, name: str) -> dict[str, Any]:
+    """Return what determines the content of a data set, except the content of the user's file."""
+    spec = study.datasets[name].model_dump(mode="json", exclude={"training", "sha256"})
     if spec["kind"] == "synthetic":
         # Sequences contain only the first motif of a class; the others are for matching.
         spec["classes"] = {label: ids[0] for label, ids in spec["classes"].items()}
@@ -33,26 +90,230 @@ def place(study: Study, name: str) -> str:
         spec["classes"] = {label: item["column"] for label, item in spec["classes"].items()}
     else:
         spec["classes"] = list(spec["classes"])
-    return f"datasets/{name}-{content_hash([DATA_VERSION, spec])[:12]}"
+    return spec
+
+
+def _without(spec: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name != key}
+
+
+def find(study: Study, name: str, store: Store) -> Found | None:
+    """Return a data set in the store, or None.
+
+    Raises
+    ------
+    InputError
+        The user's file cannot be read, and the store has several data sets from its path.
+    Problem
+        Its marker is damaged.
+    """
+    try:
+        if found := _find_new(study, name, store):
+            return found
+        found = read_marker(store, _old_place(study, name))
+        return found if found and _is_same(study, name, store, found) else None
+    except DamagedError as error:
+        raise Problem(f"{error}; {_again(study, name)}") from None
+
+
+def _find_new(study: Study, name: str, store: Store) -> Found | None:
+    """Find a data set that this version has made: not one that earlier versions filed by path."""
+    spec = study.datasets[name]
+    if spec.kind != "file" or _content(spec):
+        return read_marker(store, place(study, name))
+    found = {each.sha256: each for each in _from_path(study, name, store)}
+    if len(found) > 1:
+        raise InputError(
+            f"data set {name}: {spec.path} cannot be read, and the store has several data sets "
+            f"from this path; restore the file, or give one as sha256 in the study: "
+            f"{', '.join(sorted(map(str, found)))}"
+        )
+    for each in found.values():
+        _warn(f"{spec.path} cannot be read; using {each.place}, which was imported from it")
+        return each
+    return None
+
+
+def _from_path(study: Study, name: str, store: Store) -> list[Found]:
+    """Return the data sets in the store that were imported from the path in the study."""
+    spec = study.datasets[name]
+    assert isinstance(spec, File)
+    pattern = f"datasets/{re.escape(name)}-[0-9a-f]{{12}}/done\\.json"
+    markers = [path for path in store.list("datasets") if re.fullmatch(pattern, path)]
+    found = []
+    for path in markers:
+        with suppress(DamagedError, FormatError):
+            each = read_marker(store, path.removesuffix("/done.json"))
+            if each and each.sha256 and each.source == spec.path:
+                same = pinned_to(study, {name: each.sha256})
+                found += [each] if place(same, name) == each.place else []
+    return found
+
+
+def _is_same(study: Study, name: str, store: Store, old: Found) -> bool:
+    """Return whether data that an earlier version filed are those of the study, by their content.
+
+    Reads the whole file of the user, or the names of the classes in the store.
+    """
+    spec = study.datasets[name]
+    if spec.kind == "file":
+        if (sha256 := _content(spec)) is None:
+            return True
+        return _data_hash_of(spec.path, sha256, tuple(spec.motif_ids)) == old.data_hash
+    try:
+        with store.local(old.path) as file, h5py.File(file, locking=False) as content:
+            return content["classes"].asstr()[...].tolist() == list(spec.motif_ids)
+    except (Problem, OSError, KeyError, TypeError, AttributeError):
+        return True  # damaged: `load_dataset` says so
+
+
+@cache
+def _data_hash_of(path: str, sha256: str, classes: tuple[str, ...]) -> str | None:
+    """Return the data hash of a user's file; None if it has other content or cannot be read."""
+    with suppress(Problem, OSError, ValueError), _opened(path) as file:
+        if _sha256(file) == sha256:
+            return datasets.read(file, classes).data_hash
+    return None
+
+
+def where(study: Study, name: str, store: Store) -> str:
+    """Return the directory of a data set that is in the store."""
+    found = find(study, name, store)
+    return found.place if found else place(study, name)
 
 
 def is_ready(study: Study, name: str, store: Store) -> bool:
-    """Return whether the store has a data set."""
-    return store.exists(f"{place(study, name)}/done.json")
+    """Return whether the store has a data set where pods find it too, without the user's file."""
+    found = find(study, name, store)
+    return found is not None and not _must_move(study, name, found)
+
+
+def _must_move(study: Study, name: str, found: Found) -> bool:
+    """Return whether an earlier version filed a user's file by its path."""
+    spec = study.datasets[name]
+    return spec.kind == "file" and found.sha256 is None and _content(spec) is not None
 
 
 def data_hash(study: Study, name: str, store: Store) -> str | None:
     """Return the hash of a data set from its marker; None if the store lacks it."""
-    path = f"{place(study, name)}/done.json"
+    found = find(study, name, store)
+    return found.data_hash if found else None
+
+
+def read_marker(store: Store, folder: str) -> Found | None:
+    """Read the marker of the data set in `folder`; return None if it does not exist.
+
+    Raises `DamagedError` or `FormatError` as `Store.read_json`.
+    """
+
+    def parse(marker: dict[str, Any]) -> Found:
+        source = marker.get("source", {})
+        file = str(marker.get("file", DATA))
+        if not re.fullmatch(r"[\w-]+\.h5", file):
+            raise ValueError
+        sha256, path = source.get("sha256"), source.get("path")
+        return Found(folder, str(marker["data_hash"]), file, sha256, path)
+
     try:
-        return store.read_json(path, FORMAT, lambda marker: str(marker["data_hash"]))
-    except DamagedError as error:
-        raise Problem(f"{error}; {_again(study, name)}") from None
+        return store.read_json(f"{folder}/done.json", FORMAT, parse)
+    except AttributeError:
+        raise DamagedError(f"{folder}/done.json is damaged") from None
+
+
+# The content of the user's file --------------------------------------------------------------
+
+
+def pinned(study: Study, store: Store) -> Study:
+    """Return the study with the SHA-256 of each of its files, as far as it is known.
+
+    Such a study finds its data without the files, and means the same data wherever they change.
+    """
+    known: dict[str, str] = {}
+    for name, spec in study.datasets.items():
+        if spec.kind == "file" and spec.sha256 is None:
+            sha256 = _content(spec)
+            if sha256 is None and (found := find(study, name, store)):
+                sha256 = found.sha256
+            if sha256:
+                known[name] = sha256
+    return pinned_to(study, known)
+
+
+def pinned_to(study: Study, known: dict[str, str]) -> Study:
+    """Return the study with the SHA-256 of some of its files, by the name of the data set."""
+    if not known:
+        return study
+    changed = {
+        name: study.datasets[name].model_copy(update={"sha256": sha256})
+        for name, sha256 in known.items()
+    }
+    return study.model_copy(update={"datasets": {**study.datasets, **changed}})
+
+
+def has_changed(study: Study, name: str, store: Store) -> bool:
+    """Return whether the store has data from the path of a user's file, but not its content."""
+    spec = study.datasets[name]
+    if spec.kind != "file" or _content(spec) is None or find(study, name, store):
+        return False
+    old = store.exists(f"{_old_place(study, name)}/done.json")
+    return old or bool(_from_path(study, name, store))
+
+
+def _content(spec: File) -> str | None:
+    """Return the SHA-256 of a user's file: the study's, or else that of the file if it is there."""
+    if spec.sha256 is not None:
+        return spec.sha256
+    if not spec.path.startswith("s3://"):
+        with suppress(OSError, ValueError):
+            return _sha256(Path(spec.path)) if Path(spec.path).is_file() else None
+        return None
+    parent, _, name = spec.path.rpartition("/")
+    with suppress(Problem):
+        version, sha256 = open_store(parent).version(name)
+        return sha256 or _sha256_of_object(spec.path, version)
+    return None
+
+
+@cache
+def _sha256_of_object(url: str, version: str) -> str | None:
+    """Download and hash an object that another program has uploaded; once for each version."""
+    with _opened(url) as file:
+        return sha256_of(file)
+
+
+def _sha256(file: Path) -> str:
+    """Return the SHA-256 of a local file; read it once in a process, unless it changes."""
+    stat = os.stat(file)
+    # Unlike the time of the last write, nobody can set the time of the last change.
+    stamp = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return _sha256_at(str(file), stamp)
+
+
+@cache
+def _sha256_at(file: str, stamp: tuple[int, ...]) -> str:
+    return sha256_of(Path(file))
+
+
+@cache
+def _warn(text: str) -> None:
+    """Warn once in a process."""
+    log.warning(text)
+
+
+# Making --------------------------------------------------------------------------------------
 
 
 def can_be_made(study: Study, name: str) -> bool:
     """Return whether a data set can be made without a file from the user."""
     return study.datasets[name].kind != "deepsea"
+
+
+def lacking(study: Study, name: str, store: Store) -> str:
+    """Return why the data of a finished cell are not those of the study."""
+    if has_changed(study, name, store):
+        spec = study.datasets[name]
+        return f"{getattr(spec, 'path', name)} has changed since data set {name} was made"
+    return f"data set {name} is not in the store"
 
 
 def absent(study: Study, name: str) -> str:
@@ -96,28 +357,48 @@ def prepare(
     if name not in study.datasets:
         known = ", ".join(study.datasets)
         raise InputError(f"study {study.name} has no data set {name!r}; it has {known}")
-    if is_ready(study, name, store) and not again and source is None:
+    if source is None and not again and is_ready(study, name, store):
         return datasets.describe(load_dataset(study, name, store))
     spec = study.datasets[name]
+    origin: dict[str, Any] | None = None
     if path := source or getattr(spec, "path", None):
-        dataset = _import_file(study, name, path)
+        if not again and source is None and has_changed(study, name, store):
+            _warn(f"{path} has changed since data set {name} was made; importing it")
+        dataset, origin = _import_file(study, name, path)
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.data_seed(name))
     else:
         raise InputError(absent(study, name))
     facts = datasets.describe(dataset)
+    if spec.kind == "file" and origin:
+        study = pinned_to(study, {name: origin["sha256"]})
+        origin["path"] = spec.path
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        file = Path(folder) / "data.h5"
+        file = Path(folder) / DATA
         datasets.write(dataset, file, spec.model_dump(mode="json"))
-        publish(study, name, store, file, facts)
+        publish(study, name, store, file, facts, origin)
     return facts
 
 
-def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
-    """Read a data set from a file; check that length and classes are those of the study."""
+def _import_file(study: Study, name: str, path: str) -> tuple[datasets.Dataset, dict[str, Any]]:
+    """Read a data set from a file; check that content, length and classes are those of the study.
+
+    Also returns path, size in bytes and SHA-256 of the file.
+    """
     spec = study.datasets[name]
     classes = list(spec.motif_ids)
-    dataset = _read(path, classes)
+    with _opened(path) as file:
+        origin = _origin(file, path)
+        wanted = _content(spec) if spec.kind == "file" else None
+        if origin and wanted not in (None, origin["sha256"]):
+            raise InputError(
+                f"{path}: is not the file of data set {name}: its SHA-256 is {origin['sha256']}, "
+                f"but the study means {wanted} ({getattr(spec, 'path', '')}); give the same file, "
+                "or correct path or sha256 in the study"
+            )
+        dataset = datasets.read(file, classes)
+        if origin != _origin(file, path):
+            raise Problem(f"{path} changed while it was read; run the same command again")
     length = dataset.codes.shape[1]
     if length != spec.length or list(dataset.classes) != classes:
         raise InputError(
@@ -125,41 +406,67 @@ def _import_file(study: Study, name: str, path: str) -> datasets.Dataset:
             f"{length} bp, but data set {name} of study {study.name} has "
             f"{spec.n_classes} ({', '.join(classes)}) and {spec.length} bp"
         )
-    return dataset
+    return dataset, origin
 
 
-def _read(path: str, classes: list[str]) -> datasets.Dataset:
-    """Read a data set from a local or S3 file."""
+def _origin(file: Path, path: str) -> dict[str, Any]:
+    """Return path, size and SHA-256 of a user's file; empty if it cannot be read."""
+    with suppress(OSError, ValueError):
+        if file.is_file():
+            return {"path": path, "size": file.stat().st_size, "sha256": _sha256(file)}
+    return {}
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Path]:
+    """Yield a local copy of a local or S3 file; raise InputError if S3 has no such object."""
     if not path.startswith("s3://"):
-        return datasets.read(path, classes)
+        yield Path(path)
+        return
     parent, _, name = path.rpartition("/")
     try:
         with open_store(parent).local(name) as file:
-            return datasets.read(file, classes)
+            yield file
     except MissingError as error:
         raise InputError(str(error)) from None
 
 
-def publish(study: Study, name: str, store: Store, file: Path, facts: dict[str, Any]) -> None:
-    """Upload the file of a data set, then its marker with some of the `facts`."""
-    store.upload(file, f"{place(study, name)}/data.h5")
-    marker = {"format": FORMAT, **{key: facts[key] for key in ("data_hash", "sequences")}}
-    store.write(f"{place(study, name)}/done.json", (json.dumps(marker) + "\n").encode())
+def publish(
+    study: Study,
+    name: str,
+    store: Store,
+    file: Path,
+    facts: dict[str, Any],
+    origin: dict[str, Any] | None = None,
+) -> None:
+    """Upload the file of a data set, then its marker with some of the `facts`.
+
+    Other content than that of a present marker gets another name: until the new marker is written,
+    the old one and its file are whole. `origin` has path, size and SHA-256 of the user's file.
+    """
+    folder, content, data = place(study, name), facts["data_hash"], DATA
+    with suppress(DamagedError, FormatError):
+        if old := read_marker(store, folder):
+            data = old.file if old.data_hash == content else f"data-{content[:12]}.h5"
+    store.upload(file, f"{folder}/{data}")
+    marker = {"format": FORMAT, "data_hash": content, "sequences": facts["sequences"], "file": data}
+    text = json.dumps({**marker, **({"source": origin} if origin else {})})
+    store.write(f"{folder}/done.json", (text + "\n").encode())
 
 
 def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
     """Read a data set from the store; raise Problem if it is absent or not the marker's."""
-    expected = data_hash(study, name, store)
-    if expected is None:
+    found = find(study, name, store)
+    if found is None:
         raise InputError(absent(study, name))
-    path = f"{place(study, name)}/data.h5"
     try:
-        with store.local(path) as file:
+        with store.local(found.path) as file:
             dataset = datasets.read(file)
-    except (MissingError, InputError) as error:
+    except (MissingError, DamagedError, InputError) as error:
         raise Problem(f"{error}; {_again(study, name)}") from None
-    if dataset.data_hash != expected:
+    if dataset.data_hash != found.data_hash:
         raise Problem(
-            f"{path} in {store.url} is not the data that its marker names; {_again(study, name)}"
+            f"{found.path} in {store.url} is not the data that its marker names; "
+            f"{_again(study, name)}"
         )
     return dataset

@@ -6,6 +6,7 @@ whole old file or the whole new one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from abc import ABC, abstractmethod
@@ -45,6 +46,15 @@ class Info(NamedTuple):
     modified: float  # when it was written, in seconds since 1970
 
 
+class Unfinished(NamedTuple):
+    """A file that a killed process left half-written, or that another process is writing."""
+
+    path: str  # what to print
+    size: int  # bytes
+    modified: float  # of the last write, in seconds since 1970
+    handle: str  # for `Store.discard`
+
+
 class Store(ABC):
     """A place for files; see the module's docstring. Every method may raise `Problem`."""
 
@@ -81,11 +91,30 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, path: str = "") -> Paths:
-        """Return the sorted paths of all files in the folder `path`; "" is the whole store."""
+        """Return the sorted paths of all files in the folder `path`; "" is the whole store.
+
+        Skips files with a name that no path of a store has: they are of other programs.
+        """
 
     @abstractmethod
     def infos(self, path: str = "") -> dict[str, Info]:
         """Return size and age of all files that `list` returns."""
+
+    def unfinished(self, path: str) -> Iterator[Unfinished]:
+        """Yield the unfinished files in the folder `path`, which `list` skips."""
+        return iter(())
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Delete an unfinished file, if it still exists."""
+        raise NotImplementedError
+
+    def version(self, path: str) -> tuple[str, str | None]:
+        """Return a text that changes with the content of `path`, and the SHA-256 if it is known.
+
+        Reads as little as the store allows; raise `MissingError` if there is no such file.
+        """
+        sha256 = hashlib.sha256(self.read(path)).hexdigest()
+        return sha256, sha256
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:

@@ -19,17 +19,25 @@ def checked(path: str) -> str:
 
     A path must not lead out of the store or look like a temporary file.
     """
-    names = path.split("/")
-    if "\\" in path or any(n in ("", ".", "..") or not n.isprintable() for n in names):
+    if not is_path(path):
         raise InputError(f"{path!r} cannot name a file in a store; give names separated by '/'")
-    if any(map(is_temporary, names)):
+    if is_unfinished(path):
         raise InputError(f"{path!r} cannot name a file in a store; .*.tmp is for unfinished files")
     return path
 
 
-def is_temporary(name: str) -> bool:
-    """Return whether `replacing` gives such a name to an unfinished file."""
-    return name.startswith(".") and name.endswith(".tmp")
+def is_path(path: str) -> bool:
+    """Return whether `path` is a valid path in a store, of a whole or an unfinished file.
+
+    Other names in a store's folder or bucket are of other programs.
+    """
+    names = path.split("/")
+    return "\\" not in path and all(n not in ("", ".", "..") and n.isprintable() for n in names)
+
+
+def is_unfinished(path: str) -> bool:
+    """Return whether a name in `path` is one that `replacing` gives to an unfinished file."""
+    return any(name.startswith(".") and name.endswith(".tmp") for name in path.split("/"))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from motifk8s.errors import InputError, Problem
-from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store
-from motifk8s.store.files import checked, is_temporary, local_problem, replacing
+from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store, Unfinished
+from motifk8s.store.files import checked, is_path, is_unfinished, local_problem, replacing
+
+# The file does not exist: a part of its path does not, is a file, or is a link that loops.
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class FolderStore(Store):
@@ -84,31 +88,66 @@ class FolderStore(Store):
             raise local_problem(err, "delete", target) from err
 
     def list(self, path: str = "") -> Paths:
-        top = self._file(path) if path else self.folder
-
-        def fail(err: OSError) -> None:
-            if not isinstance(err, (FileNotFoundError, NotADirectoryError)):
-                raise local_problem(err, "list", top) from err
-
-        return sorted(
-            Path(folder, name).relative_to(self.folder).as_posix()
-            for folder, _, names in os.walk(top, onerror=fail, followlinks=True)
-            for name in names
-            if not is_temporary(name)
-        )
+        return sorted(name for name, _ in self._walk(path) if not is_unfinished(name))
 
     def infos(self, path: str = "") -> dict[str, Info]:
         infos = {}
         for name in self.list(path):
             with suppress(FileNotFoundError):  # another process deletes it
-                stat = self._file(name).stat()
+                stat = (self.folder / name).stat()
                 infos[name] = Info(stat.st_size, stat.st_mtime)
         return infos
+
+    def unfinished(self, path: str) -> Iterator[Unfinished]:
+        for name, file in self._walk(path):
+            if is_unfinished(name):
+                with suppress(FileNotFoundError):
+                    stat = os.stat(file)
+                    yield Unfinished(name, stat.st_size, stat.st_mtime, name)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        file = self.folder / unfinished.handle
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as err:
+            raise local_problem(err, "delete", file) from err
+
+    def _walk(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield the path in the store, and the local path, of every file in a folder."""
+        top = self._file(path) if path else self.folder
+        # Each folder with its path in the store and, against links that loop, those above it.
+        folders: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(top), path, frozenset())]
+        while folders:
+            folder, place, above = folders.pop()
+            try:
+                stat = os.stat(folder)
+                if (stat.st_dev, stat.st_ino) in above:
+                    continue
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        name = f"{place}/{entry.name}" if place else entry.name
+                        kind = _kind(entry) if is_path(name) else ""
+                        if kind == "folder":
+                            inner = above | {(stat.st_dev, stat.st_ino)}
+                            folders.append((entry.path, name, inner))
+                        elif kind:
+                            yield name, entry.path
+            except OSError as err:
+                if err.errno not in ABSENT:
+                    raise local_problem(err, "list", Path(folder)) from err
 
     def _file(self, path: str) -> Path:
         return self.folder / checked(path)
 
     def _problem(self, err: OSError, doing: str, path: str) -> Problem:
-        if isinstance(err, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        if err.errno in ABSENT or isinstance(err, IsADirectoryError):
             return MissingError(f"cannot {doing} {self._where(path)}: there is no such file")
         return local_problem(err, doing, self.folder / path)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return "folder", "file" or, for a link that leads nowhere or loops, an empty string."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+    except OSError:
+        return ""

@@ -7,6 +7,7 @@ and reading checks it.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import hashlib
 import logging
@@ -14,14 +15,21 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from motifk8s.errors import InputError, Problem, one_line
-from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store
-from motifk8s.store.files import checked, local_problem, replacing, sha256_of
+from motifk8s.store.base import MARKER, DamagedError, Info, MissingError, Paths, Store, Unfinished
+from motifk8s.store.files import (
+    checked,
+    is_path,
+    is_unfinished,
+    local_problem,
+    replacing,
+    sha256_of,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -55,6 +63,9 @@ NEEDS = {  # the permission that each operation needs
     "write": "s3:PutObject",
     "list": "s3:ListBucket",
     "delete": "s3:DeleteObject",
+    "list unfinished uploads of": "s3:ListBucketMultipartUploads",
+    "list the parts of": "s3:ListMultipartUploadParts",
+    "abort the upload of": "s3:AbortMultipartUpload",
 }
 
 
@@ -158,6 +169,16 @@ class S3Store(Store):
 
         self._call("read", path, get)
 
+    def version(self, path: str) -> tuple[str, str | None]:
+        key = self._key(path)
+
+        def get() -> tuple[str, str | None]:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)  # as for `exists`
+            answer["Body"].close()
+            return answer["ETag"], answer.get("Metadata", {}).get("sha256")
+
+        return self._call("read", path, get)
+
     def exists(self, path: str) -> bool:
         # HeadObject answers 404 for a wrong bucket too, and 403 without a reason. In a list, a key
         # is before all longer keys that start with it.
@@ -195,7 +216,44 @@ class S3Store(Store):
 
         infos = self._call("list", path, pages)
         # Some consoles create an empty object for a folder; its key ends in '/'.
-        return {name: info for name, info in infos.items() if name and not name.endswith("/")}
+        return {
+            name: info for name, info in infos.items() if is_path(name) and not is_unfinished(name)
+        }
+
+    def unfinished(self, path: str) -> Iterator[Unfinished]:
+        where = {"Bucket": self.bucket, "Prefix": self._key(path) + "/"}
+
+        def uploads() -> builtins.list[dict[str, Any]]:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(**where)
+            return [upload for page in pages for upload in page.get("Uploads", ())]
+
+        for upload in self._call("list unfinished uploads of", path, uploads):
+            name = upload["Key"].removeprefix(self.prefix)
+            if is_path(name):
+                handle = f"{upload['UploadId']} {name}"
+                parts = self._call("list the parts of", name, partial(self._parts_of, upload))
+                modified = [part["LastModified"] for part in parts] + [upload["Initiated"]]
+                size = sum(part["Size"] for part in parts)
+                yield Unfinished(name, size, max(modified).timestamp(), handle)
+
+    def _parts_of(self, upload: dict[str, Any]) -> builtins.list[dict[str, Any]]:
+        """Return the parts of an upload; none if it has ended in the meantime."""
+        which = {"Bucket": self.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+        try:
+            pages = self._client.get_paginator("list_parts").paginate(**which)
+            return [part for page in pages for part in page.get("Parts", ())]
+        except self._client.exceptions.NoSuchUpload:
+            return []
+
+    def discard(self, unfinished: Unfinished) -> None:
+        number, _, name = unfinished.handle.partition(" ")
+        which = {"Bucket": self.bucket, "Key": self._key(name), "UploadId": number}
+
+        def abort() -> None:
+            with contextlib.suppress(self._client.exceptions.NoSuchUpload):
+                self._client.abort_multipart_upload(**which)
+
+        self._call("abort the upload of", name, abort)
 
     def _with(self, sha256: str) -> dict[str, Any]:
         """Return the arguments of every upload: the hash, and how the server must encrypt."""
@@ -256,7 +314,7 @@ class S3Store(Store):
         # Objects that other programs uploaded have no hash in their metadata.
         wanted = answer.get("Metadata", {}).get("sha256", sha256)
         if sha256 != wanted:
-            raise Problem(
+            raise DamagedError(
                 f"{self._where(path)} is damaged: its SHA-256 is {sha256[:12]}..., but"
                 f" {wanted[:12]}... was uploaded; delete it and run the same command again"
             )

@@ -109,6 +109,8 @@ class File(DataSet):
     kind: Literal["file"]
     path: Text
     """Path of an HDF5 file, relative to the study file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the file, which a submitted study names; null: that of the file at `path`."""
     length: Count
     """Length of a sequence, in bp."""
     classes: Annotated[dict[Text, Ids], Field(min_length=1)]

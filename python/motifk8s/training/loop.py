@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import logging
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from motifk8s.errors import Interrupted, Problem
+from motifk8s.errors import Interrupted, Problem, one_line
 from motifk8s.provenance import code_version
+from motifk8s.store.base import DamagedError
 from motifk8s.study.specs import TrainingSettings
 from motifk8s.training.devices import Device
 from motifk8s.training.scores import auroc, cross_entropies
@@ -22,6 +24,9 @@ from motifk8s.training.scores import auroc, cross_entropies
 # Rows in one dispatch to the device: about a second on one core. A signal to stop waits as long.
 ROWS_PER_DISPATCH = 5_000
 CHECKPOINT_SECONDS = 60.0
+END_OF_ZIP = b"PK\5\6"  # begins the last record of a zip, of 22 bytes and a comment
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
@@ -62,13 +67,29 @@ class Snapshot(NamedTuple):
         arrays |= {f"best{i}": a for i, a in enumerate(self.best)}
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
-        return buffer.getvalue()
+        # A zip ends with the length of its comment, in two bytes, and the comment: the hash of all
+        # that is before it. Earlier versions can read it, too.
+        content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")
+        return content + hashlib.sha256(content).hexdigest().encode()
 
     @classmethod
     def loads(cls, data: bytes | None, key: str) -> Snapshot | None:
-        """Read a checkpoint; return None if it is missing, damaged, or of another key or format."""
+        """Read a checkpoint; return None if it is missing, or of another key or format.
+
+        Raises
+        ------
+        DamagedError
+            If its content is not what was written, as its hash says. Earlier versions wrote no
+            hash: then it is read as far as zip finds no damage, and may not fit the model.
+        """
         if data is None:
             return None
+        end = data.rfind(END_OF_ZIP) + 22
+        comment = data[end:]
+        if end < 22 or len(comment) != int.from_bytes(data[end - 2 : end], "little"):
+            raise DamagedError("it is not a checkpoint, or truncated")
+        if comment and hashlib.sha256(data[:end]).hexdigest().encode() != comment:
+            raise DamagedError("its content does not match its hash")
         try:
             with np.load(io.BytesIO(data)) as arrays:
                 meta = json.loads(str(arrays["meta"]))
@@ -79,8 +100,14 @@ class Snapshot(NamedTuple):
                     for kind in ("state", "best")
                 )
                 return cls(state, best, meta["rows"], meta["resumed_at"], meta["trained_by"])
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
-            return None
+        # Without a hash, a flipped bit can raise any error: zipfile alone raises eight types.
+        except Exception as error:
+            raise DamagedError(one_line(error)) from None
+
+    def fits(self, state: list[np.ndarray]) -> bool:
+        """Return whether its arrays have the types and shapes of a device's state."""
+        kinds = [(array.dtype, array.shape) for array in state]
+        return all(kinds == [(a.dtype, a.shape) for a in mine] for mine in (self.state, self.best))
 
 
 class _Writer:
@@ -177,10 +204,16 @@ def train(
 
 
 def _start(device: Device, checkpoint: Checkpoint | None) -> Snapshot:
-    """Resume from a checkpoint; without one, start with the state of the device."""
-    last = Snapshot.loads(checkpoint.load(), checkpoint.key) if checkpoint else None
+    """Resume from a checkpoint; without a whole one, start with the state of the device."""
+    initial = device.state()
+    try:
+        last = Snapshot.loads(checkpoint.load(), checkpoint.key) if checkpoint else None
+        if last and not last.fits(initial):
+            raise DamagedError("it does not fit the model")
+    except DamagedError as error:
+        log.warning("the checkpoint is damaged (%s); starting again at epoch 1", error)
+        last = None
     if last is None:
-        initial = device.state()
         return Snapshot(initial, initial, [], [], code_version())
     device.restore(last.state)
     return last._replace(resumed_at=[*last.resumed_at, len(last.rows)])
