@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import datasets, stored, synthetic
+from motifk8s.data import datasets, synthetic
 from motifk8s.data.datasets import EMBEDDED, Dataset, describe, read, synthesize, write
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError, Problem
@@ -326,11 +326,6 @@ def test_their_motifs_lie_where_it_is_said(authors: Dataset) -> None:
     assert gap.min() == 0
     # Two motifs are nearer to each other than where every arrangement is equally likely (0.17).
     assert (gap < 10).mean() == pytest.approx(0.10, abs=0.01)
-
-
-def test_data_made_before_there_were_placements_keep_their_place() -> None:
-    study = load("koo2019-as-written")
-    assert stored.place(study, "synthetic") == "datasets/synthetic-83189a4ec159"
 
 
 # -- the data set itself --------------------------------------------------------------------
