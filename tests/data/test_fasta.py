@@ -97,10 +97,9 @@ def test_what_is_written_is_read(
         (b">a\nAC-T\n", "line 2, column 3: '-' is not a base; a gap"),
         ("> a\nACé\n".encode(), "line 2, column 3: 'é' is not a base"),
         (b">a\n\xc3\n", "line 2, column 1: '.' is not a base"),
-        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is also in line 1"),
         (b">a\n>b\nACGT\n", "line 1: a has no sequence"),
         (b">a\nACGT\n>b\n", "line 3: b has no sequence"),
-        (b">\nACGT\n", "line 1: a header without a name"),
+        (b">\n>b\nACGT\n", "line 1: .no name. has no sequence"),
         (b">a\rACGT\r>b\rACGT\r", "line 1: a carriage return within the line"),
         (">a\nACGT\n".encode("utf-16"), "line 1: is not text"),
         (b"\x89HDF\r\n\x1a\n\0\0\0", "is not text|not FASTA"),
@@ -115,6 +114,16 @@ def test_bad_files_are_rejected(tmp_path: Path, data: bytes, message: str) -> No
     with pytest.raises(InputError, match=f"bad.fa.*({message})") as error:
         read_fasta(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("names", [".", "", "chr1:5-9", "{} {}"])
+def test_names_need_not_be_unique(tmp_path: Path, two: dict[str, Path], names: str) -> None:
+    expected = import_fasta(two, negatives="dinucleotide")[0].data_hash
+    for path in two.values():
+        lines = path.read_text().split("\n")
+        lines = [f">{names}".format(i, "x") if x[:1] == ">" else x for i, x in enumerate(lines)]
+        path.write_text("\n".join(lines))
+    assert import_fasta(two, negatives="dinucleotide")[0].data_hash == expected
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

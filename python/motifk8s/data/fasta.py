@@ -23,6 +23,7 @@ from motifk8s.errors import InputError
 
 LETTERS = b"ACGTNRYSWKMBDHVacgtnryswkmbdhv"  # bases and IUPAC's ambiguity codes
 BASES_AND_N = b"ACGTNacgtn"
+NAMELESS = "(no name)"
 HINT = (
     "give more sequences or negatives: --negatives dinucleotide shuffles the sequences, "
     "--test-negatives reads a file, --negatives-from-others uses the other classes"
@@ -46,40 +47,28 @@ def read_fasta(path: Path) -> list[Record]:
 
     Lower case counts as upper case. Empty lines and lines that begin with ; are skipped.
 
-    Raise InputError if the file is not FASTA or has a letter that is not DNA. Names must be unique,
-    and each record must have a sequence. `read_lines` raises it too.
+    Raise InputError if the file is not FASTA or has a letter that is not DNA. Each record must have
+    a sequence. Names need not be unique. `read_lines` raises it too.
     """
-    records: dict[str, tuple[str, int, list[bytes]]] = {}  # description, line, pieces
-    name = ""
+    records: list[tuple[str, str, int, list[bytes]]] = []  # the fields, the sequence in pieces
     for number, raw in read_lines(path):
         line = raw.strip()
         if line.startswith(b">"):
-            words = line[1:].decode("utf-8", "replace").split(None, 1)
-            if not words:
-                raise InputError(f"{path}, line {number}: a header without a name; write >NAME")
-            name = words[0]
-            if name in records:
-                raise InputError(
-                    f"{path}, line {number}: the name {name} is also in line {records[name][1]}; "
-                    "names must be unique within a file"
-                )
-            records[name] = ("".join(words[1:]), number, [])
+            name, *more = line[1:].decode("utf-8", "replace").split(None, 1) or [NAMELESS]
+            records.append((name, "".join(more), number, []))
         elif line and not line.startswith(b";"):
             if not records:
                 hint = "; it looks like FASTQ" if line.startswith(b"@") else ""
                 raise InputError(f"{path}, line {number}: not FASTA, which begins with >NAME{hint}")
             if strange := line.translate(None, LETTERS):
                 raise _bad_letter(strange, line, f"{path}, line {number}")
-            records[name][2].append(line)
+            records[-1][-1].append(line)
     if not records:
         raise InputError(f"{path}: has no sequences")
-    for name, (_, number, pieces) in records.items():
+    for name, _, number, pieces in records:
         if not pieces:
             raise InputError(f"{path}, line {number}: {name} has no sequence")
-    return [
-        Record(name, description, number, b"".join(pieces))
-        for name, (description, number, pieces) in records.items()
-    ]
+    return [Record(name, more, number, b"".join(pieces)) for name, more, number, pieces in records]
 
 
 def _bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
