@@ -259,7 +259,7 @@ def test_labels_in_headers(tmp_path: Path) -> None:
         "labels=-YY1 split=test",
         "labels= split=test",
         "labels=YY1 split=test more",
-        "labels=SRF split=valid",
+        "labels=SRF,-YY1 split=validation",
         "labels=",
         "labels=SRF split=test",
     ]
@@ -269,7 +269,7 @@ def test_labels_in_headers(tmp_path: Path) -> None:
     )
     dataset, _ = import_fasta(path)
     assert dataset.classes == ("SRF", "YY1")
-    labels = [[1, 1], [1, 0], [-1, 0], [0, 0], [-1, 1], [1, -1], [0, 0], [1, -1]]
+    labels = [[1, 1], [1, 0], [-1, 0], [0, 0], [-1, 1], [1, 0], [0, 0], [1, -1]]
     parts = ["train", "train", "test", "test", "test", "valid", "train", "test"]
     for part in datasets.PARTS:
         expected = {t: x for t, x, p in zip(texts, labels, parts, strict=True) if p == part}

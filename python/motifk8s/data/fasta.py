@@ -18,6 +18,7 @@ from motifk8s.data import assemble
 from motifk8s.data.assemble import TEST, UNASSIGNED, VALID, Notes, Rows
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.files import read_lines
+from motifk8s.data.reference import PART_NAMES
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
 
@@ -209,12 +210,14 @@ def _tags(table: _Table, record: Record) -> tuple[list[str], int]:
             f"{where}: {record.name} has no labels=CLASS,... in its header; add it, or give one "
             "file per class: CLASS=FILE"
         )
-    if (split := tags.get("split", "")) not in ("", *PARTS):
+    split = tags.get("split", "")
+    part = next((part for part, names in PART_NAMES.items() if split in names), None)
+    if split and not part:
         raise InputError(f"{where}: split={split}: expected one of {', '.join(PARTS)}")
     labels = tags["labels"].split(",") if tags["labels"] else []
     if not all(label.removeprefix("-") for label in labels):
         raise InputError(f"{where}: labels={tags['labels']}: an empty class name")
-    return labels, PARTS.index(split) if split else table.part
+    return labels, PARTS.index(part) if part else table.part
 
 
 def _labels_in(table: _Table) -> tuple[str, ...]:
