@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import bed, datasets, genome
+from motifk8s.data import bed, datasets, files, genome
 from motifk8s.data.bed import BedOptions, read_bed
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError
@@ -492,3 +492,20 @@ def test_windows_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.Monke
     with genome.open_genome(path) as source:
         codes = source.windows("chr1", starts, 10)
     assert (codes == encode([text["chr1"][s : s + 10] for s in starts])).all()
+
+
+def test_a_genome_or_sequences_that_do_not_fit_into_memory(
+    small: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks, path = small
+    long = tmp_path / "long.fa.gz"
+    long.write_bytes(gzip.compress(b">chr1\n" + b"A" * 90_000))
+    monkeypatch.setattr(genome, "STRETCH", 100)
+    for module in (files, genome):
+        monkeypatch.setattr(module, "budget", lambda: 6000)
+    with pytest.raises(
+        InputError, match="long.fa.gz: a line has more than 6,001 bytes; the budget"
+    ):
+        import_bed(peaks, long)
+    with pytest.raises(InputError, match="16 sequences of 400 bp need 6,400 bytes; the budget is"):
+        import_bed(peaks, path, test=["8"], length=400)

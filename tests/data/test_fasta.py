@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import assemble, datasets, fasta
+from motifk8s.data import assemble, datasets, fasta, files
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.fasta import FastaOptions, read_fasta
 from motifk8s.data.sequences import decode
@@ -124,6 +124,18 @@ def test_names_need_not_be_unique(tmp_path: Path, two: dict[str, Path], names: s
         lines = [f">{names}".format(i, "x") if x[:1] == ">" else x for i, x in enumerate(lines)]
         path.write_text("\n".join(lines))
     assert import_fasta(two, negatives="dinucleotide")[0].data_hash == expected
+
+
+@pytest.mark.parametrize("text", [b">a\nACGT\n" * 2000, b">" + b"A" * 20000])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_text_that_does_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, zipped: bool
+) -> None:
+    path = tmp_path / "long.fa"
+    path.write_bytes(gzip.compress(text) if zipped else text)
+    monkeypatch.setattr(files, "budget", lambda: 10_000)
+    with pytest.raises(InputError, match="the text has more than 10,0.* the budget is 10,000"):
+        read_fasta(path)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ class Hdf5Array:
         length = self.shape[1]
         step = self._dataset.chunks[1] if self._dataset.chunks else length
         step *= max(1, BLOCK // (step * len(wanted)))
+        size = len(wanted) * length * self._dataset.dtype.itemsize
+        check_budget(f"{self._path}: {self._name} needs", size)
         result = np.empty((len(wanted), length), self.dtype)
         with _damage_reported(self._path, self._name):
             for start in range(0, length, step):  # Whole chunks, so that none is read twice.
