@@ -357,6 +357,7 @@ def test_bad_genomes_are_rejected(small: tuple[dict[str, Path], Path], tmp_path:
         ("empty.fa", b"", "is empty"),
         ("zip.fa.gz", gzip.compress(text.encode())[:-9], "the gzip data are truncated"),
         ("words.fa", b"hello\n", "not FASTA"),
+        ("zeros.fa", b">chr1\nACGT\n" + bytes(1000), "is not text"),
         ("mac.fa", text.replace("\n", "\r").encode(), "a carriage return within a line"),
         ("twice.fa", (text + text).encode(), "more than one sequence chr1"),
         ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "lines of chr1 differ in length"),
@@ -501,10 +502,11 @@ def test_a_genome_or_sequences_that_do_not_fit_into_memory(
     long = tmp_path / "long.fa.gz"
     long.write_bytes(gzip.compress(b">chr1\n" + b"A" * 90_000))
     monkeypatch.setattr(genome, "STRETCH", 100)
+    monkeypatch.setattr(files, "PIECE", 64)
     for module in (files, genome):
         monkeypatch.setattr(module, "budget", lambda: 6000)
     with pytest.raises(
-        InputError, match="long.fa.gz: a line has more than 6,001 bytes; the budget"
+        InputError, match="long.fa.gz: a line has more than 6,0.. bytes; the budget"
     ):
         import_bed(peaks, long)
     with pytest.raises(InputError, match="16 sequences of 400 bp need 6,400 bytes; the budget is"):

@@ -481,9 +481,10 @@ def test_forms_of_the_reference_layout(
             x, y = file[f"X_{part}"][...], file[f"Y_{part}"][...]
             del file[f"X_{part}"], file[f"Y_{part}"]
             name = valid if part == "valid" else part
-            lower = valid == "val"
-            file[f"x_{name}" if lower else f"X_{name}"] = np.expand_dims(x, axes)
-            file[f"y_{name}" if lower else f"Y_{name}"] = y[:, 0] if axes else y[:, :, None]
+            forms = {"valid": ("X_{}", "Y_{}"), "val": ("x_{}", "y_{}")}
+            x_name, y_name = forms.get(valid, ("{}_in", "{}_out"))
+            file[x_name.format(name)] = np.expand_dims(x, axes)
+            file[y_name.format(name)] = y[:, 0] if axes else y[:, :, None]
     assert same(read(path), one)
     labels, split = datasets.read_labels(path)
     assert (labels == one.labels).all() and (split == one.split).all()

@@ -134,8 +134,26 @@ def test_a_text_that_does_not_fit_into_memory(
     path = tmp_path / "long.fa"
     path.write_bytes(gzip.compress(text) if zipped else text)
     monkeypatch.setattr(files, "budget", lambda: 10_000)
+    monkeypatch.setattr(files, "PIECE", 64)
     with pytest.raises(InputError, match="the text has more than 10,0.* the budget is 10,000"):
         read_fasta(path)
+
+
+def test_a_large_file_of_zeros_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.fa"
+    with path.open("wb") as file:
+        file.write(b">a\nACGT\n")
+        file.truncate(10**12)  # sparse: no such space on the disk
+    with pytest.raises(InputError, match="line 3: is not text"):
+        read_fasta(path)
+
+
+def test_long_lines_are_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = random_texts(7, 23)
+    path = write(tmp_path / "long.fa", texts)
+    for size in (1, 2, 5, 23, 24, 25):
+        monkeypatch.setattr(files, "PIECE", size)
+        assert [record.sequence.decode() for record in read_fasta(path)] == texts
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

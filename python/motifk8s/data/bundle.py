@@ -157,7 +157,7 @@ def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dic
             for path in _copied(stream, folder, name, size):
                 paths.append(path)
                 progress(f"unpack {name}", raw.tell(), size)
-            while stream.read(2**20):  # Read to the end, because gzip's checksum is there.
+            while zipped and stream.read(2**20):  # To the end, because gzip's checksum is there.
                 pass
     except PermissionError as error:
         raise local_problem(error, "read", archive) from error

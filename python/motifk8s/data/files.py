@@ -15,6 +15,7 @@ from motifk8s.errors import InputError, Problem
 
 GZIP = b"\x1f\x8b"  # the first bytes of every gzip file
 LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container: cgroups 2 and 1
+PIECE = 2**20  # bytes
 RATIO = 1100  # gzip makes data at most 1,032 times smaller
 SMALL = 2**26  # bytes that a file of any size may declare
 
@@ -96,13 +97,29 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     number, size, most = 0, 0, budget()
     with open_text(path, lambda: f", after line {number}") as file:
-        while line := file.readline(most + 1 - size):
+        while line := read_line(file, most + 1 - size):
             number += 1
             if (size := size + len(line)) > most:
                 check_budget(f"{path}, line {number}: the text has more than", size)
             yield number, _checked(line, number, path)
     if number == 0:
         raise InputError(f"{path}: is empty")
+
+
+def read_line(file: Any, most: int) -> bytes:
+    """Read a line of at most about `most` bytes; it ends early at a NUL, which no text has."""
+    line: bytes = file.readline(PIECE)
+    if len(line) < PIECE or b"\0" in line:
+        return line
+    pieces, size = [line], len(line)
+    while size < most and not pieces[-1].endswith(b"\n"):
+        if not (piece := file.readline(PIECE)):
+            break
+        pieces.append(piece)
+        size += len(piece)
+        if b"\0" in piece:
+            break
+    return b"".join(pieces)
 
 
 def _checked(line: bytes, number: int, path: Path) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from motifk8s.data.fasta import LETTERS
-from motifk8s.data.files import budget, check_budget, open_text
+from motifk8s.data.files import budget, check_budget, open_text, read_line
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
 
@@ -199,9 +199,12 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while text := file.read(STRETCH):
         most = budget()
-        if len(line := file.readline(most + 1)) > most:
-            check_budget(f"{path}: a line has more than", len(line))
-        text += line
+        if not text.endswith(b"\n"):
+            if len(line := read_line(file, most)) > most:
+                check_budget(f"{path}: a line has more than", len(line))
+            text += line
+        if b"\0" in text:
+            raise InputError(f"{path}: is not text (ASCII or UTF-8)")
         if not text.endswith(b"\n"):
             text += b"\n"  # the last line
         if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):

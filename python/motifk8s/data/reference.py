@@ -2,7 +2,7 @@
 
 It has one-hot sequences `X_train` (N, 4, L) or (N, L, 4), labels `Y_train` (N, C) or (N,), and the
 same for `valid` (or `val`, `validation`) and `test`. Axes of length 1 do not count, so
-(N, 4, 1, L) is (N, 4, L).
+(N, 4, 1, L) is (N, 4, L). Basset's names, `train_in` and `train_out`, are read too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from motifk8s.errors import InputError
 
 PART_NAMES = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
 """Names of each part, in the files of others too."""
+X, Y = ("X_{}", "x_{}", "{}_in"), ("Y_{}", "y_{}", "{}_out")  # the last are those of Basset
 LAYOUTS = (
     "a data set has codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
     "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
@@ -77,8 +78,8 @@ def open_parts(file: h5py.File, path: Path) -> list[Part]:
     """Return the arrays of each part; check that they fit each other."""
     parts = [
         Part(
-            _array(file, path, [f"X_{name}" for name in names], "N 4 L"),
-            _array(file, path, [f"Y_{name}" for name in names], "N C"),
+            _array(file, path, [form.format(name) for name in names for form in X], "N 4 L"),
+            _array(file, path, [form.format(name) for name in names for form in Y], "N C"),
         )
         for names in PART_NAMES.values()
     ]
@@ -95,8 +96,8 @@ def open_parts(file: h5py.File, path: Path) -> list[Part]:
 
 
 def _array(file: h5py.File, path: Path, names: list[str], axes: str) -> Array:
-    """Return the first array that has one of these names, in upper or lower case."""
-    for name in [*names, *map(str.lower, names)]:
+    """Return the first array that has one of these names."""
+    for name in names:
         if (data := own_array(file, name, path)) is None:
             continue
         shape = data.shape or ()
