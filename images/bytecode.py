@@ -10,7 +10,7 @@ import sys
 
 PACKAGES = """
     argo_workflows bioframe boto3 h5py jinja2 keras kubernetes logomaker matplotlib.pyplot
-    matplotlib.backends.backend_svg pandas pyfaidx pyjaspar rich.progress rich.table ruamel.yaml
+    matplotlib.backends.backend_svg pandas pyjaspar rich.progress rich.table ruamel.yaml
     sklearn.metrics tensorflow
 """
 

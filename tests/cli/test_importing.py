@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from motifk8s.cli import importing
 from motifk8s.cli.importing import parse_files
+from motifk8s.cli.main import main
 from motifk8s.data import datasets, stored
 from motifk8s.data.starter_study import (
     RELEASE,
@@ -280,3 +281,53 @@ def test_models_of_a_study_are_as_large_as_each_other(length: int) -> None:
     assert study.name == "own" and list(study.models) == ["cnn-2", "cnn-4", "cnn-25"]
     assert len({model.n_parameters(length, 5) for model in study.models.values()}) == 1
     assert study.matches.database == RELEASE
+
+
+# --- Memory and labels -----------------------------------------------------------------------
+
+
+def test_too_little_memory_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 12 GiB")
+
+    monkeypatch.setattr(datasets, "describe", no_memory)
+    path = fasta(tmp_path / "a.fa", 40, 0)
+    words = ["fasta", f"a={path}", "--negatives", "dinucleotide", "--out", tmp_path / "x.h5"]
+    assert main(["import", *map(str, words)]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "not enough memory (Unable to allocate 12 GiB)" in err
+
+
+@pytest.mark.parametrize("masked", [[-1, -1], [0, -1]])
+@pytest.mark.parametrize("place", ["file", "store"])
+def test_plan_refuses_data_without_a_known_label_in_the_valid_part(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    masked: list[int],
+    place: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.array([[1, 0], [0, 1]], np.int8), (15, 1))
+    split = np.repeat(np.arange(3, dtype=np.uint8), 10)
+    labels[split == 1] = masked
+    codes = rng.integers(0, 4, (30, 40)).astype(np.uint8)
+    datasets.write(datasets.Dataset(codes, labels, split, ("a", "b")), tmp_path / "own.h5", None)
+    study_file, url = tmp_path / "own.yaml", str(tmp_path / "store")
+    study_file.write_text(
+        "{name: own, datasets: {own: {kind: file, path: own.h5, length: 40, classes: "
+        "{a: [MA0083.3], b: [MA0095.2]}}}, models: {m: {conv: [{filters: 2, width: 3}]}}}"
+    )
+    if place == "store":  # by an earlier version, which did not check it
+        with monkeypatch.context() as patch:
+            patch.setattr(datasets, "check_validation", lambda *_: None)
+            assert main(["dataset", str(study_file), "--store", url]) == 0
+        (tmp_path / "own.h5").unlink()
+    capsys.readouterr()
+    for command in ("plan", "dataset"):
+        assert main([command, str(study_file), "--store", url]) in (1, 2)
+        err = capsys.readouterr().err
+        name = "a" if masked[0] == -1 else "b"
+        assert f"class {name} has no known label in the valid part" in err

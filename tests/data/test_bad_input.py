@@ -104,7 +104,6 @@ BAD_FASTA = TEXTS | {
     "RNA": (B + ">p\nACGU\n", "bad, line 82, column 4: 'U' is not a base; this is RNA"),
     "aligned": (B + ">p\nAC-T\n", "bad, line 82, column 3: '-' is not a base; a gap"),
     "a letter, CRLF": ((B + ">p\nACXT\n").replace("\n", "\r\n"), "bad, line 82, column 3: 'X'"),
-    "a name twice": (B + ">s3 x\nACGT\n", "bad, line 81: the name s3 is also in line 7"),
     "no sequence": (B + ">z\n", "bad, line 81: z has no sequence"),
     "another length": (B + ">z\nACGT\n", "bad, line 81: z has 4 bp, but s0, .* has 40"),
     "FASTQ": ("@r\nACGT\n+\nIIII\n", "bad, line 1: not FASTA.*FASTQ"),
@@ -137,18 +136,13 @@ def test_fasta_in_every_place(here, place, option):
 BAD_BED = {
     **{what: (c, m) for what, (c, m) in TEXTS.items() if not what.startswith("gzip")},
     "gzip cut short": (gzip.compress(Q.encode())[:-12], "bad, after line .* data are truncated"),
-    "off the end": (f"{Q}chr1\t4000\t4201\n", "bad, line 11: the end 4201 is beyond"),
-    "off the end, CRLF": (
-        f"{Q}chr1\t4000\t4201\n".replace("\n", "\r\n"), "bad, line 11: the end 4201 is beyond"
-    ),
+    "off the end": ("chr1\t4200\t4201\n", "bad, line 1: 4200 to 4201 is outside chr1 .4200 bp"),
+    "off the end, CRLF": ("chr1\t4200\t4201\r\n", "bad, line 1: 4200 to 4201 is outside chr1"),
     "no such chromosome": (
-        f"{Q}chr77\t3\t9\n", "bad, line 11: chromosome chr77 is not in g.fa, which has chr1, chr2"
+        "chr77\t3\t9\n", "bad, line 1: chromosome chr77 is not in g.fa, which has chr1, chr2"
     ),
-    "other names": (
-        Q.replace("chr", ""), "bad, line 1: chromosome 1 is not in g.fa.*it is chr1 in the genome"
-    ),
-    "before the beginning": (f"{Q}chr1\t-1\t9\n", "bad, line 11: the start -1 is negative"),
-    "backwards": (f"{Q}chr1\t9\t5\n", "bad, line 11: the end 5 is not above the start 9"),
+    "before the beginning": ("chr1\t-1\t0\n", "bad, line 1: -1 to 0 is outside chr1"),
+    "backwards": ("chr1\t9\t5\n", "bad, line 1: the end 5 is not above the start 9"),
     "no number": (f"{Q}chr1\tx\t5\n", "bad, line 11: the start 'x' is not a whole number"),
     "two columns": (f"{Q}chr1\t5\n", "bad, line 11: 2 columns"),
     "FASTA": (B, "bad, line 1: 1 column; BED"),
@@ -167,9 +161,10 @@ BLOCKED = blocked(GENOME)
 BAD_GENOMES = {
     "bad.fa": {
         "empty": ("", "is empty"),
-        "a name twice": (GENOME + ">chr1\nACGT\n", 'Duplicate key "chr1"'),
-        "ragged lines": (GENOME.replace("\n>chr2", "\nAC\nACG\n>chr2"), "[Ll]ine length"),
-        "cut short": (GENOME[:-3000], r"a.bed, line \d+: the end \d+ is beyond the end of chr9"),
+        "a name twice": (GENOME + ">chr1\nACGT\n", "bad.fa: has more than one sequence chr1"),
+        "ragged lines": (
+            GENOME.replace("\n>chr2", "\nAC\nACG\n>chr2"), "the lines of chr1 differ in length"
+        ),
         "a chromosome missing": (
             GENOME[: GENOME.index(">chr9")], "chromosome chr9 is not in bad.fa.*--test"
         ),
@@ -178,10 +173,10 @@ BAD_GENOMES = {
         "BED": (P, "bad.fa: not FASTA"),
     },
     "bad.fa.gz": {
-        "gzip": (gzip.compress(GENOME.encode()), "bad.fa.gz: is compressed by gzip.*bgzip"),
-        "cut short": (BLOCKED[:-2000], "bad.fa.gz: .*truncated or damaged"),
-        "without its end": (BLOCKED[:-28], "bad.fa.gz: .*truncated or damaged"),
-        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "bad.fa.gz: .*truncated or"),
+        "gzip": (gzip.compress(GENOME.encode())[:-20], "bad.fa.gz: the gzip data are truncated"),
+        "cut short": (BLOCKED[:-2000], "bad.fa.gz: is truncated"),
+        "without its end": (BLOCKED[:-28], "bad.fa.gz: is truncated"),
+        "damaged": (BLOCKED[:5000] + b"damaged!" + BLOCKED[5008:], "the gzip data are damaged"),
     },
 }  # fmt: skip
 
@@ -196,12 +191,11 @@ def test_genomes(here, place, name, what):
 
 
 @pytest.mark.parametrize("what", [("bad.fa", "a name twice"), ("bad.fa.gz", "without its end")])
-def test_a_bad_genome_leaves_no_index(here, place, what):
+def test_a_genome_is_measured_at_each_opening(here, place, what):
     name = what[0]
     written(name, BAD_GENOMES[name][what[1]][0])
     refused(here, name, *BED, "--genome", name)
-    assert not Path(f"{name}.fai").exists()
-    # A good genome replaces it, with an older date like a copy, and gets a new index.
+    # A good genome replaces it, with an older date like a copy.
     written(name, blocked(GENOME) if name.endswith("gz") else GENOME)
     os.utime(name, (1e9, 1e9))
     code, _, err = here("import", *BED, "--genome", name)
@@ -219,7 +213,6 @@ def test_line_ends_of_windows_make_no_difference(here, place, zipped):
             data = text.replace("\n", end).encode()
             written(name, gzip.compress(data) if zipped else data)
         written("w.fa", GENOME.replace("\n", end))
-        Path("w.fa.fai").unlink(missing_ok=True)
         for words in (FASTA, (*BED, "--genome", "w.fa")):
             code, _, err = here("import", *words)
             assert code == 0, err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import bed, datasets, genome
+from motifk8s.data import bed, datasets, files, genome
 from motifk8s.data.bed import BedOptions, read_bed
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError
@@ -304,20 +303,16 @@ def test_columns_comments_and_compression(tmp_path: Path) -> None:
         ("", "is empty"),
         ("# only\ntrack x\n", "has no intervals"),
         ("chr1\t5\n", "line 1: 2 columns"),
-        ("chr1\t5\t6\nchr1\t9\t7\n", "line 2: the end 7 is not above the start 9"),
-        ("chr1\t5\t5\n", "line 1: the end 5 is not above"),
-        ("chr1\t-1\t5\n", "line 1: the start -1 is negative"),
+        ("chr1\t5\t5\n", "line 1: the end 5 is not above the start 5; no peak"),
+        ("chr1\t9\t7\nchrX\t5\t6\n", "line 1: the end 7 is not above the start 9; no peak"),
+        ("chr1\t-5\t0\n", "line 1: -5 to 0 is outside chr1 .4000 bp.; use the genome"),
         ("chrom\tstart\tend\n", "line 1: the start 'start' is not a whole number; begin header"),
         ("chr1\t1.5\t4\n", "'1.5' is not a whole number"),
         ("chr1\t1\t1e3\n", "'1e3' is not a whole number"),
         ("chr1\t1\t٣\n", "is not a whole number"),
-        ("chr1\t1\t4001\n", "line 1: the end 4001 is beyond the end of chr1 .4000 bp"),
-        (
-            "1\t1\t40\n",
-            "line 1: chromosome 1 is not in .*; it is chr1 in the genome; make the names",
-        ),
-        ("chr1\t1\t40\nchrM\t1\t40\n", "line 2: chromosome chrM is not in .*; use the genome"),
-        ("chrX\t1\t40\n", "no peak is on the chromosomes used .chr1, chr2"),
+        ("chr1\t4000\t4001\n", "line 1: 4000 to 4001 is outside chr1 .4000 bp"),
+        ("chrM\t1\t40\n", "line 1: chromosome chrM is not in .*; use the genome"),
+        ("chrX\t1\t40\n", "line 1: chrX is not among the chromosomes used .chr1, chr2"),
         ("chr1\t1\t4\rchr1\t7\t8\r", "line 1: a carriage return within the line"),
         ("\0\0", "line 1: is not text"),
     ],
@@ -360,12 +355,13 @@ def test_bad_genomes_are_rejected(small: tuple[dict[str, Path], Path], tmp_path:
     text = path.read_text()
     for name, data, message in (
         ("empty.fa", b"", "is empty"),
-        ("zip.fa.gz", gzip.compress(text.encode()), "compressed by gzip, .* bgzip"),
-        ("zip.fa", gzip.compress(text.encode()), "is compressed, contrary to its name"),
-        ("plain.fa.gz", text.encode(), "is not compressed, contrary to its name"),
+        ("zip.fa.gz", gzip.compress(text.encode())[:-9], "the gzip data are truncated"),
         ("words.fa", b"hello\n", "not FASTA"),
-        ("twice.fa", (text + text).encode(), "Duplicate key"),
-        ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "[Ll]ine length"),
+        ("zeros.fa", b">chr1\nACGT\n" + bytes(1000), "is not text"),
+        ("mac.fa", text.replace("\n", "\r").encode(), "a carriage return within a line"),
+        ("twice.fa", (text + text).encode(), "more than one sequence chr1"),
+        ("ragged.fa", b">chr1\nACGT\nAC\nACGT\n>chr8\nAC\n", "lines of chr1 differ in length"),
+        ("longer.fa", b">chr1\nACGT\n>chr8\nAC\nACG\n", "lines of chr8 differ in length"),
         ("rna.fa", text.replace("T", "U").encode(), "'U' is not a base; this is RNA"),
         ("protein.fa", text.replace("T", "E").encode(), "'E' is not a base"),
     ):
@@ -376,34 +372,106 @@ def test_bad_genomes_are_rejected(small: tuple[dict[str, Path], Path], tmp_path:
         assert "\n" not in str(error.value) and name in str(error.value)
     with pytest.raises(InputError, match="no such file"):
         import_bed(peaks, tmp_path / "none.fa")
-    # The file is truncated after the index was made, and keeps its date.
-    import_bed(peaks, path, test=["8"], length=400)
-    date = path.stat().st_mtime - 10
-    path.write_text(text[:9000])
-    os.utime(path, (date, date))
-    with pytest.raises(InputError, match="truncated, or its index is of another file"):
-        import_bed(peaks, path, test=["8"], length=400)
-    Path(f"{path}.fai").write_text("chr1\t4000\n")
-    with pytest.raises(InputError, match="delete its index .*g.fa.fai"):
-        import_bed(peaks, path, test=["8"], length=400)
 
 
-def test_the_index_is_in_the_folder_of_the_genome_or_temporary(
-    small: tuple[dict[str, Path], Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["unwrapped", "shifted", "another width", "a line less"])
+def test_an_index_older_than_its_genome_is_not_used(
+    small: tuple[dict[str, Path], Path], change: str
 ) -> None:
     peaks, path = small
-    index = Path(f"{path}.fai")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    first, *_ = import_bed(peaks, path, test=["8"], length=400)
-    assert not index.exists()
-    monkeypatch.undo()
-    second, *_ = import_bed(peaks, path, test=["8"], length=400)
-    assert index.exists() and first.data_hash == second.data_hash
-    # A genome that changed gets a new index.
-    time.sleep(0.02)
-    write_genome(path, random_genome({f"chr{n}": 5000 for n in (1, 2, 7, 8, "X")}), 50)
-    third, *_ = import_bed(peaks, path, test=["8"], length=400)
-    assert third.data_hash != second.data_hash
+    sequences, index, offset = {}, "", 0
+    for record in path.read_text().split(">")[1:]:
+        header, *lines = record.splitlines()
+        name, offset = header.split()[0], offset + len(header) + 2
+        sequences[name] = "".join(lines)
+        index += f"{name}\t{len(sequences[name])}\t{offset}\t60\t61\n"
+        offset += len(record) - len(header) - 1
+    Path(f"{path}.fai").write_text(index)
+    width = {"unwrapped": 4000, "another width": 50}.get(change, 60)
+    if change == "shifted":
+        sequences = {"chr1": sequences["chr1"][600:], **sequences, "chrY": sequences["chr1"]}
+    elif change == "a line less":
+        sequences["chr2"] = sequences["chr2"][60:]
+    write_genome(path, sequences, width)
+    os.utime(path, (1e9, 1e9))  # dates kept by rsync or tar
+    dataset, _, bins = import_bed(peaks, path, test=["8"], length=400)
+    for row, start, chrom in zip(
+        decode(dataset.codes), *bins[["sequence_start", "chrom"]].to_numpy().T, strict=True
+    ):  # noqa: E501
+        assert row == sequences[chrom][start : start + 400].upper()
+    assert Path(f"{path}.fai").read_text() == index
+
+
+def test_layouts_of_a_genome_make_no_difference(
+    small: tuple[dict[str, Path], Path], tmp_path: Path
+) -> None:
+    peaks, path = small
+    text = path.read_text()
+    options: dict[str, Any] = {"test": ["8"], "length": 400}
+    expected = import_bed(peaks, path, **options)[0].data_hash
+    body = text.replace("\n>", "\n\n\n>")  # blank lines between sequences
+    for number, data in enumerate(
+        (
+            text.rstrip("\n"),
+            text + "\n\n",
+            text.replace("\n", "\r\n") + "\r\n\r\n",
+            body + "\n",
+            "; a comment\n;another\n\n" + text,
+            text + ">chrEBV\nACGT\n>chrEBV\nACGT\n>\nAC\n>empty\n",
+            gzip.compress(text.encode()),
+            gzip.compress(text[:5000].encode()) + gzip.compress(text[5000:].encode()),
+        )
+    ):
+        genome_file = tmp_path / f"{number}.fa"
+        genome_file.write_bytes(data if isinstance(data, bytes) else data.encode())
+        assert import_bed(peaks, genome_file, **options)[0].data_hash == expected, number
+
+
+def test_bad_intervals_are_dropped_or_clipped(
+    small: tuple[dict[str, Path], Path], tmp_path: Path
+) -> None:
+    peaks, path = small
+    options: dict[str, Any] = {"test": ["8"], "length": 400, "negatives": "bins"}
+    clipped = [("chr1", 3650, 4000), ("chr2", 0, 190)]
+    good = [line.split("\t") for line in peaks["a"].read_text().splitlines()]
+    rows = [(c, int(s), int(e)) for c, s, e, _ in good]
+    expected, _, _ = import_bed(
+        {"a": write_bed(tmp_path / "w.bed", rows + clipped)}, path, **options
+    )
+    bad = [
+        ("chr1", 3650, 4001), ("chr2", -7, 190),  # clipped
+        ("chr1", 4000, 4100), ("chr7", -9, 0), ("chr8", 10**13, 10**14),  # outside
+        ("chr1", 5, 5), ("chr2", 9, 5),  # empty or backwards
+        ("chrEBV", 1, 90), ("HLA-A*01:01", -5, 2),  # the genome lacks them
+        ("chrX", 9, 5), ("chrX", -4, 9),  # not used
+    ]  # fmt: skip
+    file = write_bed(tmp_path / "bad.bed", [*bad[3:], *rows, *bad[:3]])
+    dataset, notes, _ = import_bed({"a": file}, path, **options)
+    assert dataset.data_hash == expected.data_hash
+    assert {k: n for k, n in notes.items() if k.startswith("peaks")} == {
+        "peaks dropped: the genome lacks their chromosome": 2,
+        "peaks dropped: on chromosomes that are not used": 4,  # two of the good ones
+        "peaks dropped: empty or backwards": 2,
+        "peaks dropped: outside their chromosome": 3,
+        "peaks clipped to their chromosome": 2,
+    }
+
+
+def test_names_with_and_without_chr(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
+    peaks, path = small
+    expected = import_bed(peaks, path, test=["8"], length=400)[0].data_hash
+    for file in peaks.values():
+        file.write_text(file.read_text().replace("chr", "", 3))
+    assert import_bed(peaks, path, test=["8"], length=400)[0].data_hash == expected
+
+
+@pytest.mark.parametrize("more", ["abs_summit\tpileup", "pileup", "summit\ttags"])
+def test_the_table_of_macs_counts_from_1(tmp_path: Path, more: str) -> None:
+    text = f"# This file is generated by MACS\n# name = x\n\nchr\tstart\tend\tlength\t{more}\n"
+    file = tmp_path / "x_peaks.xls"
+    file.write_text(text + "chr1\t6\t9\t4\t7\t3.0\nchr2\t8\t8\t1\t8\t2.0\n")
+    table = read_bed(file)
+    assert table.to_numpy().tolist() == [["chr1", 5, 9, 5], ["chr2", 7, 8, 6]]
 
 
 def test_a_genome_in_bgzip(small: tuple[dict[str, Path], Path], tmp_path: Path) -> None:
@@ -425,3 +493,21 @@ def test_windows_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.Monke
     with genome.open_genome(path) as source:
         codes = source.windows("chr1", starts, 10)
     assert (codes == encode([text["chr1"][s : s + 10] for s in starts])).all()
+
+
+def test_a_genome_or_sequences_that_do_not_fit_into_memory(
+    small: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks, path = small
+    long = tmp_path / "long.fa.gz"
+    long.write_bytes(gzip.compress(b">chr1\n" + b"A" * 90_000))
+    monkeypatch.setattr(genome, "STRETCH", 100)
+    monkeypatch.setattr(files, "PIECE", 64)
+    for module in (files, genome):
+        monkeypatch.setattr(module, "budget", lambda: 6000)
+    with pytest.raises(
+        InputError, match="long.fa.gz: a line has more than 6,0.. bytes; the budget"
+    ):
+        import_bed(peaks, long)
+    with pytest.raises(InputError, match="16 sequences of 400 bp need 6,400 bytes; the budget is"):
+        import_bed(peaks, path, test=["8"], length=400)

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -24,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import datasets, synthetic
+from motifk8s.data import datasets, files, reference, synthetic
 from motifk8s.data.datasets import EMBEDDED, Dataset, describe, read, synthesize, write
 from motifk8s.data.sequences import decode, encode
 from motifk8s.errors import InputError, Problem
@@ -502,6 +503,43 @@ def write_reference(
             file[f"Y_{part}"] = labels.astype(x)
 
 
+@pytest.mark.parametrize("axes", [(2,), (1,), (3,), (2, 3), ()])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("valid", ["valid", "val", "validation"])
+def test_forms_of_the_reference_layout(
+    small: Dataset, tmp_path: Path, axes: tuple[int, ...], channels_last: bool, valid: str
+) -> None:
+    one = replace(small, labels=small.labels[:, :1], classes=("class_0",), embedded=None)
+    path = tmp_path / "x.h5"
+    write_reference(path, one, channels_last)
+    with h5py.File(path, "r+") as file:
+        for part in datasets.PARTS:
+            x, y = file[f"X_{part}"][...], file[f"Y_{part}"][...]
+            del file[f"X_{part}"], file[f"Y_{part}"]
+            name = valid if part == "valid" else part
+            forms = {"valid": ("X_{}", "Y_{}"), "val": ("x_{}", "y_{}")}
+            x_name, y_name = forms.get(valid, ("{}_in", "{}_out"))
+            file[x_name.format(name)] = np.expand_dims(x, axes)
+            file[y_name.format(name)] = y[:, 0] if axes else y[:, :, None]
+    assert same(read(path), one)
+    labels, split = datasets.read_labels(path)
+    assert (labels == one.labels).all() and (split == one.split).all()
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_ambiguous_bases_are_unknown(small: Dataset, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.h5"
+    write_reference(path, small, x=kind)
+    codes = small.codes.copy()
+    with h5py.File(path, "r+") as file:
+        x = file["X_train"][...]
+        for row, shares in enumerate(([0.25] * 4, [0.5, 0, 0.5, 0], [0, 0.33, 0.33, 0.33])):
+            x[row, :, 7] = shares
+            codes[row, 7] = 4
+        file["X_train"][...] = x
+    assert (read(path).codes == codes).all()
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("x", ["f4", "f8", "i1"])
 def test_reference_layout(
@@ -517,8 +555,8 @@ def test_reference_layout(
     assert same(named, replace(expected, classes=("SRF", "MAX")))
     # With seven rows in a block, parts end within a block.
     monkeypatch.setattr(
-        datasets,
-        "_blocks",
+        reference,
+        "blocks",
         lambda shape: (slice(i, min(i + 7, shape[0])) for i in range(0, shape[0], 7)),
     )
     assert same(read(tmp_path / "x.h5"), expected)
@@ -526,7 +564,7 @@ def test_reference_layout(
 
 @given(st.integers(0, 50), st.integers(1, 2**23), st.integers(1, 4))
 def test_blocks_cover_all_rows_once(n: int, width: int, channels: int) -> None:
-    rows = [i for block in datasets._blocks((n, channels, width)) for i in range(n)[block]]
+    rows = [i for block in reference.blocks((n, channels, width)) for i in range(n)[block]]
     assert rows == list(range(n))
 
 
@@ -656,13 +694,16 @@ def test_class_names_that_do_not_fit(saved: Path) -> None:
         (change("Y_valid"), "has no dataset Y_valid"),
         (change("X_train", np.zeros((140, 160))), "X_train is float64 of shape (140, 160)"),
         (change("X_train", ["ACGT"]), "X_train is object of shape (1,)"),
-        (change("Y_train", np.zeros(140)), "it must be numbers of shape (N, C)"),
+        (change("Y_train", np.zeros(140)), "Y_valid (20, 2) do not fit each other or X_train"),
+        (change("Y_train", np.zeros((140, 2, 2))), "it must be numbers of shape (N, C)"),
+        (change("Y_valid", np.full((20, 2), -1)), "class class_0 has no known label in the valid"),
+        (change("Y_valid", np.tile([1, -1], (20, 1))), "class class_1 has no known label in the"),
         (change("Y_train", np.zeros((141, 2))), "X_train (140, 4, 40) and Y_train (141, 2) do not"),
         (change("Y_test", np.zeros((40, 3))), "X_test (40, 4, 40) and Y_test (40, 3) do not fit"),
         (change("X_test", np.zeros((40, 4, 41))), "X_test (40, 4, 41) and Y_test (40, 2) do not"),
         (change("X_test", np.zeros((40, 40, 4))), "X_test (40, 40, 4) and Y_test (40, 2) do not"),
         (put("X_test", (3, 0, 7), np.nan), "X_test: sequence 3, position 7 is not one-hot"),
-        (put("X_train", (3, slice(None), 7), 0.25), "X_train: sequence 3, position 7 is not"),
+        (put("X_train", (3, slice(None), 7), 0.5), "X_train: sequence 3, position 7 is not"),
         (put("X_train", (3, slice(None), 7), 1), "X_train: sequence 3, position 7 is not"),
         (put("Y_train", (3, 1), np.nan), "Y_train row 3, class 1 is nan; labels are 1, 0 or -1"),
         (put("Y_valid", (3, 1), 0.5), "Y_valid row 3, class 1 is 0.5"),
@@ -697,3 +738,101 @@ def test_class_names_for_a_reference_file(small: Dataset, tmp_path: Path) -> Non
     write_reference(path, small)
     assert "has 2 classes (class_0, class_1), not 3 (a, b, c)" in rejected(path, ["a", "b", "c"])
     assert "class name a is given more than once" in rejected(path, ["a", "a"])
+
+
+# -- files that declare more than they have, or name others -------------------------------------
+
+
+def elsewhere(file: h5py.File, name: str, how: str) -> None:
+    """Move an array of a file to another file, or to another name."""
+    data = file[name][...]
+    other = Path(file.filename).with_name("other.h5")
+    with h5py.File(other, "w") as target:
+        target["x"] = data
+    del file[name]
+    if how == "soft link":
+        file["else"] = data
+        file[name] = h5py.SoftLink("/else")
+    elif how == "external link":
+        file[name] = h5py.ExternalLink("other.h5", "/x")
+    elif how == "external storage":
+        other.write_bytes(data.tobytes())
+        place = [(str(other), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset(name, data.shape, data.dtype, external=place)
+    else:
+        layout = h5py.VirtualLayout(data.shape, data.dtype)
+        layout[...] = h5py.VirtualSource("other.h5", "x", data.shape)
+        file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("how", ["soft link", "external link", "external storage", "virtual"])
+@pytest.mark.parametrize("name", ["codes", "labels", "split", "embedded", "X_train", "Y_test"])
+def test_data_in_other_places_are_not_read(
+    small: Dataset, tmp_path: Path, how: str, name: str
+) -> None:
+    path = tmp_path / "x.h5"
+    if name[1] == "_":
+        write_reference(path, small)
+    else:
+        write(small, path, None)
+    with h5py.File(path, "r+") as file:
+        elsewhere(file, name, how)
+    said = "links are not followed" if "link" in how else "is stored in other files, which are not"
+    assert said in rejected(path)
+
+
+@pytest.mark.parametrize("what", ["never written", "one chunk", "compressed twice"])
+@pytest.mark.parametrize("name", ["codes", "labels", "split", "classes", "X_train", "Y_valid"])
+def test_declared_sizes_are_not_trusted(
+    small: Dataset, tmp_path: Path, what: str, name: str
+) -> None:
+    path = tmp_path / "x.h5"
+    if name[1] == "_":
+        write_reference(path, small)
+    else:
+        write(small, path, None)
+    with h5py.File(path, "r+") as file:
+        shape, kind = file[name].shape, file[name].dtype
+        del file[name]
+        if what == "never written":
+            file.create_dataset(name, (3 * 10**9, *shape[1:]), kind, chunks=True)
+        elif what == "one chunk":
+            chunks = (10**8, *shape[1:]) if len(shape) < 3 else (10**6, *shape[1:])
+            limits = (None, *shape[1:])
+            file.create_dataset(name, shape, kind, chunks=chunks, maxshape=limits)
+        else:
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            space = h5py.h5s.create_simple((10**8, *shape[1:]))
+            properties.set_chunk((2**20, *shape[1:]))
+            properties.set_deflate(9)
+            properties.set_deflate(9)
+            h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(kind), space, properties)
+    assert re.search(
+        f"{name} declares [0-9,]+ bytes; the budget is [0-9,]+, because", rejected(path)
+    )
+
+
+def test_data_that_do_not_fit_into_memory(
+    small: Dataset, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reference(tmp_path / "x.h5", small)
+    monkeypatch.setattr(files, "budget", lambda: 8000)
+    assert "its arrays need" in rejected(saved)
+    assert "200 sequences need 8,400 bytes; the budget is 8,000" in rejected(tmp_path / "x.h5")
+
+    def no_memory(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(datasets, "_read_ours", no_memory)
+    with pytest.raises(Problem, match="not enough memory to read it"):
+        read(saved)
+
+
+def test_the_budget_is_below_every_limit() -> None:
+    before = files.budget()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (before, limits[1]))
+    try:
+        assert files.budget() == before // 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

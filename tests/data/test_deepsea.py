@@ -16,6 +16,7 @@ from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -26,7 +27,7 @@ from helpers.broken_bundles import (
 from helpers.bundles import LENGTH, SIZES, make, pack, write, write_5, write_73
 from scipy.io.matlab import MatReadError
 
-from motifk8s.data import bundle, deepsea, matlab, stored
+from motifk8s.data import bundle, deepsea, files, matlab, stored
 from motifk8s.data.datasets import PARTS, read
 from motifk8s.data.download import download
 from motifk8s.errors import InputError, Problem
@@ -480,6 +481,66 @@ def test_refused(what, folder, arrays, tmp_path):
 
 def test_other_length(folder, tmp_path):
     assert "(61, 4, 1000)" in refused(folder, tmp_path, spec_of(length=1000))
+
+
+def declared(path, kind, name):
+    """Make a file declare 3 billion rows of an array that were never written."""
+    if kind == 7.3:
+        with h5py.File(path, "r+") as file:
+            shape = (*file[name].shape[:-1], 3 * 10**9)
+            del file[name]
+            file.create_dataset(name, shape, "u1", chunks=True)
+    else:
+        mats = {key: x for key, x in scipy.io.loadmat(path).items() if key[0] != "_"}
+        write_5(path, mats, do_compression=False)
+        content = path.read_bytes()
+        for rows, *others in (array.shape for array in mats.values()):  # their numbers must fit
+            dims = np.array([[rows, *others], [rows * 10**6, *others]], "<i4")
+            assert content.count(dims[0].tobytes()) == 1
+            content = content.replace(*(each.tobytes() for each in dims))
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "name"),
+    [(7.3, "train", "data"), (7.3, "train", "xdata"), (5, "valid", "data"), (5, "test", "data")],
+)
+def test_declared_sizes_are_not_trusted(folder, tmp_path, kind, part, name):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    declared(copy / f"{part}.mat", kind, f"{part}{name}")
+    line = refused(copy, tmp_path)
+    assert re.search(
+        rf"{part}.mat: {part}{name} declares [0-9,]+ bytes; the budget is 67,108", line
+    )
+
+
+def test_arrays_in_other_files_are_not_read(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    with h5py.File(copy / "train.mat", "r+") as file:
+        del file["traindata"]
+        file["traindata"] = h5py.ExternalLink(str(folder / "train.mat"), "/traindata")
+    assert "train.mat: traindata is a link; links are not followed" in refused(copy, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_sparse_file_in_a_tar(tmp_path, mode):
+    archive = tmp_path / "b.tar"
+    with tarfile.open(archive, mode, format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("train.mat")
+        member.pax_headers = {
+            "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "train.mat",
+            "GNU.sparse.realsize": str(10**13),
+        }  # fmt: skip
+        content = f"1\n{10**13}\n0\n".encode().ljust(512, b"\0")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    line = refused(archive, tmp_path)
+    assert "b.tar: train.mat declares 10,000,000,000,000 bytes; the budget is 67,108,864" in line
+
+
+def test_a_bundle_that_does_not_fit_into_memory(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "budget", lambda: 100)
+    assert "needs" in (line := refused(folder, tmp_path)) and "the budget is 100, half" in line
 
 
 def test_archives_refused(folder, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motifk8s.data import assemble, datasets, fasta
+from motifk8s.data import assemble, datasets, fasta, files
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.fasta import FastaOptions, read_fasta
 from motifk8s.data.sequences import decode
@@ -97,10 +97,9 @@ def test_what_is_written_is_read(
         (b">a\nAC-T\n", "line 2, column 3: '-' is not a base; a gap"),
         ("> a\nACé\n".encode(), "line 2, column 3: 'é' is not a base"),
         (b">a\n\xc3\n", "line 2, column 1: '.' is not a base"),
-        (b">a\nAC\n>b\nAC\n>a x\nGT\n", "line 5: the name a is also in line 1"),
         (b">a\n>b\nACGT\n", "line 1: a has no sequence"),
         (b">a\nACGT\n>b\n", "line 3: b has no sequence"),
-        (b">\nACGT\n", "line 1: a header without a name"),
+        (b">\n>b\nACGT\n", "line 1: .no name. has no sequence"),
         (b">a\rACGT\r>b\rACGT\r", "line 1: a carriage return within the line"),
         (">a\nACGT\n".encode("utf-16"), "line 1: is not text"),
         (b"\x89HDF\r\n\x1a\n\0\0\0", "is not text|not FASTA"),
@@ -115,6 +114,46 @@ def test_bad_files_are_rejected(tmp_path: Path, data: bytes, message: str) -> No
     with pytest.raises(InputError, match=f"bad.fa.*({message})") as error:
         read_fasta(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("names", [".", "", "chr1:5-9", "{} {}"])
+def test_names_need_not_be_unique(tmp_path: Path, two: dict[str, Path], names: str) -> None:
+    expected = import_fasta(two, negatives="dinucleotide")[0].data_hash
+    for path in two.values():
+        lines = path.read_text().split("\n")
+        lines = [f">{names}".format(i, "x") if x[:1] == ">" else x for i, x in enumerate(lines)]
+        path.write_text("\n".join(lines))
+    assert import_fasta(two, negatives="dinucleotide")[0].data_hash == expected
+
+
+@pytest.mark.parametrize("text", [b">a\nACGT\n" * 2000, b">" + b"A" * 20000])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_text_that_does_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, zipped: bool
+) -> None:
+    path = tmp_path / "long.fa"
+    path.write_bytes(gzip.compress(text) if zipped else text)
+    monkeypatch.setattr(files, "budget", lambda: 10_000)
+    monkeypatch.setattr(files, "PIECE", 64)
+    with pytest.raises(InputError, match="the text has more than 10,0.* the budget is 10,000"):
+        read_fasta(path)
+
+
+def test_a_large_file_of_zeros_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.fa"
+    with path.open("wb") as file:
+        file.write(b">a\nACGT\n")
+        file.truncate(10**12)  # sparse: no such space on the disk
+    with pytest.raises(InputError, match="line 3: is not text"):
+        read_fasta(path)
+
+
+def test_long_lines_are_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = random_texts(7, 23)
+    path = write(tmp_path / "long.fa", texts)
+    for size in (1, 2, 5, 23, 24, 25):
+        monkeypatch.setattr(files, "PIECE", size)
+        assert [record.sequence.decode() for record in read_fasta(path)] == texts
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -250,7 +289,7 @@ def test_labels_in_headers(tmp_path: Path) -> None:
         "labels=-YY1 split=test",
         "labels= split=test",
         "labels=YY1 split=test more",
-        "labels=SRF split=valid",
+        "labels=SRF,-YY1 split=validation",
         "labels=",
         "labels=SRF split=test",
     ]
@@ -260,7 +299,7 @@ def test_labels_in_headers(tmp_path: Path) -> None:
     )
     dataset, _ = import_fasta(path)
     assert dataset.classes == ("SRF", "YY1")
-    labels = [[1, 1], [1, 0], [-1, 0], [0, 0], [-1, 1], [1, -1], [0, 0], [1, -1]]
+    labels = [[1, 1], [1, 0], [-1, 0], [0, 0], [-1, 1], [1, 0], [0, 0], [1, -1]]
     parts = ["train", "train", "test", "test", "test", "valid", "train", "test"]
     for part in datasets.PARTS:
         expected = {t: x for t, x, p in zip(texts, labels, parts, strict=True) if p == part}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, print_error
-from motifk8s.errors import Interrupted, Problem
+from motifk8s.errors import Interrupted, Problem, one_line
 
 # Each function adds one or a few commands, in the order of the help. A command imports its modules
 # only when it runs, so that --help is fast.
@@ -45,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        return print_error(
+            f"not enough memory ({one_line(error)}); use more memory or less data", 1
+        )
     except OSError as error:  # one that no module handles, such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         return print_error(f"{where}{error.strerror or error}", 1)

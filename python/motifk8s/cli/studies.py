@@ -85,10 +85,13 @@ def _plan(args: argparse.Namespace) -> int:
     from motifk8s.cells import estimate
     from motifk8s.cells.plan import keep_study, plan
     from motifk8s.cli import terminal
+    from motifk8s.data.sizes import check_labels
 
     study, store = open_study(args)
     states = plan(study, store)
     unfinished = [state.cell for state in states if state.state != "done"]
+    for name in dict.fromkeys(cell.dataset for cell in unfinished):
+        check_labels(study, name, store)
     if args.json:
         print(json.dumps([cell.id for cell in unfinished]))
     else:

@@ -20,27 +20,28 @@ import pandas as pd
 from motifk8s.data import assemble
 from motifk8s.data.assemble import TEST, TRAIN, VALID, Notes, Rows
 from motifk8s.data.datasets import Dataset
-from motifk8s.data.files import read_lines
+from motifk8s.data.files import check_budget, read_lines
 from motifk8s.data.genome import Genome, open_genome
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
 
-LARGEST = 32 * 2**30  # bytes of sequences, because the whole data set is in memory
 HINT = (
     "give more peaks, other chromosomes or negatives: --negatives bins takes bins without peaks, "
     "--negatives dinucleotide shuffles the positive sequences"
 )
+MACS_HEADER = ["chr", "start", "end", "length"]
 COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN], np.uint8)
 
 
 def read_bed(path: Path) -> pd.DataFrame:
-    """Read the intervals of a BED file (or narrowPeak, broadPeak), plain or gzip.
+    """Read the intervals of a BED file (or narrowPeak, broadPeak, MACS's peaks.xls), plain or gzip.
 
     Empty lines, comments (#) and the lines ``track`` and ``browser`` are skipped. Starts are
-    0-based and ends exclusive; this function cannot detect a file that counts from 1.
+    0-based and ends exclusive; this function cannot detect a BED file that counts from 1. A
+    peaks.xls, which its header identifies, counts from 1 and is converted.
 
-    Raise InputError if a line has too few columns or an invalid start or end, or the file has no
-    intervals. `files.read_lines` raises it too.
+    Raise InputError if a line has too few columns or no numbers, or the file has no intervals.
+    `files.read_lines` raises it too. Intervals may be empty or negative.
 
     Returns
     -------
@@ -48,10 +49,14 @@ def read_bed(path: Path) -> pd.DataFrame:
         chrom, start, end (bp) and the `line` of each interval.
     """
     rows: list[tuple[str, int, int, int]] = []
+    first = 0  # position of a chromosome's first base
     for number, line in read_lines(path):
         text = line.decode("utf-8", "replace").strip()
         words = text.split("\t") if "\t" in text else text.split()
         if not words or text.startswith("#") or text.split()[0] in ("track", "browser"):
+            continue
+        if not rows and words[:4] == MACS_HEADER:
+            first = 1
             continue
         where = f"{path}, line {number}"
         if len(words) < 3:
@@ -63,12 +68,7 @@ def read_bed(path: Path) -> pd.DataFrame:
             if not re.fullmatch("-?[0-9]{1,15}", word.strip(), re.ASCII):
                 hint = "; begin header lines with #" if not rows else ""
                 raise InputError(f"{where}: the {what} {word!r} is not a whole number{hint}")
-        start, end = int(words[1]), int(words[2])
-        if start < 0:
-            raise InputError(f"{where}: the start {start} is negative; BED counts from 0")
-        if end <= start:
-            raise InputError(f"{where}: the end {end} is not above the start {start}")
-        rows.append((words[0].strip(), start, end, number))
+        rows.append((words[0].strip(), int(words[1]) - first, int(words[2]), number))
     if not rows:
         raise InputError(f"{path}: has no intervals")
     return pd.DataFrame(rows, columns=["chrom", "start", "end", "line"])
@@ -144,7 +144,8 @@ def import_bed(
 ) -> tuple[Dataset, Notes, pd.DataFrame]:
     """Make a data set from peaks and a genome.
 
-    Raise InputError if a peak is outside the genome, or a class lacks positives or negatives.
+    Peaks on other chromosomes, and what is beyond the end of a chromosome, are dropped and counted.
+    Raise InputError if no peak of a class is left, or a class lacks positives or negatives.
     `read_bed` and `genome.open_genome` raise it too.
 
     Parameters
@@ -152,7 +153,7 @@ def import_bed(
     peaks : mapping of class name to path
         BED, narrowPeak or similar, plain or gzip.
     genome : path
-        FASTA, plain or bgzip. A missing index (.fai) is written to the same directory.
+        FASTA, plain, gzip or bgzip.
     progress : callable
         Called with the name of each step.
 
@@ -170,6 +171,7 @@ def import_bed(
         raise InputError("no peak files; give CLASS=FILE for each class")
     notes: Notes = {}
     bin_seed, valid_seed, shuffle_seed = options.seeds(3)
+    progress("reading the genome")
     with open_genome(genome) as source:
         parts = _choose_parts(source, options)
         progress("reading peaks")
@@ -213,6 +215,11 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
     else:
         used = {known(name, "--chromosomes") for name in options.chromosomes}
     parts = {name: TRAIN for name in genome.sizes if name in used}
+    if twice := genome.repeated & used:
+        raise InputError(
+            f"{genome.path}: has more than one sequence {min(twice)}; leave only one, or choose "
+            "others with --chromosomes"
+        )
     valid = [] if isinstance(options.valid, float) else options.valid
     for names, number, option in ((options.test, TEST, "--test"), (valid, VALID, "--valid")):
         for name in names:
@@ -228,35 +235,56 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
 def _load(
     path: Path, genome: Genome, used: Mapping[str, int], options: BedOptions, notes: Notes
 ) -> pd.DataFrame:
-    """Read the peaks of one class and check them against the genome."""
+    """Read the peaks of one class: those on the chromosomes used, within their chromosome.
+
+    `chrom` is the genome's name. What is dropped or clipped is counted in the notes. Raise
+    InputError if nothing is left; the message says why the first peak is not.
+    """
     peaks = read_bed(path)
-    for name, first in peaks.drop_duplicates("chrom")[["chrom", "line"]].itertuples(index=False):
-        other = genome.named(name)
-        # If the user chooses chromosomes, the genome may lack the others.
-        if other != name and (other or options.chromosomes is None):
-            hint = (
-                f"it is {other} in the genome; make the names the same"
-                if other
-                else "use the genome of the peaks' assembly, or choose --chromosomes"
-            )
-            raise InputError(
-                f"{path}, line {first}: chromosome {name} is not in {genome.path}, which has "
-                f"{genome.examples()}; {hint}"
-            )
-    size = peaks["chrom"].map(genome.sizes)
-    if (off := peaks[peaks["end"] > size]).size:
-        row = off.iloc[0]
-        raise InputError(
-            f"{path}, line {row['line']}: the end {row['end']} is beyond the end of {row['chrom']} "
-            f"({genome.sizes[row['chrom']]} bp); use the genome of the peaks' assembly"
-        )
-    wanted = peaks["chrom"].isin(list(used))
-    _count(notes, "peaks dropped: on chromosomes that are not used", ~wanted.to_numpy())
-    if not wanted.any():
-        raise InputError(
-            f"{path}: no peak is on the chromosomes used ({', '.join(used)}); see --chromosomes"
-        )
-    return peaks[wanted]
+    named = {name: genome.named(name) for name in peaks["chrom"].unique()}
+    chrom = peaks["chrom"].map(named)
+    size = chrom.map(genome.sizes).fillna(0).astype(int)
+    start, end = peaks["start"].clip(lower=0), peaks["end"].clip(upper=size)
+    absent, unused = chrom.isna(), ~chrom.isin(list(used))
+    backwards, outside = peaks["end"] <= peaks["start"], end <= start
+    row = peaks.iloc[0]
+    length = f"{row['chrom']} ({size.iloc[0]} bp)"
+    left = pd.Series(True, peaks.index)
+    reasons = (
+        (
+            absent,
+            "the genome lacks their chromosome",
+            f"chromosome {row['chrom']} is not in {genome.path}, which has {genome.examples()}; "
+            "use the genome of the peaks' assembly",
+        ),
+        (
+            unused,
+            "on chromosomes that are not used",
+            f"{row['chrom']} is not among the chromosomes used ({', '.join(used)}); see "
+            "--chromosomes",
+        ),
+        (
+            backwards,
+            "empty or backwards",
+            f"the end {row['end']} is not above the start {row['start']}",
+        ),
+        (
+            outside,
+            "outside their chromosome",
+            f"{row['start']} to {row['end']} is outside {length}; use the genome of the peaks' "
+            "assembly",
+        ),
+    )
+    why = ""
+    for dropped, note, reason in reasons:
+        _count(notes, f"peaks dropped: {note}", (dropped & left).to_numpy())
+        why = why or (reason if dropped.iloc[0] else "")
+        left &= ~dropped
+    if not left.any():
+        raise InputError(f"{path}, line {row['line']}: {why}; no peak in the file can be used")
+    clipped = left & ((start != peaks["start"]) | (end != peaks["end"]))
+    _count(notes, "peaks clipped to their chromosome", clipped.to_numpy())
+    return peaks.assign(chrom=chrom, start=start, end=end)[left]
 
 
 def _count(notes: Notes, note: str, rows: np.ndarray) -> None:
@@ -363,11 +391,8 @@ def _read_sequences(
 ) -> np.ndarray:
     """Read the base codes (n, length) of the sequences of all bins."""
     n, length = len(bins), options.length
-    if (size := n * length * (2 if options.both_strands else 1)) > LARGEST:
-        raise InputError(
-            f"{n:,} sequences of {length} bp need {size / 2**30:.0f} GiB of memory; choose fewer "
-            "--chromosomes, or --negatives bins"
-        )
+    size = n * length * (2 if options.both_strands else 1)
+    check_budget(f"{n:,} sequences of {length} bp need", size)
     codes = np.empty((n, length), np.uint8)
     for chrom, table in bins.groupby("chrom", sort=False):
         progress(f"reading sequences of {chrom}")

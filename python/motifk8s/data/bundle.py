@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.download import PAUSES, Progress, download
-from motifk8s.data.files import GZIP
+from motifk8s.data.files import GZIP, check_budget
 from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem
@@ -154,10 +154,10 @@ def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dic
             raw.seek(0)
             stream: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
             paths = []
-            for path in _copied(stream, folder):
+            for path in _copied(stream, folder, name, size):
                 paths.append(path)
                 progress(f"unpack {name}", raw.tell(), size)
-            while stream.read(2**20):  # Read to the end, because gzip's checksum is there.
+            while zipped and stream.read(2**20):  # To the end, because gzip's checksum is there.
                 pass
     except PermissionError as error:
         raise local_problem(error, "read", archive) from error
@@ -169,8 +169,11 @@ def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dic
     return _complete(paths, name)
 
 
-def _copied(stream: Any, folder: Path) -> Iterator[Path]:
-    """Copy the first file of each name out of a tar; yield the path of every one that matches."""
+def _copied(stream: Any, folder: Path, name: str, stored: int) -> Iterator[Path]:
+    """Copy the first file of each name out of a tar of `stored` bytes, compressed or not.
+
+    Yield the path of every one that matches.
+    """
     done = set()
     with tarfile.open(fileobj=stream, mode="r|") as members:
         for member in members:
@@ -181,6 +184,7 @@ def _copied(stream: Any, folder: Path) -> Iterator[Path]:
             if path not in done:
                 copied = members.extractfile(member)
                 assert copied is not None
+                check_budget(f"{name}: {path.name} declares", member.size, stored)
                 _copy(copied, path, member.size)
                 done.add(path)
             yield path

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from motifk8s.data.sequences import UNKNOWN, from_one_hot
+from motifk8s.data import reference
+from motifk8s.data.files import check_budget
+from motifk8s.data.hdf5 import open_file, own_array
+from motifk8s.data.reference import LAYOUTS
+from motifk8s.data.sequences import UNKNOWN
 from motifk8s.data.synthetic import sample, sample_reference
-from motifk8s.errors import InputError, one_line
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.store.files import replacing
 from motifk8s.study.specs import Synthetic
@@ -29,10 +33,7 @@ from motifk8s.study.specs import Synthetic
 FORMAT = "motifk8s-dataset"
 VERSION = 1
 PARTS = ("train", "valid", "test")
-LAYOUTS = (
-    "a data set has codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
-    "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
-)
+HINT = "use more sequences, another split, or leave the class out"
 PLACEMENTS = {"uniform": sample, "reference": sample_reference}
 EMBEDDED = np.dtype([("sequence", "<i4"), ("class", "u1"), ("start", "<i4"), ("strand", "i1")])
 """One embedded motif: row of the sequence, index of its class, first base (0-based), +1 or -1."""
@@ -155,9 +156,8 @@ def _store(file: h5py.File, name: str, data: np.ndarray) -> None:
 def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Dataset:
     """Read a data set from HDF5: our layout, or that of the reference code.
 
-    The reference layout has `X_train` (N, 4, L) or (N, L, 4), one-hot with all-zero columns for
-    unknown bases, and `Y_train` (N, C); likewise `valid` and `test`. It is read in blocks, so
-    memory never holds all one-hot data.
+    The module `reference` describes the second. It is read in blocks, so memory never holds all
+    one-hot data.
 
     Raise InputError if the file is missing, damaged or of another layout, or its content fails
     `check`.
@@ -180,18 +180,37 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
 
 def _read_either(path: Path) -> tuple[Dataset, str | None]:
     """Read either layout; also return the hash in a file of our layout."""
+    with _opened(path) as file:
+        if file.attrs.get("format") == FORMAT:
+            return _read_ours(file, path)
+        codes, labels, split = reference.read(file, path)
+        names = tuple(f"class_{i}" for i in range(labels.shape[1]))
+        return Dataset(codes, labels, split, names), None
+
+
+def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read only labels (N, C) and split (N,) of a data set, as `read` does but less checked."""
+    with _opened(path) as file:
+        if file.attrs.get("format") == FORMAT:
+            labels = _member(file, path, "labels", "N C", np.dtype("i1"))
+            return labels[...], _member(file, path, "split", "N", np.dtype("u1"))[...]
+        return reference.read_labels(reference.open_parts(file, path), path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file, and turn errors while reading it into InputError or Problem."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder, not an HDF5 file")
     try:
-        # Writing replaces whole files, so reading needs no lock; some network folders lack locks.
-        with h5py.File(path, locking=False) as file:
-            if file.attrs.get("format") == FORMAT:
-                return _read_ours(file, path)
-            return _read_reference(file, path), None
+        with open_file(path) as file:
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such data set file") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
+    except MemoryError:
+        raise Problem(f"{path}: not enough memory to read it; use more memory") from None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py raises all
         raise InputError(
             f"{path}: not an HDF5 file, or truncated or damaged ({one_line(error)})"
@@ -228,26 +247,18 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "unknown_labels": count(-1),
         "sequences_with_n": sum(
             int((dataset.codes[rows] == UNKNOWN).any(axis=1).sum())
-            for rows in _blocks(dataset.codes.shape)
+            for rows in reference.blocks(dataset.codes.shape)
         ),
         "data_hash": dataset.data_hash,
     }
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Return slices of rows, of about four million elements each."""
-    rows = max(1, 2**22 // max(1, math.prod(shape[1:])))
-    return (slice(i, min(i + rows, shape[0])) for i in range(0, shape[0], rows))
-
-
 def _member(file: h5py.File, path: Path, name: str, axes: str, dtype: Any) -> h5py.Dataset:
-    """Return one array of a file; `dtype` is a numpy dtype, "numbers" or "text"."""
-    array = file.get(name)
-    if not isinstance(array, h5py.Dataset):
+    """Return one array of a file; `dtype` is a numpy dtype or "text"."""
+    array = own_array(file, name, path)
+    if array is None:
         raise InputError(f"{path}: has no dataset {name}; {LAYOUTS}")
-    if dtype == "numbers":
-        fits = array.dtype.kind in "fiub"
-    elif dtype == "text":
+    if dtype == "text":
         fits = h5py.check_string_dtype(array.dtype) is not None
     else:
         fits = array.dtype == dtype
@@ -270,64 +281,13 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
     labels = _member(file, path, "labels", "N C", np.dtype("i1"))
     split = _member(file, path, "split", "N", np.dtype("u1"))
     classes = _member(file, path, "classes", "C", "text")
-    embedded = _member(file, path, "embedded", "M", EMBEDDED)[...] if "embedded" in file else None
+    embedded = _member(file, path, "embedded", "M", EMBEDDED) if "embedded" in file else None
+    arrays = [array for array in (codes, labels, split, classes, embedded) if array is not None]
+    check_budget(f"{path}: its arrays need", sum(array.nbytes for array in arrays))
     names = tuple(classes.asstr()[...].tolist())
-    dataset = Dataset(codes[...], labels[...], split[...], names, embedded)
+    places = None if embedded is None else embedded[...]
+    dataset = Dataset(codes[...], labels[...], split[...], names, places)
     return dataset, str(file.attrs.get("data_hash"))
-
-
-def _read_reference(file: h5py.File, path: Path) -> Dataset:
-    """Read the reference code's layout, block by block."""
-    arrays = _reference_arrays(file, path)
-    x_train, classes = arrays[0][0], arrays[0][1].shape[1]
-    length = x_train.shape[2] if x_train.shape[1] == 4 else x_train.shape[1]
-    split = np.repeat(np.arange(3, dtype=np.uint8), [len(x) for x, _ in arrays])
-    codes = np.empty((len(split), length), np.uint8)
-    labels = np.empty((len(split), classes), np.int8)
-    done = 0
-    for x, y in arrays:
-        for rows in _blocks(x.shape):
-            target = slice(done + rows.start, done + rows.stop)
-            try:
-                codes[target] = from_one_hot(x[rows], rows.start)
-            except InputError as error:
-                raise InputError(f"{path}: {x.name[1:]}: {error}") from None
-            labels[target] = _reference_labels(y, rows, path)
-        done += len(x)
-    return Dataset(codes, labels, split, tuple(f"class_{i}" for i in range(classes)))
-
-
-def _reference_arrays(file: h5py.File, path: Path) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
-    """Return sequences and labels of each part; check that they fit each other."""
-    arrays = [
-        (
-            _member(file, path, f"X_{part}", "N 4 L", "numbers"),
-            _member(file, path, f"Y_{part}", "N C", "numbers"),
-        )
-        for part in PARTS
-    ]
-    x_train, y_train = arrays[0]
-    for x, y in arrays:
-        if x.shape[1:] != x_train.shape[1:] or y.shape != (len(x), y_train.shape[1]):
-            raise InputError(
-                f"{path}: {x.name[1:]} {x.shape} and {y.name[1:]} {y.shape} do not fit each "
-                f"other or X_train {x_train.shape} and Y_train {y_train.shape}"
-            )
-    if 4 not in x_train.shape[1:]:
-        raise InputError(f"{path}: X_train is {x_train.shape}, not (N, 4, L) or (N, L, 4)")
-    return arrays
-
-
-def _reference_labels(y: h5py.Dataset, rows: slice, path: Path) -> np.ndarray:
-    """Read and check some rows of labels."""
-    values = y[rows].astype(float)
-    if (wrong := np.argwhere(~np.isin(values, (-1, 0, 1)))).size:
-        row, column = wrong[0]
-        raise InputError(
-            f"{path}: {y.name[1:]} row {rows.start + row}, class {column} is "
-            f"{values[row, column]:g}; labels are 1, 0 or -1 (unknown)"
-        )
-    return values
 
 
 def check(dataset: Dataset, where: str) -> None:
@@ -356,7 +316,7 @@ def check(dataset: Dataset, where: str) -> None:
             values = dataset.embedded[field]
             if values.min() < 0 or values.max() >= end:
                 raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
-    check_parts(dataset, where, "use more sequences, another split, or leave the class out")
+    check_parts(dataset, where, HINT)
 
 
 def check_parts(dataset: Dataset, where: str, hint: str) -> None:
@@ -372,3 +332,15 @@ def check_parts(dataset: Dataset, where: str, hint: str) -> None:
                 raise InputError(
                     f"{where}: class {name} has no {kind} sequence in the {part} part; {hint}"
                 )
+    check_validation(dataset.part("valid")[1], dataset.classes, where, hint)
+
+
+def check_validation(labels: np.ndarray, classes: Sequence[str], where: str, hint: str) -> None:
+    """Check that each class has a known label in the validation part; InputError ends with `hint`.
+
+    Without any, the validation loss is not a number, and training fails after its first epoch.
+    """
+    if (lacking := np.flatnonzero((labels == -1).all(axis=0))).size:
+        raise InputError(
+            f"{where}: class {classes[lacking[0]]} has no known label in the valid part; {hint}"
+        )

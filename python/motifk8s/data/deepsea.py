@@ -20,6 +20,7 @@ from motifk8s.data import datasets, stored
 from motifk8s.data.bundle import URL, located
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.download import Progress, quiet
+from motifk8s.data.files import check_budget
 from motifk8s.data.matlab import Array, open_arrays
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
@@ -162,6 +163,7 @@ def _read(
             progress(f"labels of {files[part].name}", 0, None)
             labels[part], kept[part] = _labels(y, columns, f"{files[part]}: {part}data")
         split = np.repeat(np.arange(3, dtype=np.uint8), [len(kept[part]) for part in PARTS])
+        check_budget(f"{len(split):,} sequences of {spec.length} bp need", len(split) * spec.length)
         codes = np.empty((len(split), spec.length), np.uint8)
         # The training set is by far the largest and read last, so other damage is found early.
         for number, part in reversed(list(enumerate(PARTS))):

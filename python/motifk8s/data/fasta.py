@@ -18,11 +18,13 @@ from motifk8s.data import assemble
 from motifk8s.data.assemble import TEST, UNASSIGNED, VALID, Notes, Rows
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.files import read_lines
+from motifk8s.data.reference import PART_NAMES
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
 
 LETTERS = b"ACGTNRYSWKMBDHVacgtnryswkmbdhv"  # bases and IUPAC's ambiguity codes
 BASES_AND_N = b"ACGTNacgtn"
+NAMELESS = "(no name)"
 HINT = (
     "give more sequences or negatives: --negatives dinucleotide shuffles the sequences, "
     "--test-negatives reads a file, --negatives-from-others uses the other classes"
@@ -46,40 +48,28 @@ def read_fasta(path: Path) -> list[Record]:
 
     Lower case counts as upper case. Empty lines and lines that begin with ; are skipped.
 
-    Raise InputError if the file is not FASTA or has a letter that is not DNA. Names must be unique,
-    and each record must have a sequence. `read_lines` raises it too.
+    Raise InputError if the file is not FASTA or has a letter that is not DNA. Each record must have
+    a sequence. Names need not be unique. `read_lines` raises it too.
     """
-    records: dict[str, tuple[str, int, list[bytes]]] = {}  # description, line, pieces
-    name = ""
+    records: list[tuple[str, str, int, list[bytes]]] = []  # the fields, the sequence in pieces
     for number, raw in read_lines(path):
         line = raw.strip()
         if line.startswith(b">"):
-            words = line[1:].decode("utf-8", "replace").split(None, 1)
-            if not words:
-                raise InputError(f"{path}, line {number}: a header without a name; write >NAME")
-            name = words[0]
-            if name in records:
-                raise InputError(
-                    f"{path}, line {number}: the name {name} is also in line {records[name][1]}; "
-                    "names must be unique within a file"
-                )
-            records[name] = ("".join(words[1:]), number, [])
+            name, *more = line[1:].decode("utf-8", "replace").split(None, 1) or [NAMELESS]
+            records.append((name, "".join(more), number, []))
         elif line and not line.startswith(b";"):
             if not records:
                 hint = "; it looks like FASTQ" if line.startswith(b"@") else ""
                 raise InputError(f"{path}, line {number}: not FASTA, which begins with >NAME{hint}")
             if strange := line.translate(None, LETTERS):
                 raise _bad_letter(strange, line, f"{path}, line {number}")
-            records[name][2].append(line)
+            records[-1][-1].append(line)
     if not records:
         raise InputError(f"{path}: has no sequences")
-    for name, (_, number, pieces) in records.items():
+    for name, _, number, pieces in records:
         if not pieces:
             raise InputError(f"{path}, line {number}: {name} has no sequence")
-    return [
-        Record(name, description, number, b"".join(pieces))
-        for name, (description, number, pieces) in records.items()
-    ]
+    return [Record(name, more, number, b"".join(pieces)) for name, more, number, pieces in records]
 
 
 def _bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
@@ -220,12 +210,14 @@ def _tags(table: _Table, record: Record) -> tuple[list[str], int]:
             f"{where}: {record.name} has no labels=CLASS,... in its header; add it, or give one "
             "file per class: CLASS=FILE"
         )
-    if (split := tags.get("split", "")) not in ("", *PARTS):
+    split = tags.get("split", "")
+    part = next((part for part, names in PART_NAMES.items() if split in names), None)
+    if split and not part:
         raise InputError(f"{where}: split={split}: expected one of {', '.join(PARTS)}")
     labels = tags["labels"].split(",") if tags["labels"] else []
     if not all(label.removeprefix("-") for label in labels):
         raise InputError(f"{where}: labels={tags['labels']}: an empty class name")
-    return labels, PARTS.index(split) if split else table.part
+    return labels, PARTS.index(part) if part else table.part
 
 
 def _labels_in(table: _Table) -> tuple[str, ...]:

@@ -1,75 +1,94 @@
-"""Read a genome in FASTA by position with pyfaidx and an index (.fai)."""
+"""Read a genome in FASTA by position, plain or gzip.
+
+The file itself is measured at each opening. An index (.fai, .gzi) is not used: one that is older
+than its genome, with a newer date, would give wrong sequences.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-import pyfaidx
 from numpy.lib.stride_tricks import sliding_window_view
 
 from motifk8s.data.fasta import LETTERS
-from motifk8s.data.files import GZIP, readable
+from motifk8s.data.files import budget, check_budget, open_text, read_line
 from motifk8s.data.sequences import encode
-from motifk8s.errors import InputError, one_line
+from motifk8s.errors import InputError
 
-STRETCH = 2**24  # bp read at a time
-ONLY_GZIP = (
-    "is compressed by gzip, which does not allow reading by position; decompress it (gunzip), or "
-    "compress it with bgzip"
-)
+STRETCH = 2**24  # bytes read at a time
+BGZIP = b"BC\x02\x00"  # bytes 12 to 16 of a file of bgzip
+BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 class Genome:
-    """An open genome; `sizes` has the length in bp of each sequence, in file order."""
+    """An open genome; `sizes` has the length in bp of each sequence, in file order.
 
-    def __init__(self, path: Path, fasta: Any):
+    Of sequences with the same name, `sizes` has the first; `repeated` has their names.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO):
         self.path = path
-        self._fasta = fasta
-        self.sizes: dict[str, int] = {name: len(fasta[name]) for name in fasta.keys()}  # noqa: SIM118
-
-    def codes(self, name: str, start: int, end: int) -> np.ndarray:
-        """Read the base codes (end - start,) of an interval, which must lie within the sequence.
-
-        Raise InputError if the file is damaged, does not match its index, or has a letter that is
-        not DNA.
-        """
-        where = f"{self.path}, {name}:{start}-{end}"
-        try:
-            text = str(self._fasta[name][start:end])
-        except Exception as error:  # pyfaidx and its readers raise errors of many types.
-            raise InputError(f"{where}: cannot read it ({one_line(error)})") from None
-        if len(text) != end - start:
-            raise InputError(
-                f"{where}: has only {len(text)} bp; the file is truncated, or its index is of "
-                f"another file: copy the genome again and delete {self.path}.fai"
-            )
-        strange = text.encode("utf-8", "replace").translate(None, LETTERS).decode("utf-8")
-        if strange:
-            hint = "this is RNA" if strange[0] in "Uu" else "is this a genome?"
-            at = start + text.index(strange[0])
-            raise InputError(f"{self.path}, {name}:{at}: {strange[0]!r} is not a base; {hint}")
-        return encode(text)[0]
+        self._file = file
+        self.sizes: dict[str, int] = {}
+        self.repeated: set[str] = set()
+        self._offsets: dict[str, int] = {}  # of the first line after the header
+        for record in _measured(file, path):
+            if record.name in self.sizes:
+                self.repeated.add(record.name)
+            else:
+                self.sizes[record.name] = record.size
+                self._offsets[record.name] = record.offset
 
     def windows(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
         """Read the base codes (N, length) of the windows at `starts` (N,), in ascending order.
 
-        Memory holds the result and one stretch of the sequence. See `codes` for errors.
+        The windows must lie within the sequence. Memory holds the result and one stretch of the
+        sequence. Raise InputError if the stretch has a letter that is not DNA.
         """
         result = np.empty((len(starts), length), np.uint8)
-        done = 0
-        while done < len(starts):
-            end = int(np.searchsorted(starts, starts[done] + STRETCH))
-            first, last = int(starts[done]), int(starts[end - 1])
-            stretch = self.codes(name, first, last + length)
-            result[done:end] = sliding_window_view(stretch, length)[starts[done:end] - first]
-            done = end
+        if not len(starts):
+            return result
+        done, first = 0, 0  # windows read, and the position of the first base in `stretch`
+        stretch = np.empty(0, np.uint8)
+        for text in self._pieces(name):
+            wanted = max(0, int(starts[done]) - first)  # bases before it are in no window
+            kept, skipped = stretch[wanted:], max(0, wanted - len(stretch))
+            first += min(wanted, len(stretch) + len(text))
+            at = first + len(kept)
+            stretch = np.concatenate([kept, self._codes(text[skipped:], name, at)])
+            end = int(np.searchsorted(starts, first + len(stretch) - length, side="right"))
+            if end > done:
+                views = sliding_window_view(stretch, length)
+                result[done:end] = views[starts[done:end] - first]
+                done = end
+            if done == len(starts):
+                break
         return result
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        """Read the bases of a sequence in pieces."""
+        left = self.sizes[name]
+        self._file.seek(self._offsets[name])
+        while left:
+            text = self._file.read(STRETCH).translate(None, b"\r\n")[:left]
+            if not text:
+                raise InputError(f"{self.path}: {name} changed while it was read; try again")
+            left -= len(text)
+            yield text
+
+    def _codes(self, text: bytes, name: str, at: int) -> np.ndarray:
+        """Return the base codes of a piece that begins at position `at`."""
+        if strange := text.translate(None, LETTERS):
+            at += text.index(strange[:1])
+            letter = strange[:1].decode("ascii", "replace")
+            hint = "this is RNA" if letter in "Uu" else "is this a genome?"
+            raise InputError(f"{self.path}, {name}:{at}: {letter!r} is not a base; {hint}")
+        return encode(text.decode())[0]
 
     def named(self, name: str) -> str | None:
         """Return the genome's name of a sequence, with or without chr; None if it has neither."""
@@ -84,57 +103,113 @@ class Genome:
 
 @contextmanager
 def open_genome(path: Path) -> Iterator[Genome]:
-    """Open a genome; write a missing index to the same folder, or to a temporary one.
+    """Open and measure a genome, plain or compressed with gzip or bgzip.
 
-    Raise InputError if it cannot be read, is not FASTA, or is compressed by anything but bgzip.
-    The lines of a sequence must have equal lengths, names must be unique, and the index intact.
+    Raise InputError if it cannot be read, is not FASTA, or is truncated or damaged. The lines of a
+    sequence must have equal lengths, except the last; blank lines may follow it.
     """
-    _check_beginning(path)
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        index = Path(f"{path}.fai")
-        fresh = index.exists() and index.stat().st_mtime >= path.stat().st_mtime
-        if not fresh and not os.access(index if index.exists() else path.parent, os.W_OK):
-            index = Path(folder) / index.name
-        blocks = Path(f"{path}.gzi")
-        if not blocks.exists() and not os.access(path.parent, os.W_OK):
-            blocks = Path(folder) / blocks.name
-        with closing(_open_fasta(path, index, blocks, fresh)) as fasta:
-            genome = Genome(path, fasta)
-            if not genome.sizes:
-                raise InputError(f"{path}: the index {index} is empty; delete it")
-            yield genome
+    with open_text(path) as file:
+        _check_bgzip_end(path)
+        genome = Genome(path, file)
+        if not genome.sizes:
+            raise InputError(f"{path}: is empty, or has no sequences")
+        yield genome
 
 
-def _open_fasta(path: Path, index: Path, blocks: Path, fresh: bool) -> Any:
-    """Open a genome with pyfaidx, which writes the index unless it is fresh."""
-    try:
-        return pyfaidx.Fasta(
-            str(path), indexname=str(index), gzi_indexname=str(blocks), as_raw=True
-        )
-    except pyfaidx.UnsupportedCompressionFormat:
-        raise InputError(f"{path}: {ONLY_GZIP}") from None
-    except Exception as error:  # pyfaidx and its readers raise errors of many types.
-        hint = f"; if the file is intact, delete its index {index}" if fresh else ""
-        if not fresh:  # pyfaidx has just made the index from a damaged file.
-            with suppress(OSError):
-                index.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: not a genome in FASTA, or truncated or damaged ({one_line(error)}){hint}"
-        ) from None
+def _check_bgzip_end(path: Path) -> None:
+    """Raise InputError if a file of bgzip lacks its last block, which gzip does not need."""
+    with path.open("rb") as file:
+        if file.read(16)[12:] == BGZIP:
+            file.seek(-min(len(BGZIP_END), path.stat().st_size), 2)
+            if file.read() != BGZIP_END:
+                raise InputError(f"{path}: is truncated; copy or download it again")
 
 
-def _check_beginning(path: Path) -> None:
-    """Raise InputError if the first bytes are not those of a genome."""
-    with readable(path), path.open("rb") as file:
-        begin = file.read(4)
-    if not begin:
-        raise InputError(f"{path}: is empty")
-    named_zipped = path.suffix.lower() in (".gz", ".bgz")
-    zipped = begin.startswith(GZIP)
-    if named_zipped != zipped:
-        fact = "is compressed" if zipped else "is not compressed"
-        raise InputError(f"{path}: {fact}, contrary to its name; rename it")
-    if zipped and begin[3] & 4 == 0:  # Only bgzip uses gzip's extra field.
-        raise InputError(f"{path}: {ONLY_GZIP}")
-    if not zipped and begin[:1] not in b">;\r\n":
-        raise InputError(f"{path}: not FASTA, which begins with >NAME")
+@dataclass
+class _Record:
+    """A sequence of a genome, as far as it is measured."""
+
+    name: str
+    offset: int  # of the first line after the header
+    size: int = 0  # bp
+    width: int = 0  # bp of its first line
+    last: int = 0  # bp of the line before
+
+    def add(self, lines: np.ndarray) -> bool:
+        """Add the lengths (n,) of the next lines; return whether they fit those before."""
+        if not self.width:  # Skip blank lines before the first base.
+            lines = np.trim_zeros(lines, "f")
+            self.width = self.last = int(lines[0]) if len(lines) else 0
+        before = np.concatenate([[self.last], lines[:-1]])
+        self.size += int(lines.sum())
+        self.last = int(lines[-1]) if len(lines) else self.last
+        return bool(((lines == 0) | (lines <= self.width) & (before == self.width)).all())
+
+
+def _measured(file: BinaryIO, path: Path) -> Iterator[_Record]:
+    """Measure the sequences of a genome in file order."""
+    record = None
+    for offset, text in _whole_lines(file, path):
+        done = 0
+        while done < len(text):
+            if text.startswith(b">", done):
+                if record:
+                    yield record
+                end = text.index(b"\n", done) + 1
+                words = text[done + 1 : end].decode("utf-8", "replace").split(None, 1)
+                record = _Record(words[0] if words else "", offset + end)
+            else:
+                end = _next_header(text, done)
+                lines = _line_lengths(text[done:end])
+                if record and not record.add(lines):
+                    raise InputError(
+                        f"{path}: the lines of {record.name} differ in length; only the last may "
+                        "be shorter: the file is damaged, or was edited"
+                    )
+                if not record and any(map(_is_sequence, text[done:end].splitlines())):
+                    raise InputError(f"{path}: not FASTA, which begins with >NAME")
+            done = end
+    if record:
+        yield record
+
+
+def _next_header(text: bytes, done: int) -> int:
+    """Return the position of the next header, or of the end of the text."""
+    # Searching one byte takes a fraction of the time of two.
+    while (end := text.find(b">", done)) >= 0 and text[end - 1] != ord("\n"):
+        done = end + 1
+    return end if end >= 0 else len(text)
+
+
+def _is_sequence(line: bytes) -> bool:
+    """Return whether a line is neither blank nor a comment."""
+    return line.strip()[:1] not in (b"", b";")
+
+
+def _line_lengths(text: bytes) -> np.ndarray:
+    """Return the length (n,) in bp of each line, without LF or CR LF."""
+    letters = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(letters == ord("\n"))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return ends - starts - ((letters[ends - 1] == ord("\r")) & (ends > starts))
+
+
+def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the content of a text in pieces of whole lines, with their offsets."""
+    offset = 0
+    while text := file.read(STRETCH):
+        most = budget()
+        if not text.endswith(b"\n"):
+            if len(line := read_line(file, most)) > most:
+                check_budget(f"{path}: a line has more than", len(line))
+            text += line
+        if b"\0" in text:
+            raise InputError(f"{path}: is not text (ASCII or UTF-8)")
+        if not text.endswith(b"\n"):
+            text += b"\n"  # the last line
+        if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
+            raise InputError(
+                f"{path}: a carriage return within a line; convert the line ends to LF (mac2unix)"
+            )
+        yield offset, text
+        offset += len(text)

@@ -6,6 +6,7 @@ Memory holds a whole array of version 5: DeepSEA's test.mat needs 1.9 GB.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,8 @@ import h5py
 import numpy as np
 import scipy.io
 
-from motifk8s.data.files import readable
+from motifk8s.data.files import check_budget, readable
+from motifk8s.data.hdf5 import open_file, own_array
 from motifk8s.errors import InputError, Problem, one_line
 
 T = TypeVar("T")
@@ -44,15 +46,14 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Array]]:
         header = file.read(128)
     if header.startswith(b"MATLAB 7.3") or h5py.is_hdf5(path):
         with _damage_reported(path):
-            # Some network folders do not support locks.
-            hdf5 = h5py.File(path, locking=False)
+            hdf5 = open_file(path)
         with hdf5:
             with _damage_reported(path):
-                items = {name: hdf5[name] for name in hdf5}
+                items = {name: own_array(hdf5, name, path) for name in hdf5}
             yield {
                 name: Hdf5Array(item, path, name)
                 for name, item in items.items()
-                if isinstance(item, h5py.Dataset)
+                if item is not None
             }
     elif header[124:] in VERSION_5:
         with _damage_reported(path):
@@ -71,6 +72,8 @@ def _damage_reported(path: Path, name: str = "") -> Iterator[None]:
         raise Problem(
             f"{path}: {name}: not enough memory to read it ({one_line(error)})"
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # h5py and scipy raise errors of many types on damaged files.
         reason = f"{name}: {one_line(error)}" if name else one_line(error)
         raise InputError(f"{path}: truncated or damaged ({reason}); download it again") from error
@@ -94,6 +97,8 @@ class Hdf5Array:
         length = self.shape[1]
         step = self._dataset.chunks[1] if self._dataset.chunks else length
         step *= max(1, BLOCK // (step * len(wanted)))
+        size = len(wanted) * length * self._dataset.dtype.itemsize
+        check_budget(f"{self._path}: {self._name} needs", size)
         result = np.empty((len(wanted), length), self.dtype)
         with _damage_reported(self._path, self._name):
             for start in range(0, length, step):  # Whole chunks, so that none is read twice.
@@ -173,6 +178,9 @@ class Mat5Array:
             yield slice(start, min(start + step, length)), slice(0, total), values[start:][:step]
 
     def _read(self) -> np.ndarray:
+        size = math.prod(self.shape)  # at least one byte each
+        check_budget(f"{self._path}: {self._name} declares", size, self._path.stat().st_size)
+        check_budget(f"{self._path}: {self._name} needs", size)
         with _damage_reported(self._path, self._name), warnings.catch_warnings():
             warnings.simplefilter("error")  # scipy only warns about an array that it cannot read.
             loaded = scipy.io.loadmat(self._path, appendmat=False, variable_names=[self._name])

@@ -10,6 +10,7 @@ from motifk8s.errors import InputError
 
 ALPHABET = "ACGTN"
 UNKNOWN = 4
+SHARE_ERROR = 0.005  # of a share, which may be rounded, as 0.33
 
 
 def encode(sequences: str | Sequence[str]) -> np.ndarray:
@@ -40,14 +41,15 @@ def decode(codes: np.ndarray) -> list[str]:
 
 
 def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
-    """Convert one-hot sequences to base codes (N, L) uint8; a position of zeros is 4 (unknown).
+    """Convert one-hot sequences to base codes (N, L) uint8; an unknown or ambiguous base is 4.
 
-    Raise InputError if no axis has four channels, or a position is not zeros with at most one 1.
+    Such a base is all zeros, or two to four channels share 1 equally, e.g. 0.25 each for N. Raise
+    InputError if no axis has four channels, or a position is none of these and has not one 1.
 
     Parameters
     ----------
     x : (N, 4, L) or (N, L, 4)
-        Zeros and ones of any numeric type, channels A C G T. (N, 4, 4) counts as (N, 4, L).
+        Any numeric type, channels A C G T. (N, 4, 4) counts as (N, 4, L).
     first : int
         Number of the first row in error messages, if `x` is a block of a larger array.
     """
@@ -60,13 +62,23 @@ def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:
     zeros = (channels == 0).sum(axis=1, dtype=np.uint8)
     wrong = (ones > 1) | (ones + zeros < 4)
     if wrong.any():
+        odd = channels.transpose(0, 2, 1)[wrong].astype(float)  # (M, 4)
+        wrong[wrong] = ~_shared(odd)
+    if wrong.any():
         row, position = np.argwhere(wrong)[0]
         values = ", ".join(f"{value:g}" for value in channels[row, :, position].astype(float))
         raise InputError(
             f"sequence {first + row}, position {position} is not one-hot (A C G T = {values}); "
-            "expected zeros with at most one 1"
+            "expected zeros with at most one 1, or equal shares of 1 for an ambiguous base"
         )
     codes = np.where(ones == 0, np.uint8(UNKNOWN), np.uint8(0))
     for code in (1, 2, 3):
         codes += one[:, code] * np.uint8(code)
     return codes
+
+
+def _shared(channels: np.ndarray) -> np.ndarray:
+    """Return which positions (M,) of (M, 4) share 1 equally among two or more channels."""
+    number = (channels != 0).sum(axis=1, keepdims=True)
+    shares = np.where(channels != 0, 1 / np.maximum(number, 1), 0)
+    return (number[:, 0] > 1) & (abs(channels - shares) < SHARE_ERROR).all(axis=1)

@@ -1,18 +1,21 @@
-"""Count the sequences of a data set without reading or making it as a whole."""
+"""Count the sequences of a data set, and check its labels, without reading it as a whole."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
+from motifk8s.data import datasets
+from motifk8s.data.datasets import PARTS
 from motifk8s.data.deepsea import KEPT, POSITIVES
 from motifk8s.data.stored import DATA, find, place
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
+from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 from motifk8s.study.study import Study
 
@@ -56,7 +59,30 @@ def described_sizes(study: Study, name: str) -> Sizes | None:
     return Sizes(train, both - train, spec.n_sequences - both)
 
 
+def check_labels(study: Study, name: str, store: Store) -> None:
+    """Raise InputError if no cell can be trained with a data set: see `datasets.check_validation`.
+
+    Check the file in the store, or else the one that the study names, if it is on this machine.
+    What cannot be read is not checked; other commands say why.
+    """
+    spec = study.datasets[name]
+    file = Path(spec.path) if spec.kind == "file" else None
+    with suppress(Problem):
+        if isinstance(store, FolderStore) and store.exists(f"{place(study, name)}/done.json"):
+            file = store.folder / place(study, name) / "data.h5"
+    if file is None or not file.is_file():
+        return
+    classes = list(spec.motif_ids)
+    try:
+        labels, split = datasets.read_labels(file)
+    except Problem:
+        return
+    valid = labels[split == PARTS.index("valid")] if len(labels) == len(split) else labels[:0]
+    if len(valid) and labels.shape[1] == len(classes):
+        datasets.check_validation(valid, classes, str(file), datasets.HINT)
+
+
 def _count(store: Store, path: str) -> Sizes:
     """Count the sequences in the file of a data set."""
-    with store.local(path) as file, h5py.File(file) as content:
-        return Sizes(*np.bincount(content["split"][...], minlength=3).tolist())
+    with store.local(path) as file:
+        return Sizes(*np.bincount(datasets.read_labels(file)[1], minlength=3).tolist())

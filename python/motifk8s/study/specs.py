@@ -69,12 +69,12 @@ class Synthetic(DataSet):
     ] = [0.5, 0.25, 0.17, 0.05, 0.03]
     """Relative frequencies of sequences with 1, 2, 3, ... motifs."""
     placement: Literal["uniform", "reference"] = Field(
-        "uniform", exclude_if=lambda value: value == "uniform"
+        default="uniform", exclude_if=lambda value: value == "uniform"
     )
     """Where motifs lie. uniform: with 1 bp around each, and every arrangement equally likely (the
     paper's text). reference: the procedure of the paper's reference code, where gaps are random
     shares of the free length and may be 0; it has its own random numbers and order of rows."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, exclude_if=not_given)
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, exclude_if=not_given)
     """Seed of the sequences; null: a hash of the study's seed and the name of the data set."""
     split: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.7, 0.1, 0.2]
     """Shares of the training, validation and test part."""
@@ -313,7 +313,7 @@ class Trim(Strict):
     """A column with more bits is informative."""
     pad: Annotated[int, Field(ge=0, le=10**6)] = 3
     """Width of the margin on each side, in columns."""
-    sharpen: Annotated[Positive, Field(le=100)] | None = Field(None, exclude_if=not_given)
+    sharpen: Annotated[Positive, Field(le=100)] | None = Field(default=None, exclude_if=not_given)
     """Measure the bits of exp(sharpen p / max p), each column divided by its sum; null: of p."""
 
 
