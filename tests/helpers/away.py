@@ -155,7 +155,7 @@ class Running:
             raise AssertionError(f"still runs after {within:.0f} s: {self.said()}") from None
         return time.monotonic() - start
 
-    def until(self, seen, within: float = 120) -> None:
+    def until(self, seen, within: float = 300) -> None:
         end = time.monotonic() + within
         while not seen():
             assert self.process.poll() is None, self.said()
