@@ -1,7 +1,8 @@
 """Errors for the user: each has a message of one line and an exit code.
 
 Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 incomplete study;
-75 stopped by a signal; the same command resumes.
+75 stopped by a signal or by a failure that may pass, such as a server that is away; the same
+command resumes.
 """
 
 # The end of the message of an `Interrupted`.
@@ -24,6 +25,12 @@ class IncompleteError(Problem):
     """Some cells of a study are missing; the report covers the others."""
 
     exit_code = 3
+
+
+class AwayError(Problem):
+    """Something that may pass has failed, such as a server; the same command may succeed later."""
+
+    exit_code = 75
 
 
 class Interrupted(Problem):

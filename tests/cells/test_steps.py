@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
-from helpers.tiny import TINY, one_line, place_of, provenance, results, study_file
+from helpers.tiny import TINY, one_line, place_of, provenance, results, run_folder, study_file
 
 from motifk8s.cells import cell, progress
 from motifk8s.cells.events import Epoch
@@ -214,6 +215,47 @@ def test_seconds_between_checkpoints_must_be_seconds(finished, tmp_path, here, m
     assert here("dataset", study, "--store", store)[0] == 0
     code, _, err = here("cell", study, "small/a/1", "--store", store)
     assert code == 2 and f"got {text!r}" in one_line(err)
+
+
+# GPUs -----------------------------------------------------------------------------------------
+
+
+def test_a_cell_that_finds_no_gpu_fails_at_once(finished, tmp_path, here, monkeypatch):
+    from motifk8s.training import devices
+
+    monkeypatch.setattr(cell, "load_dataset", lambda *_: pytest.fail("it read the data first"))
+    store, study = tmp_path / "store", finished.parent / "tiny.yaml"
+    monkeypatch.setenv("MOTIFK8S_GPUS", "2")
+    monkeypatch.setattr(devices, "_count_gpus", lambda backend: 1)
+    code, _, err = here("cell", study, "small/a/1", "--store", store)
+    assert code == 1
+    assert "finds 1 of the 2 GPUs that this job asked for" in one_line(err)
+    assert "gpu.required" in err
+    assert "finds 1 of the 2" in (place_of(store, "small/a/1") / "failed.json").read_text()
+    for text in ("-1", "one", "1.5"):
+        monkeypatch.setenv("MOTIFK8S_GPUS", text)
+        code, _, err = here("cell", study, "small/a/1", "--store", store)
+        assert code == 2 and f"MOTIFK8S_GPUS: expected a number of GPUs, got {text!r}" in err
+
+
+@pytest.mark.parametrize("text", ["", "0", "2"])
+def test_enough_gpus(keras, monkeypatch, text):
+    from motifk8s.training import devices
+
+    monkeypatch.setenv("MOTIFK8S_GPUS", text)
+    monkeypatch.setattr(devices, "_count_gpus", lambda backend: 2)
+    devices.require_gpus()
+
+
+def test_gpus_are_counted_on_this_machine(keras):
+    from motifk8s.training import devices
+
+    assert devices._count_gpus("tensorflow") == len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def test_the_log_names_the_device(finished):
+    log = (run_folder(finished, "small/a/1") / "log.txt").read_text()
+    assert re.search(r"device: (CPU, 1 threads|.*(NVIDIA|Tesla).*)\n", log)
 
 
 # The store ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from helpers.stores import aws, leave_unfinished, moto_url, s3, store  # noqa: F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import AwayError, InputError, Problem
 from motifk8s.store.base import DamagedError, FormatError, MissingError
 from motifk8s.store.files import checked
 from motifk8s.store.folder import FolderStore
@@ -462,10 +462,14 @@ DENIED = (403, "AccessDenied", "Access Denied.")
     ("answer", "kind", "says"),
     [
         (DENIED, Problem, "permission denied; these credentials need s3:PutObject"),
-        ((400, "ExpiredToken", "The provided token\nhas expired."), Problem, "have expired; renew"),
+        (
+            (400, "ExpiredToken", "The provided token\nhas expired."),
+            AwayError,
+            "have expired; renew",
+        ),
         ((403, "InvalidAccessKeyId", "no"), Problem, "check AWS_ACCESS_KEY_ID"),
         ((403, "SignatureDoesNotMatch", "no"), Problem, "check AWS_SECRET_ACCESS_KEY"),
-        ((403, "RequestTimeTooSkewed", "no"), Problem, "clock"),
+        ((403, "RequestTimeTooSkewed", "no"), AwayError, "clock"),
         ((404, "NoSuchBucket", "no"), InputError, "no bucket 'bucket'; create it, or correct"),
         ((404, "XAdminUserNotFound", "no"), Problem, "check AWS_ACCESS_KEY_ID"),
         ((404, "404", "Not Found"), Problem, "answered 404: Not Found; check AWS_ENDPOINT_URL"),
@@ -524,6 +528,105 @@ def test_every_method_reports_a_wrong_bucket(moto_url, monkeypatch, tmp_path):
 
 
 BUSY = (503, "SlowDown", "Please reduce your request rate.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "retried"),
+    [
+        (BUSY, AwayError, True),
+        ((500, "InternalError", "-"), AwayError, True),
+        ((502, "502", "Bad Gateway"), AwayError, True),
+        ((408, "408", "Request Timeout"), AwayError, True),
+        ((429, "TooManyRequests", "-"), AwayError, True),
+        (cut, AwayError, True),
+        ((400, "ExpiredToken", "-"), AwayError, False),
+        ((403, "RequestTimeTooSkewed", "-"), AwayError, False),
+        ((501, "NotImplemented", "-"), Problem, False),
+        ((507, "XMinioStorageFull", "-"), Problem, False),
+        ((403, "QuotaExceeded", "-"), Problem, False),
+        ((405, "MethodNotAllowed", "read-only"), Problem, False),
+        (DENIED, Problem, False),
+    ],
+)
+def test_what_may_pass_has_another_exit_code(monkeypatch, quick, answer, kind, retried):
+    with FakeS3(answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        store = impatient(0.5)
+        assert store._client  # connecting takes time, too
+        with pytest.raises(Problem) as told:
+            store.read("a")
+        assert type(told.value) is kind and told.value.exit_code == (75 if kind is AwayError else 1)
+        assert (len(server.requests) > 1) == retried
+
+
+def test_no_name_and_no_server_may_pass(monkeypatch, quick):
+    for url in ("http://no-such-host.invalid", "http://127.0.0.1:9"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(AwayError, match="does not answer"):
+            impatient(0.1).read("a")
+
+
+def test_an_answer_that_cannot_be_read(monkeypatch, quick):
+    from botocore.parsers import ResponseParserError
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    store = impatient(0.1)
+    for answered, kind in ((False, Problem), (True, AwayError)):
+        store._answered = answered  # then it is from a proxy, or cut
+        with pytest.raises(Problem, match=r"cannot be read \(no XML\); check AWS_END") as told:
+            store._call("list", "a", raises(ResponseParserError("no XML")))
+        assert type(told.value) is kind
+
+
+def test_the_time_to_wait_is_for_all_requests_together(monkeypatch, quick):
+    with FakeS3(fine, *[BUSY] * 500) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        store = impatient(0.1)
+        store.write("a", b"data")
+        start = time.monotonic()
+        with pytest.raises(AwayError):
+            store.write("a", b"data")
+        assert time.monotonic() - start >= 0.6
+        before = len(server.requests)
+        for _ in range(3):
+            with pytest.raises(AwayError):
+                store.write("failed.json", b"data")
+        assert len(server.requests) == before + 3
+        server.script = [BUSY, fine]
+        with pytest.raises(AwayError):
+            store.write("a", b"data")
+        store.write("a", b"data")  # it answers again
+        server.script = [BUSY, BUSY, fine]
+        store.write("a", b"data")
+
+
+def test_a_long_upload_that_fails_is_not_a_long_outage(monkeypatch, quick):
+    from botocore.exceptions import ConnectTimeoutError
+
+    now = [0.0]
+
+    def upload():
+        if now[0]:
+            return "done"
+        now[0] = 1000.0
+        raise ConnectTimeoutError(endpoint_url="http://127.0.0.1:9")
+
+    monkeypatch.setattr("motifk8s.store.s3.time.monotonic", lambda: now[0])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert impatient(45)._call("write", "a", upload) == "done"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ESTALE, 75), (errno.ETIMEDOUT, 75), (errno.ENOTCONN, 75), (errno.ENOSPC, 1),
+     (errno.EDQUOT, 1), (errno.EIO, 1), (errno.EROFS, 2), (errno.EACCES, 2)],
+)  # fmt: skip
+def test_exit_codes_of_a_folder(tmp_path, monkeypatch, number, code):
+    store = FolderStore(tmp_path)
+    monkeypatch.setattr(os, "fsync", raises(OSError(number, "-")))
+    with pytest.raises(Problem) as told:
+        store.write("a", b"data")
+    assert told.value.exit_code == code
 
 
 def test_temporary_errors_are_retried(monkeypatch, quick, caplog, tmp_path):

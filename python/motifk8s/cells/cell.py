@@ -115,12 +115,19 @@ def run(
         Called with an `Epoch` at the end of each epoch, and with a `Note` if files of the finished
         cell are damaged.
     stop : callable
-        Called about once a second; if it returns True, `run` saves a checkpoint and raises
-        `Interrupted`.
+        Called in training about once a second, and before the stages after it; if it returns True,
+        `run` saves a checkpoint and raises `Interrupted`. Signals stop other stages too, wherever
+        they are.
     """
     seconds = {"start": process_age()}
     with _temporary_folder() as folder:
         log.info("cell %s of study %s, code %s", cell.id, study.name, code_version())
+        with _timed(seconds, "setup"):  # first: without its GPU, the cell must fail at once
+            device = devices.setup(threads)
+            devices.require_gpus()
+            name = f"CPU, {threads or cores()} threads" if device == "cpu" else device
+            log.info("device: %s", name)
+            import keras
         with _timed(seconds, "data"):
             data = load_dataset(study, cell.dataset, store)
             keys = stage_keys(study, cell, data.data_hash)
@@ -133,9 +140,6 @@ def run(
         read_database(study.matches.database)
         analysis.check(study)
         earlier = _reuse(job, done)
-        with _timed(seconds, "setup"):
-            device = devices.setup(threads)
-            import keras
         metrics, provenance = earlier or _train(job, device, threads)
         model = keras.models.load_model(folder / "model.keras", compile=False)
         filters = _extract(job, model)
@@ -208,8 +212,6 @@ def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
     metrics = _metrics(job, trained, test[1], device.predict(test[0]))
     model.save(job.folder / "model.keras")
     trained.history.to_csv(job.folder / "history.csv", index=False)
-    if job.stop():
-        raise Interrupted("stopped after training; its checkpoint is saved")
     return metrics, {
         "trained_by": trained.trained_by,
         "resumed_at_epochs": trained.resumed_at,
@@ -282,7 +284,7 @@ def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
     """Return the filters of each layer; write filters.h5 unless it was reused."""
     file = job.folder / "filters.h5"
     if not file.exists():
-        with _timed(job.seconds, "filters"):
+        with _timed(job.seconds, "filters", job.stop):
             test = job.data.part("test")[0]
             write_filters(file, extract_layers(model, test, job.study.motifs))
     return read_filters(file)
@@ -293,7 +295,7 @@ def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
     if "layers" in metrics:
         return
     study, cell = job.study, job.cell
-    with _timed(job.seconds, "matches"):
+    with _timed(job.seconds, "matches", job.stop):
         metrics["layers"] = match_layers(
             filters,
             study.motifs,
@@ -302,16 +304,14 @@ def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
             study.datasets[cell.dataset].motif_ids,
             job.folder,
         )
-    with _timed(job.seconds, "logos"):
+    with _timed(job.seconds, "logos", job.stop):
         title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"
         draw_layers(filters, metrics["layers"], title, job.folder)
 
 
 def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics: Json) -> None:
     """Write the tables of the analysis."""
-    if job.stop():
-        raise Interrupted("stopped before the analysis; the training is saved")
-    with _timed(job.seconds, "analysis"):
+    with _timed(job.seconds, "analysis", job.stop):
         labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
         tables = analysis.run(job.study, job.cell.dataset, job.data, model, filters, labels)
         for name, table in tables.items():
@@ -356,8 +356,15 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Record the seconds of a stage."""
+def _timed(
+    seconds: dict[str, float], stage: str, stop: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Record the seconds of a stage; raise `Interrupted` if it must not start, or was stopped."""
+    if stop():
+        raise Interrupted(f"stopped before the {stage}")
     start = time.monotonic()
-    yield
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped during the {stage}") from None
     seconds[stage] = time.monotonic() - start

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
+from motifk8s import signals
 from motifk8s.cells import cell as cells
 from motifk8s.cells.events import Epoch, Event, Failed, Finished, Started, Watch
 from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.progress import LastLines, Progress, logging_to, write_failure
-from motifk8s.errors import RESUME, Interrupted, Problem, one_line
+from motifk8s.errors import RESUME, AwayError, Interrupted, Problem, one_line
 from motifk8s.store.base import Store
 from motifk8s.store.open import open_store
 from motifk8s.study.study import Cell, Study
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_cell(
@@ -29,11 +26,11 @@ def run_cell(
 ) -> None:
     """Run one cell in this process.
 
-    After SIGTERM or SIGINT, saves a checkpoint and raises `Interrupted`. Writes ``progress.json``
-    in the cell's folder and, after a failure, ``failed.json`` with the reason and the last lines of
-    the log. Success deletes both.
+    After SIGTERM or SIGINT, or if the parent process ends, stops as `signals` describes, saves a
+    checkpoint and raises `Interrupted`. Writes ``progress.json`` in the cell's folder and, after a
+    failure that a later attempt does not pass, ``failed.json`` with the reason and the last lines
+    of the log. Success deletes both.
     """
-    parent = multiprocessing.parent_process()
     place = cell_folder(study, cell)
     progress, lines = Progress(store, place), LastLines()
 
@@ -42,16 +39,19 @@ def run_cell(
         if isinstance(event, Epoch):
             progress.write(event)
 
-    with _collected_signals() as signals, logging_to(lines):
+    with signals.handled(), logging_to(lines):
 
         def stop() -> bool:
-            # If the parent died, the user may run the cell again; this process must not run it too.
-            return bool(signals) or (parent is not None and not parent.is_alive())
+            return signals.requested() > 0
 
         try:
             metrics = cells.run(study, cell, store, threads=threads, watch=report, stop=stop)
+        except KeyboardInterrupt:
+            raise Interrupted(f"{cell.id}: stopped; {RESUME}") from None
         except Interrupted as error:
             raise Interrupted(f"{cell.id}: {error}; {RESUME}") from None
+        except AwayError as error:  # the next attempt may succeed, and the store may be away
+            raise AwayError(f"{cell.id}: {error}; {RESUME}") from error
         except Exception as error:
             with suppress(Problem):  # the store may be the reason of the failure
                 write_failure(store, place, error, lines.lines)
@@ -63,22 +63,6 @@ def run_cell(
     watch(Finished(cell.id, metrics))
 
 
-@contextmanager
-def _collected_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list; neither ends the process during the block."""
-    signals: list[int] = []
-
-    def collect(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-
-    before = {number: signal.signal(number, collect) for number in SIGNALS}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_in_parallel(
     study: Study, cells: list[Cell], url: str, watch: Watch, jobs: int, threads: int
 ) -> None:
@@ -86,29 +70,31 @@ def run_in_parallel(
 
     If a cell fails or its process dies (out of memory, for example), the others continue. After a
     signal, every running cell saves its checkpoint. After a second signal the processes are killed,
-    and their work since the last checkpoint is lost.
+    and their work since the last checkpoint is lost. If the store is away, no other cell starts.
 
     Raises
     ------
     Interrupted
         After a signal, when every process has ended.
+    AwayError
+        If the store was away, when every process has ended.
     """
     context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()  # starting it later would undo the mask of `_start`
     running: dict[Connection, tuple[Cell, BaseProcess]] = {}
-    waiting = list(cells)
-    with _collected_signals() as signals:
+    waiting, away = list(cells), False
+    with signals.handled(), signals.deferred(second=False):
         try:
-            while running or (waiting and not signals):
-                while waiting and len(running) < jobs and not signals:
+            while running or (waiting and not signals.requested()):
+                while waiting and len(running) < jobs and not signals.requested():
                     cell = waiting.pop(0)
                     pipe, process = _new_process(context, study, cell, url, threads)
                     running[pipe] = (cell, process)
                     watch(Started(cell.id))
                 for _, process in running.values():
-                    if signals:
+                    if signals.requested():
                         process.terminate()  # after SIGTERM, it saves its checkpoint
-                    if len(signals) > 1:
+                    if signals.requested() > 1:
                         process.kill()
                 ready = wait(list(running), timeout=1.0)
                 for pipe in [pipe for pipe in running if pipe in ready]:
@@ -117,7 +103,9 @@ def run_in_parallel(
                     except (EOFError, OSError):
                         cell, process = running.pop(pipe)
                         process.join()
-                        if process.exitcode and not signals:
+                        if process.exitcode == AwayError.exit_code and not signals.requested():
+                            away, waiting = True, []
+                        elif process.exitcode and not signals.requested():
                             watch(Failed(cell.id, _how_it_died(process.exitcode)))
                     else:
                         watch(event)
@@ -126,8 +114,10 @@ def run_in_parallel(
                 process.terminate()
             for _, process in running.values():
                 process.join()
-    if signals:
-        raise Interrupted(f"stopped; {RESUME}")
+        if signals.requested():
+            raise Interrupted(f"stopped; {RESUME}")
+    if away:
+        raise AwayError(f"cells could not reach the store; {RESUME}")
 
 
 def _new_process(
@@ -164,6 +154,9 @@ def _work(study: Study, cell: Cell, url: str, threads: int, pipe: Connection) ->
         run_cell(study, cell, open_store(url), send, threads=threads)
     except Interrupted:
         pass
+    except AwayError as error:
+        send(Failed(cell.id, str(error)))
+        raise SystemExit(error.exit_code) from None
     except Problem as error:
         send(Failed(cell.id, str(error)))
     except Exception as error:

@@ -30,7 +30,7 @@ submitted to the store, or the name of a built-in study:
 The store is a folder or s3://bucket/prefix, set by --store or MOTIFK8S_STORE (default: ./store).
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 3 incomplete study, 75 stopped by a signal
-(run the same command again to resume)
+or a store that does not answer (run the same command again to resume)
 """
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
+from motifk8s import signals
 from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, print_error
 from motifk8s.errors import Interrupted, Problem, one_line
@@ -32,16 +32,15 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    # SIGTERM, which ends a pod, is handled like Ctrl-C. `cells.workers` has its own handler.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = _run(argv)
-        sys.stdout.flush()
+        with signals.handled(_stopped):  # SIGTERM, which ends a pod, is handled like Ctrl-C
+            code = _run(argv)
+            sys.stdout.flush()
         return code
     except Problem as error:
         return print_error(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return print_error("stopped; run the same command again to resume", Interrupted.exit_code)
+        return _stopped()
     except BrokenPipeError:  # the reader of our output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -52,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # one that no module handles, such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         return print_error(f"{where}{error.strerror or error}", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped() -> int:
+    return print_error("stopped; run the same command again to resume", Interrupted.exit_code)
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from motifk8s.errors import InputError, Problem, one_line
+from motifk8s.errors import AwayError, InputError, Problem, one_line
 from motifk8s.store.files import local_problem
 
 Progress = Callable[[str, int, int | None], None]
@@ -61,9 +61,10 @@ def download(
     ------
     InputError
         If the server has no such file, or forbids it.
+    AwayError
+        If the server does not answer or keeps closing the connection.
     Problem
-        If the server does not answer, keeps closing the connection or sends another size, or the
-        disk is full.
+        If the server sends another size, or the disk is full.
     """
     if file.exists():
         return
@@ -121,7 +122,7 @@ def _try_until_complete(
         if failures > (len(pauses) if answered else min(1, len(pauses))):
             size = unfinished.facts.get("size")
             done = f"{have:,} of {size:,} bytes" if size else f"{have:,} bytes"
-            raise Problem(
+            raise AwayError(
                 f"{unfinished.url}: {reason}, after {done}; run the same command again to resume"
             )
         time.sleep(pauses[failures - 1])

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import AwayError, InputError, Problem
+
+# Errors of a network file system that is away.
+AWAY = (
+    errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN,
+)  # fmt: skip
 
 
 def checked(path: str) -> str:
@@ -95,6 +101,8 @@ def local_problem(err: OSError, doing: str, path: Path) -> Problem:
             f"{what}: expected a folder and found a file, or the reverse; move it or choose"
             " another folder"
         )
+    if err.errno in AWAY:
+        return AwayError(f"{what}: its file system does not answer ({err.strerror})")
     return Problem(f"{what}: {err.strerror or err}")
 
 

@@ -20,7 +20,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from motifk8s.errors import InputError, Problem, one_line
+from motifk8s import signals
+from motifk8s.errors import AwayError, InputError, Problem, one_line
 from motifk8s.store.base import MARKER, DamagedError, Info, MissingError, Paths, Store, Unfinished
 from motifk8s.store.files import (
     checked,
@@ -37,18 +38,24 @@ log = logging.getLogger(__name__)
 MEGABYTE = 1 << 20
 SMALL = 8 * MEGABYTE  # larger files are uploaded in parts
 
+ATTEMPTS = 3  # of each part of a large file, before the upload starts again
+
 # Error codes of wrong credentials; what to do about each.
-EXPIRED = "the credentials have expired; renew them and run the same command again"
 UNKNOWN = "the server does not know the access key; check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"
 CREDENTIALS = {
-    "ExpiredToken": EXPIRED,
-    "ExpiredTokenException": EXPIRED,
-    "TokenRefreshRequired": EXPIRED,
     "InvalidToken": "the session token is not valid; renew it or unset AWS_SESSION_TOKEN",
     "InvalidAccessKeyId": UNKNOWN,
     "XAdminUserNotFound": UNKNOWN,  # versitygw's, with a 404
     "SignatureDoesNotMatch": "the secret key does not fit the access key; check"
     " AWS_SECRET_ACCESS_KEY",
+}
+EXPIRED = "the credentials have expired; renew them and run the same command again"
+# Codes of what this process cannot mend, but a later one may: in a pod, it reads the Secret again,
+# or runs on another node.
+LATER = {
+    "ExpiredToken": EXPIRED,
+    "ExpiredTokenException": EXPIRED,
+    "TokenRefreshRequired": EXPIRED,
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
 }
 LONGER = 6  # factor of the patience with a server that has answered before
@@ -56,8 +63,12 @@ ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 REDIRECTS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocation")
 DENIED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 BUSY = ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429", "503")
-# Codes with a 4xx status that are retried, as every 5xx is.
-AGAIN = ("RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", *BUSY)
+# Codes with a 4xx status that are retried, as a 5xx is unless it is in `NEVER` or `FULL`.
+AGAIN = ("RequestTimeout", "408", "IncompleteBody", "BadDigest", "OperationAborted", *BUSY)
+NEVER = (501, 505)  # the server cannot do this
+FULL = ("XMinioStorageFull", "InsufficientStorage", "QuotaExceeded", "507")
+# Of an SSL error: what no later attempt changes.
+UNTRUSTED = ("CERTIFICATE", "WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST")
 NEEDS = {  # the permission that each operation needs
     "read": "s3:GetObject",
     "write": "s3:PutObject",
@@ -74,7 +85,9 @@ class S3Store(Store):
 
     Temporary failures (no answer, 5xx, slow-down) are retried with growing pauses for `patience`
     seconds, and six times as long after the server has answered once. So a wrong address fails
-    within a minute, and a server may restart for minutes. Other failures are not retried.
+    within a minute, and a server may restart for minutes. Then they raise `AwayError`. All requests
+    wait for the same server: once the time is over, a request fails at its first failure, until
+    the server answers again. Other failures are not retried.
 
     Parameters
     ----------
@@ -106,12 +119,13 @@ class S3Store(Store):
         self.patience, self.connect_timeout = patience, connect_timeout
         self.read_timeout = read_timeout
         self._answered = False
+        self._away: float | None = None  # since when the server does not answer
 
     def __repr__(self) -> str:
         return f"S3Store({self.url!r})"
 
     def hasty(self) -> S3Store:
-        return S3Store(self.bucket, self.prefix, 0.0, self.connect_timeout, self.read_timeout)
+        return S3Store(self.bucket, self.prefix, patience=0, connect_timeout=2, read_timeout=5)
 
     def read(self, path: str) -> bytes:
         key = self._key(path)
@@ -277,8 +291,7 @@ class S3Store(Store):
         settings: dict[str, Any] = {
             "connect_timeout": self.connect_timeout,
             "read_timeout": self.read_timeout,
-            # Retries for one part of many. `_call` retries through longer outages.
-            "retries": {"mode": "standard", "total_max_attempts": 3},
+            "retries": {"mode": "standard", "total_max_attempts": 1},  # `_call` retries
             "user_agent_extra": "motifk8s",
         }
         session = boto3.session.Session()
@@ -290,8 +303,16 @@ class S3Store(Store):
             hint = "set AWS_ENDPOINT_URL to an address such as https://host:port"
             raise InputError(f"{_reason(err)}; {hint}") from err
         host = client.meta.endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
-        if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
-            return client
+        if not host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+            client = self._client_of_others(session, region, settings)
+        client.meta.events.register("needs-retry.s3.UploadPart", _pause_of_part)
+        return client
+
+    @staticmethod
+    def _client_of_others(session: Any, region: str, settings: dict[str, Any]) -> Any:
+        """Return a client for servers other than those of AWS."""
+        from botocore.config import Config
+
         # AWS sends its newer checksums in trailers, which GCS and others reject. Without them, the
         # SHA-256 in the request's signature protects the upload.
         for name in ("request_checksum_calculation", "response_checksum_validation"):
@@ -322,42 +343,57 @@ class S3Store(Store):
     def _call(self, doing: str, path: str, request: Callable[[], T]) -> T:
         """Send a request, again after a temporary failure, and return its answer."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
-        failed: float | None = None
+        failed: float | None = None  # since when
         pause = 0.5
         # If the server never answered, the address may be wrong; else it may be restarting.
         patience = self.patience * (LONGER if self._answered else 1)
         while True:
+            begun = time.monotonic()
             try:
                 result = request()
-                self._answered = True
+                self._answered, self._away = True, None
                 return result
-            except (BotoCoreError, ClientError) as err:
+            except (BotoCoreError, ClientError, ResponseParserError) as err:
                 problem, temporary = self._diagnose(err, doing, path)
-                now = time.monotonic()
-                if not temporary or (failed is not None and now - failed >= patience):
+                if not temporary:
+                    self._away = None
                     raise problem from err
-            if failed is None:
-                failed = now
-                log.warning("%s; trying again for %.0f s", problem, patience)
-            time.sleep(pause * random.uniform(0.5, 1))  # pods must not all retry at once
+                now = time.monotonic()
+                if failed is None:  # an upload may have run for long before the server went away
+                    failed = max(begun, now - self.connect_timeout - self.read_timeout)
+                if now - min(failed, self._away or failed) >= patience:
+                    raise problem from err
+                if self._away is None:
+                    self._away = failed
+                    log.warning("%s; trying again for %.0f s", problem, patience)
+            signals.sleep(pause * random.uniform(0.5, 1))  # pods must not all retry at once
             pause = min(2 * pause, 5)
 
     def _diagnose(self, err: Exception, doing: str, path: str) -> tuple[Problem, bool]:
         """Describe an error and how to fix it; return also whether it is temporary."""
         from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
 
         what = f"cannot {doing} {self._where(path)}"
         if isinstance(err, boto.ClientError):
             return self._diagnose_answer(err, what, NEEDS[doing])
-        if isinstance(err, boto.SSLError):
+        if isinstance(err, boto.SSLError) and any(word in str(err) for word in UNTRUSTED):
             hint = "set AWS_CA_BUNDLE to the file of the certificates to trust"
             return Problem(f"{what}: no trusted connection ({err}); {hint}"), False
         no_answer = boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError
         if isinstance(err, (*no_answer, boto.ChecksumError, boto.FlexibleChecksumError)):
             server = self._client.meta.endpoint_url
             hint = "check the network and AWS_ENDPOINT_URL"
-            return Problem(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
+            return AwayError(f"{what}: {server} does not answer ({_reason(err)}); {hint}"), True
+        if isinstance(err, (boto.CredentialRetrievalError, boto.MetadataRetrievalError)):
+            hint = "the service that gives them may be away; run the same command again"
+            return AwayError(f"{what}: no credentials ({_reason(err)}); {hint}"), True
+        if isinstance(err, ResponseParserError):
+            server, hint = self._client.meta.endpoint_url, "check AWS_ENDPOINT_URL"
+            text = f"{what}: the answer of {server} cannot be read ({_reason(err)[:200]}); {hint}"
+            return (AwayError if self._answered else Problem)(text), self._answered
         if isinstance(err, (boto.ParamValidationError, boto.ValidationError)):
             return InputError(f"{what}: {_reason(err)}"), False
         if "redential" in type(err).__name__ + str(err) or isinstance(
@@ -380,6 +416,17 @@ class S3Store(Store):
             return InputError(f"{what}: {self.bucket!r} is not a valid bucket name"), False
         if code == "NoSuchKey":  # other 404s may be from a server that does not speak S3
             return MissingError(f"{what}: there is no such file"), False
+        if code in BUSY:
+            hint = "run fewer cells at once, or later"
+            return AwayError(f"{what}: {server} is too busy ({code}); {hint}"), True
+        if code in LATER:
+            return AwayError(f"{what}: {LATER[code]} ({code})"), False
+        if code in FULL:
+            return Problem(f"{what}: {server} has no space left ({code}); free some"), False
+        # If the server has answered before, a 404 is from a proxy, or the server is stopping.
+        gone = status == 404 and self._answered and code not in CREDENTIALS
+        if gone or code in AGAIN or (status >= 500 and status not in NEVER):
+            return AwayError(f"{what}: {server} answered {code}: {message}"), True
         if code in CREDENTIALS or err.operation_name.startswith("AssumeRole"):
             return Problem(f"{what}: {CREDENTIALS.get(code, message)} ({code})"), False
         if code in REDIRECTS:
@@ -388,14 +435,14 @@ class S3Store(Store):
         if code in DENIED:
             hint = f"these credentials need {needs} on it"
             return Problem(f"{what}: permission denied; {hint} ({message})"), False
-        if code in BUSY:
-            hint = "run fewer cells at once, or later"
-            return Problem(f"{what}: {server} is too busy ({code}); {hint}"), True
         hint = "; check AWS_ENDPOINT_URL" if status == 404 else ""
-        problem = Problem(f"{what}: {server} answered {code}: {message}{hint}")
-        # If the server has answered before, a 404 is from a proxy, or the server is stopping.
-        gone = status == 404 and self._answered
-        return problem, status >= 500 or code in AGAIN or gone
+        return Problem(f"{what}: {server} answered {code}: {message}{hint}"), False
+
+
+def _pause_of_part(attempts: int, response: Any, **_: Any) -> float | None:
+    """Return the seconds to wait before a part is sent again; None to give up, or if it arrived."""
+    failed = response is not None and response[0].status_code >= 500
+    return float(attempts) if failed and attempts < ATTEMPTS else None
 
 
 def _reason(err: object) -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.errors import Problem
+from motifk8s import signals
+from motifk8s.errors import InputError, Problem
 from motifk8s.training import fused
 
 if TYPE_CHECKING:
@@ -66,6 +67,35 @@ def setup(threads: int | None = None) -> str:
         device = jax.devices()[0]
         return str(device.device_kind)
     raise Problem(f"KERAS_BACKEND: expected 'tensorflow' or 'jax', got {backend!r}")
+
+
+def require_gpus() -> None:
+    """Raise `Problem` if there are fewer GPUs than ``MOTIFK8S_GPUS``; call it after `setup`.
+
+    A CPU would take many times as long, and the GPU that the pod has reserved would stay idle.
+    Another attempt does not help, so the exit code is 1: the image has no CUDA, or the driver of
+    the node is broken, and a node whose pods end at once gets the next pods too.
+    """
+    text = os.environ.get("MOTIFK8S_GPUS") or "0"
+    if not text.isdecimal():
+        raise InputError(f"MOTIFK8S_GPUS: expected a number of GPUs, got {text!r}")
+    backend, wanted = os.environ["KERAS_BACKEND"], int(text)
+    if wanted and (found := _count_gpus(backend)) < wanted:
+        raise Problem(
+            f"{backend} finds {found} of the {wanted} GPUs that this job asked for (MOTIFK8S_GPUS):"
+            " use an image with CUDA, check the node's driver with nvidia-smi, or set the chart's"
+            " value gpu.required to false to train on the CPU"
+        )
+
+
+def _count_gpus(backend: str) -> int:
+    if backend == "jax":
+        import jax
+
+        return sum(device.platform != "cpu" for device in jax.devices())
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def open_device(
@@ -171,6 +201,7 @@ class Device(ABC):
         """
         run = self.compile_map(reduce) if reduce else self._predict
         for start in range(0, len(codes), batch_size):
+            signals.stop_here()
             result = run(codes[start : start + batch_size])
             if isinstance(result, tuple):
                 yield tuple(np.asarray(v) for v in result)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from motifk8s import signals
 from motifk8s.errors import Interrupted, Problem, one_line
 from motifk8s.provenance import code_version
 from motifk8s.store.base import DamagedError
@@ -123,7 +124,7 @@ class _Writer:
         self.wait()
         if self.checkpoint and self.saved < len(snapshot.rows):
             self.writing = self.thread.submit(self._write, self.checkpoint, snapshot)
-            self.saved, self.saved_at = len(snapshot.rows), time.monotonic()
+            self.saved_at = time.monotonic()
 
     def save_in_time(self, snapshot: Snapshot) -> None:
         """Save if another epoch as long as the last one would put too much work at risk."""
@@ -134,12 +135,35 @@ class _Writer:
 
     def wait(self) -> None:
         """Wait for the last write; raise its error."""
-        if self.writing:
-            self.writing.result()
+        writing, self.writing = self.writing, None
+        if writing:
+            writing.result()
 
-    @staticmethod
-    def _write(checkpoint: Checkpoint, snapshot: Snapshot) -> None:
+    def stopped(self, last: Snapshot) -> Interrupted:
+        """Save the last finished epoch, and return what to raise."""
+        failed = ""
+        try:
+            self.wait()
+        except Interrupted as error:  # the store does not answer
+            failed = f" ({error})"
+        except Problem:  # a while ago; the store may answer now
+            pass
+        try:
+            if not failed:
+                self.save(last)
+                self.wait()
+        except Problem as error:
+            failed = f" ({error})"
+        epoch = len(last.rows) + 1
+        return Interrupted(f"stopped in epoch {epoch}; {self.saved} epochs are saved{failed}")
+
+    def is_losing(self, last: Snapshot) -> bool:
+        """Return whether the end of this process would lose finished epochs."""
+        return self.checkpoint is not None and self.saved < len(last.rows)
+
+    def _write(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
         checkpoint.save(snapshot.dumps(checkpoint.key))
+        self.saved = len(snapshot.rows)
 
 
 def train(
@@ -175,7 +199,7 @@ def train(
     Problem
         If the loss is not a number.
     Interrupted
-        If `stop` returned True.
+        If `stop` returned True, or after a signal.
     """
     last = _start(device, checkpoint)
     data = device.put(*train_part)
@@ -183,21 +207,24 @@ def train(
     n = len(train_part[0])
     with ThreadPoolExecutor(1) as thread:
         writer = _Writer(thread, checkpoint, len(last.rows))
-        while not _finished(last.rows, settings):
-            epoch, start, total = len(last.rows) + 1, time.monotonic(), 0.0
-            for order in _orders(seed, epoch, n, settings.batch_size):
-                if stop():
-                    writer.save(last)
-                    writer.wait()
-                    raise Interrupted(f"stopped in epoch {epoch}; {writer.saved} epochs are saved")
-                total += device.train(data, order, settings.batch_size)
-            row = {"epoch": epoch, "loss": total / n} | _validate(device, valid, valid_part[1])
-            row["seconds"] = time.monotonic() - start
-            last = _next(last, row, device.state(), settings)
-            writer.save_in_time(last)
-            progress(epoch, settings.epochs, row)
-        writer.save(last)
-        writer.wait()
+        with signals.deferred(lambda: writer.is_losing(last)):
+            while not _finished(last.rows, settings):
+                epoch, start, total = len(last.rows) + 1, time.monotonic(), 0.0
+                try:
+                    for order in _orders(seed, epoch, n, settings.batch_size):
+                        if stop():
+                            raise KeyboardInterrupt
+                        total += device.train(data, order, settings.batch_size)
+                    scores = _validate(device, valid, valid_part[1])
+                except KeyboardInterrupt:
+                    raise writer.stopped(last) from None
+                row = {"epoch": epoch, "loss": total / n} | scores
+                row["seconds"] = time.monotonic() - start
+                last = _next(last, row, device.state(), settings)
+                writer.save_in_time(last)
+                progress(epoch, settings.epochs, row)
+            writer.save(last)
+            writer.wait()
     device.restore(last.best)
     best_epoch = _best_epoch(last.rows, settings)
     return Trained(pd.DataFrame(last.rows), best_epoch, last.resumed_at, last.trained_by)
