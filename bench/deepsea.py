@@ -149,7 +149,7 @@ def check(out: Path, n: int, wide: int) -> None:
 
 def main() -> None:
     """Make, import and check a bundle, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--gigabytes", type=float, default=6.4, help="(%(default)s)")
     parser.add_argument(
         "--chunk", default="1000,4,1000", help="positions, channels, sequences (%(default)s)"

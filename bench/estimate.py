@@ -26,7 +26,7 @@ from motifk8s.study.study import load
 
 def main() -> None:
     """Print the estimated and the measured seconds of each cell."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("study", help="study file, or name of a built-in study")
     parser.add_argument("cells", nargs="+", help="two or more cell ids")
     args = parser.parse_args()

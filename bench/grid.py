@@ -35,7 +35,7 @@ def packed(nodes: dict[str, Any]) -> int:
 
 def main() -> None:
     """Submit a grid, measure its size, and stop it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
     add("--cells", type=int, default=1000, help="number of cells (%(default)s)")
     add("--namespace", required=True, help="namespace of the chart")

@@ -115,7 +115,7 @@ def step(*command: object) -> tuple[float, float, float]:
 
 def main() -> None:
     """Make, import and run; print the time and memory of each step."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--train", type=int, default=20_000, help="sequences kept (%(default)s)")
     parser.add_argument("--folder", type=Path, help="folder of the bundle (default: temporary)")
     parser.add_argument("--store", help="folder or s3:// URL (default: FOLDER/store)")

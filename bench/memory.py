@@ -18,7 +18,7 @@ import numpy as np
 
 def main() -> None:
     """Measure the memory and print it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
     add("--sequences", type=int, default=270_000, help="number of sequences (%(default)s)")
     add("--length", type=int, default=1_000, help="length of a sequence in bp (%(default)s)")

@@ -304,7 +304,7 @@ def page(steps: pd.DataFrame, cell: pd.DataFrame, title: str, facts: dict[str, s
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a cell and each step; write the results."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
     add("--study", default="demo", help="study with the cell (%(default)s)")
     add("--cell", default="synthetic/cnn-25/1", help="id of the cell (%(default)s)")

@@ -226,7 +226,7 @@ def installed(frameworks: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def options(command: Sequence[str]) -> argparse.Namespace:
     """Parse and check the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
     add("--frameworks", default=",".join(FRAMEWORKS), help="frameworks to run (%(default)s)")
     add("--models", default=MODELS, help="NAME or NAME@LENGTH of each case (%(default)s)")

@@ -71,7 +71,7 @@ def cores() -> int:
 def process_age() -> float:
     """Return the seconds since this process began, imports included; 0 if not known."""
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
     except (OSError, ValueError, IndexError, AttributeError):

@@ -65,6 +65,22 @@ def test_every_command_and_option_has_help(capsys):
             assert "exit codes: 0 done" in said and "MOTIFK8S_STORE" in said
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["clean smoke --all", "clean smoke --dry", "plan smoke --max 3", "--vers", "status smoke --js",
+     "dataset smoke --ag", "import fasta A=a.fa --ou x.h5", "tomtom q.meme --ev 1"],
+)  # fmt: skip
+def test_no_option_is_abbreviated(line, capsys):
+    parser = main.build_parser()
+    for name, each in {"": parser, **parsers(parser)}.items():
+        assert not each.allow_abbrev, name
+    with pytest.raises(SystemExit) as left:  # clean --all deleted checkpoints of unfinished cells
+        main.main(line.split())
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "unrecognized arguments" in said or "required" in said
+
+
 def test_help_lists_commands_studies_and_exit_codes():
     ran = command("--help")
     assert ran.returncode == 0 and ran.stderr == ""

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 
 from motifk8s.cells.keys import stage_keys
 from motifk8s.errors import InputError
+from motifk8s.study import file
 from motifk8s.study import study as study_module
 from motifk8s.study.file import FOLDER, builtin_names
 from motifk8s.study.schema import json_schema
@@ -797,10 +799,79 @@ def test_very_many_mistakes_are_cut() -> None:
         ),
         ("name: x\nextends: ./none.yaml\n", "extends: none.yaml: no such file"),
         ("name: x\nextends: koo2019\nmodels: &a {b: *a}\n", "a YAML alias contains itself"),
+        ("name: x\nmodels: &a [*a]\n", "a YAML alias contains itself"),
+        *(
+            (
+                f"name: x\n{text}\n",
+                f'line {line}: "{{{{" is not allowed in a study: Argo would eval',
+            )
+            for text, line in [
+                ("title: '{{=1+1}}'", 2),
+                ("extends: smoke\ntitle: a {{workflow.name}}", 3),
+                ("# {{x}}", 2),
+                ("'{{x}}': 1", 2),
+                ("models: {a: {label: '{{x}}'}}", 2),
+                (r'title: "\x7b{=1+1}}"', 2),
+                (r'title: "{\u007b=1+1}}"', 2),
+                ("a: &a ['{{x}}']\nb: *a", 2),
+                ("title: >\n  a\n  {{x}}", 4),
+            ]
+        ),
     ],
 )
 def test_not_a_study(text: str, reason: str) -> None:
     assert refusal(text).startswith(reason)
+
+
+LAUGHS = {  # of 9 lines, of which each has the line above nine times
+    "lists": ("[x]", "[{}]", "*a{}"),
+    "mappings": ("{k: v}", "{{{}}}", "k{1}: *a{0}"),
+    "merge keys": ("{k: v}", "{{<<: [{}]}}", "*a{}"),
+}
+
+
+@pytest.mark.parametrize("kind", LAUGHS)
+@pytest.mark.parametrize("head", ["name: x\n", "name: x\nextends: smoke\n"])
+def test_a_billion_laughs(kind: str, head: str) -> None:
+    first, line, item = LAUGHS[kind]
+    lines = [f"a0: &a0 {first}"]
+    for i in range(1, 10):
+        items = ", ".join(item.format(f"{i - 1}", j) for j in range(9))
+        lines.append(f"a{i}: &a{i} {line.format(items)}")
+    begun = time.monotonic()
+    assert refusal(head + "\n".join(lines)).startswith("more than 200,000 values, counting")
+    assert time.monotonic() - begun < 10
+
+
+def test_merged_studies_have_a_limit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "MOST_VALUES", 100)
+    model = "{conv: [{filters: 2, width: 3}, {filters: 2, width: 3}]}"
+
+    def text(number: int) -> str:
+        extends = f"extends: ./{number - 1}.yaml\n" if number else ""
+        models = "".join(f"  m{number}{i}: {model}\n" for i in range(4))
+        return f"name: y\n{extends}models:\n{models}"
+
+    for number in range(9):
+        (tmp_path / f"{number}.yaml").write_text(text(number))
+        file.parse(text(number), "y")  # each alone is small enough
+    with pytest.raises(InputError, match="more than 100 values"):
+        file.read(text(8), "y", tmp_path)
+
+
+def test_aliases_may_be_used(tmp_path: Path) -> None:
+    text = """
+name: x
+extends: smoke
+models:
+  a: &a {conv: [&c {filters: 4, width: 5, pool: 4}]}
+  b: *a
+  c: {<<: *a, dense: [4]}
+grid: {tiny: [a, b, c]}
+"""
+    study = loads(text, "x")
+    assert study.models["a"].conv == study.models["b"].conv == study.models["c"].conv
+    assert study.models["c"].dense == [4]
 
 
 def test_not_a_file(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ from motifk8s.provenance import (
     process_age,
 )
 from motifk8s.store.base import DamagedError, MissingError, Store
-from motifk8s.store.files import local_problem
+from motifk8s.store.files import local_problem, replacing, write_text
 from motifk8s.study.study import Cell, Study
 from motifk8s.training import devices, loop, models
 from motifk8s.training.scores import aupr, auroc
@@ -177,7 +177,8 @@ def _reuse(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
     prefixes = tuple(prefix for stage in reused for prefix in FILES[stage])
     for name in done.files:
         if name.startswith(prefixes):
-            (job.folder / name).write_bytes(fetch(job.store, job.place, done, name))
+            with replacing(job.folder / name) as file:
+                file.write(fetch(job.store, job.place, done, name))
     metrics = json.loads(fetch(job.store, job.place, done, "metrics.json"))
     if "matches" not in reused:
         del metrics["layers"]
@@ -211,7 +212,7 @@ def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
         log.info("resumed at epoch %d", epoch)
     metrics = _metrics(job, trained, test[1], device.predict(test[0]))
     model.save(job.folder / "model.keras")
-    trained.history.to_csv(job.folder / "history.csv", index=False)
+    write_text(job.folder / "history.csv", trained.history.to_csv(index=False))
     return metrics, {
         "trained_by": trained.trained_by,
         "resumed_at_epochs": trained.resumed_at,
@@ -315,7 +316,7 @@ def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics
         labels = {name: layer["labels"] for name, layer in metrics["layers"].items()}
         tables = analysis.run(job.study, job.cell.dataset, job.data, model, filters, labels)
         for name, table in tables.items():
-            table.to_csv(job.folder / f"{name}.csv", index=False)
+            write_text(job.folder / f"{name}.csv", table.to_csv(index=False))
 
 
 def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
@@ -339,7 +340,7 @@ def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
     }
     for name, content in (("metrics", metrics), ("provenance", provenance)):
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        (job.folder / f"{name}.json").write_text(text, encoding="utf-8")
+        write_text(job.folder / f"{name}.json", text)
     log.info("done in %.0f s", metrics["seconds"])
 
 

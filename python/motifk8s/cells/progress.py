@@ -47,7 +47,7 @@ class Progress:
         self.seconds.append(row["seconds"])
         if argo := os.environ.get("ARGO_PROGRESS_FILE"):
             with suppress(OSError):
-                Path(argo).write_text(f"{epoch.number}/{epoch.most}\n")
+                Path(argo).write_text(f"{epoch.number}/{epoch.most}\n", encoding="utf-8")
         if time.monotonic() - self.written < SECONDS_BETWEEN_WRITES:
             return
         where = deployment()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from motifk8s.errors import InputError
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEFAULT = "(default: %(default)s)"  # at the end of the help of an option
 Commands = argparse._SubParsersAction
+# Of every parser. With abbreviations, --all means --all-checkpoints, until there is another --all.
+PARSER: dict[str, Any] = {
+    "allow_abbrev": False,
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+}
 STUDIES = sorted(
     path.stem for path in (Path(__file__).parents[1] / "study" / "builtin").glob("*.yaml")
 )
@@ -47,7 +52,7 @@ def add(
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **PARSER,
     )
     sub.set_defaults(run=run)
     return sub
@@ -115,6 +120,21 @@ def positive(text: str) -> float:
     return value
 
 
+def output_path(text: str) -> Path:
+    """Parse the path of an output: a local one."""
+    from motifk8s.store.files import is_address
+
+    if is_address(text):
+        raise argparse.ArgumentTypeError(f"expected a local path, not an address: {text}")
+    return Path(text)
+
+
+def study_inputs(argument: str, study: Study) -> list[str]:
+    """Return the files that a study is read from, and other names; no output may overwrite them."""
+    paths = (getattr(spec, "path", "") for spec in study.datasets.values())
+    return [argument, study.matches.database, *paths]
+
+
 def print_error(text: str, code: int) -> int:
     """Print an error to stderr; return its exit code.
 
@@ -126,5 +146,5 @@ def print_error(text: str, code: int) -> int:
     print(line, file=sys.stderr)
     if "MOTIFK8S_POD" in os.environ:
         with suppress(OSError):
-            Path("/dev/termination-log").write_text(line)
+            Path("/dev/termination-log").write_text(line, encoding="utf-8", errors="replace")
     return code

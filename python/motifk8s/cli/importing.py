@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study
+from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study, output_path
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _add_bed(parser: argparse.ArgumentParser) -> None:
         help="add as many bins without peaks as positives, all of them, or shuffled sequences",
     )
     argument("--both-strands", action="store_true", help="add reverse complements")
-    argument("--bins-out", metavar="FILE.tsv", type=Path, help="table of the bins to write")
+    argument("--bins-out", metavar="FILE.tsv", type=output_path, help="table of the bins to write")
     _add_seed(parser)
     _add_outputs(parser)
 
@@ -119,9 +119,11 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", metavar="FILE.h5", type=Path, required=True, help="data set to write"
+        "--out", metavar="FILE.h5", type=output_path, required=True, help="data set to write"
     )
-    parser.add_argument("--study-out", metavar="FILE.yaml", type=Path, help="study file to write")
+    parser.add_argument(
+        "--study-out", metavar="FILE.yaml", type=output_path, help="study file to write"
+    )
     parser.add_argument(
         "--motifs",
         metavar="CLASS=ID,ID",
@@ -240,7 +242,6 @@ def _bytes_bar() -> Iterator[Callable[[str, int, int | None], None]]:
 def _fasta(args: argparse.Namespace) -> int:
     from motifk8s.data.fasta import FastaOptions, import_fasta
 
-    _check_outputs(args)
     train = parse_files(args.files)
     classes = list(train) if isinstance(train, dict) else []
     negatives: Any = "dinucleotide"
@@ -256,6 +257,7 @@ def _fasta(args: argparse.Namespace) -> int:
         length=args.length,
         seed=args.seed,
     )
+    _check_outputs(args, train, *vars(options).values())
     dataset, notes = import_fasta(train, options)
     _finish(args, dataset, {"import": "fasta", "train": train, **vars(options)}, notes)
     return 0
@@ -280,10 +282,11 @@ def _bed(args: argparse.Namespace) -> int:
 
     from motifk8s.data.bed import BedOptions, import_bed
 
-    _check_outputs(args)
     peaks = parse_files(args.files)
     if isinstance(peaks, Path):
         raise InputError(f"{peaks}: name its class: CLASS={peaks}")
+    index = {suffix: Path(f"{args.genome}{suffix}") for suffix in (".fai", ".gzi")}
+    _check_outputs(args, peaks, args.genome, index)
     # 7 is a chromosome, because a share has a decimal point.
     share = _share(args.valid) if "." in args.valid else None
     options = BedOptions(
@@ -307,15 +310,23 @@ def _bed(args: argparse.Namespace) -> int:
 def _hdf5(args: argparse.Namespace) -> int:
     from motifk8s.data import datasets
 
-    _check_outputs(args)
+    _check_outputs(args, args.file)
     dataset = datasets.read(args.file, names_in(args.classes))
     _finish(args, dataset, {"import": "hdf5", "file": args.file}, {})
     return 0
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Raise `InputError` for outputs that cannot be written, before the work begins."""
-    for path in (args.out, args.study_out, getattr(args, "bins_out", None)):
+def _check_outputs(args: argparse.Namespace, *options: Any) -> None:
+    """Raise `InputError` for outputs that cannot be written, before the work begins.
+
+    No output may be one of the input files, which are those of type `Files` among `options`.
+    """
+    from motifk8s.store.files import refuse_inputs
+
+    outputs = [args.out, args.study_out, getattr(args, "bins_out", None)]
+    groups = (option.values() if isinstance(option, dict) else [option] for option in options)
+    refuse_inputs(outputs, [path for group in groups for path in group if isinstance(path, Path)])
+    for path in outputs:
         if path is not None and path.is_dir():
             raise InputError(f"{path}: is a folder; give the path of a file")
         if path is not None and not path.parent.is_dir():
@@ -334,7 +345,7 @@ def _finish(
     """Look up motifs, write data set, study and bins, and print their summary."""
     from motifk8s.data import datasets
     from motifk8s.data.starter_study import class_motifs, starter_study
-    from motifk8s.store.files import replacing
+    from motifk8s.store.files import write_text
 
     given = {name: names_in(ids) for name, ids in assignments(args.motifs, "ID,ID").items()}
     motifs, remarks = class_motifs(dataset.classes, given, args.release)
@@ -345,8 +356,7 @@ def _finish(
         study = starter_study(args.study_out.stem, path, length, motifs, args.release)
     datasets.write(dataset, args.out, _plain(spec))
     if study:
-        with replacing(args.study_out) as file:
-            file.write(study.encode())
+        write_text(args.study_out, study)
     if bins is not None:
         _write_bins(args.bins_out, bins, dataset)
     _print_counts(args, dataset, notes)
@@ -362,13 +372,12 @@ def _finish(
 def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:
     """Write the position, part and labels of each sequence as TSV."""
     from motifk8s.data.datasets import PARTS
-    from motifk8s.store.files import replacing
+    from motifk8s.store.files import write_text
 
     bins["part"] = [PARTS[part] for part in bins["part"]]
     for i, name in enumerate(dataset.classes):
         bins[name] = dataset.labels[:, i]
-    with replacing(path) as file:
-        bins.to_csv(file, sep="\t", index=False, lineterminator="\n")
+    write_text(path, bins.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str, int]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from motifk8s import signals
 from motifk8s.cli import clean, cluster, importing, motifs, studies
-from motifk8s.cli.arguments import EPILOG, print_error
+from motifk8s.cli.arguments import EPILOG, PARSER, print_error
 from motifk8s.errors import Interrupted, Problem, one_line
 
 # Each function adds one or a few commands, in the order of the help. A command imports its modules
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="motifk8s",
         description="Which architectures make the filters of a CNN learn whole motifs?",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **PARSER,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(run=None)

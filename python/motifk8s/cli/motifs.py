@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from motifk8s.cli.arguments import DEFAULT, Commands, add, positive
+from motifk8s.cli.arguments import DEFAULT, Commands, add, output_path, positive
 
 
 def register(commands: Commands) -> None:
@@ -28,7 +28,7 @@ def register(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FOLDER",
-        type=Path,
+        type=output_path,
         default=Path("filters"),
         help=f"output folder {DEFAULT}",
     )
@@ -37,7 +37,10 @@ def register(commands: Commands) -> None:
     sub = add(commands, "tomtom", _tomtom, "compare motifs with a database of motifs")
     sub.add_argument("query", metavar="QUERY.meme", type=Path, help="motifs to compare")
     sub.add_argument(
-        "--out", metavar="FILE", type=Path, help="write the hits to this file instead of stdout"
+        "--out",
+        metavar="FILE",
+        type=output_path,
+        help="write the hits to this file instead of stdout",
     )
     _add_matching(sub)
 

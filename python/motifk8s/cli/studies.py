@@ -20,8 +20,10 @@ from motifk8s.cli.arguments import (
     count,
     open_study,
     optional,
+    output_path,
     positive,
     print_error,
+    study_inputs,
 )
 from motifk8s.errors import IncompleteError, InputError, Problem
 
@@ -105,7 +107,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.outputs:
         datasets = list(dict.fromkeys(cell.dataset for cell in unfinished))
         _write_outputs(
-            args.outputs,
+            args,
             study=keep_study(study, store),
             name=study.name,
             datasets=json.dumps(datasets),
@@ -145,7 +147,7 @@ def _dataset(args: argparse.Namespace) -> int:
     if args.outputs:
         states = [s for s in plan(study, store) if s.cell.dataset == args.name]
         cells = [state.cell.id for state in states if state.state != "done"]
-        _write_outputs(args.outputs, cells=json.dumps(cells))
+        _write_outputs(args, cells=json.dumps(cells))
     return 0
 
 
@@ -203,7 +205,7 @@ def _aggregate(args: argparse.Namespace) -> int:
     from motifk8s.report.aggregate import aggregate
 
     study, store = open_study(args)
-    made = aggregate(study, store, getattr(args, "out", None))
+    made = aggregate(study, store, getattr(args, "out", None), study_inputs(args.study, study))
     for path in made.outputs.values():
         print(path)
     _check_complete(made)
@@ -236,10 +238,12 @@ def _paper(args: argparse.Namespace) -> int:
     from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 
-    study, names = args.study, args.names
-    if study not in STUDIES and re.fullmatch("[-a-z0-9]+", study):  # STUDY is left out
-        study, names = PAPER, [study, *names]
-    made = paper.make(load(study), open_store(args.store), names, args.out)
+    name, names = args.study, args.names
+    if name not in STUDIES and re.fullmatch("[-a-z0-9]+", name):  # STUDY is left out
+        name, names = PAPER, [name, *names]
+    study = load(name)
+    inputs = study_inputs(name, study)
+    made = paper.make(study, open_store(args.store), names, args.out, inputs)
     for path in made.files:
         print(path)
     sys.stdout.flush()
@@ -276,7 +280,11 @@ def _schema(args: argparse.Namespace) -> int:
 
 def _add_out(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path(folder), help=f"output folder {DEFAULT}"
+        "--out",
+        metavar="FOLDER",
+        type=output_path,
+        default=Path(folder),
+        help=f"output folder {DEFAULT}",
     )
 
 
@@ -284,18 +292,16 @@ def _add_outputs(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument(
         "--outputs",
         metavar="FOLDER",
-        type=Path,
+        type=output_path,
         help=f"for workflows: folder for the outputs of this step ({files})",
     )
 
 
-def _write_outputs(folder: Path, **outputs: str) -> None:
-    """Write each output to a file that has its name."""
-    from motifk8s.store.files import local_problem
+def _write_outputs(args: argparse.Namespace, **outputs: str) -> None:
+    """Write each output to a file that has its name, in the folder ``--outputs``."""
+    from motifk8s.store.files import refuse_inputs, write_text
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in outputs.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise local_problem(error, "write to", folder) from error
+    paths = [args.outputs / name for name in outputs]
+    refuse_inputs(paths, [args.study, getattr(args, "source", None) or ""])
+    for path, text in zip(paths, outputs.values(), strict=True):
+        write_text(path, text)

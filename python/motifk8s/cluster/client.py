@@ -342,7 +342,7 @@ def _context_namespace() -> str | None:
 
 def _own_namespace() -> str | None:
     try:
-        return (ACCOUNT / "namespace").read_text().strip()
+        return (ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
     except OSError:
         return None
 

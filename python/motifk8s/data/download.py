@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motifk8s.errors import AwayError, InputError, Problem, one_line
-from motifk8s.store.files import local_problem
+from motifk8s.store.files import local_problem, write_text
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the name of a step, its bytes done, and its bytes in total (None: unknown)."""
@@ -208,7 +208,7 @@ class _Unfinished:
             version = answer.headers.get("Last-Modified")
         size = int(length) if length.isdecimal() else None
         self.facts = {"url": self.url, "size": size, "version": version}
-        self.facts_file.write_text(json.dumps(self.facts))
+        write_text(self.facts_file, json.dumps(self.facts))
 
     def _append(self, answer: http.client.HTTPResponse, progress: Progress) -> bool:
         """Append the bytes of an answer; return whether the file is complete."""

@@ -42,12 +42,13 @@ def read_model(
     Raises
     ------
     InputError
-        If the model or the data cannot be read, or have different sequence lengths.
+        If the model or the data cannot be read, or have different sequence lengths; or if one of
+        these files would be overwritten.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a model saved by keras as .keras")
     database_version(database)  # an unknown database fails now instead of after minutes
-    target = FolderStore(out)
+    target = FolderStore(out, [path, data, database])
     codes, _ = datasets.read(data).part("test")
     devices.setup()
     model = _load(path, data, codes.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from motifk8s.motifs.logos import logo_grid
 from motifk8s.motifs.meme import write_meme
 from motifk8s.motifs.motif import Motif, trim
 from motifk8s.motifs.tomtom import to_tsv, tomtom
+from motifk8s.store.files import replacing, write_text
 from motifk8s.study.specs import MotifSettings
 
 if TYPE_CHECKING:
@@ -35,13 +37,16 @@ def extract_layers(
 
 def write_filters(path: Path, filters: dict[str, Filters]) -> None:
     """Write filters.h5: for each layer a group with ppm, windows, maximum and dead."""
-    with h5py.File(path, "w") as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         file.attrs["format"] = FORMAT
         for name, layer in filters.items():
             group = file.create_group(name)
             group.attrs["maximum_kind"] = layer.maximum_kind
             for field in ("ppm", "windows", "maximum", "dead"):
                 group[field] = getattr(layer, field)
+    with replacing(path) as target:
+        target.write(image.getbuffer())
 
 
 def read_filters(path: Path | Any) -> dict[str, Filters]:
@@ -97,7 +102,7 @@ def match_layers(
         queries = layer_motifs(layer, rule)
         hits = tomtom(queries, targets, evalue)
         write_meme(queries, folder / f"motifs-{name}.meme")
-        (folder / f"hits-{name}.tsv").write_text(to_tsv(hits))
+        write_text(folder / f"hits-{name}.tsv", to_tsv(hits))
         widths = {len(query.ppm) for query in queries}
         null = {width: matches.null_targets(width, targets, evalue) for width in widths}
         layers[name] = {

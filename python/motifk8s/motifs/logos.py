@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from motifk8s.motifs.motif import information
+from motifk8s.store.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,9 +171,10 @@ def save(figure: Figure, paths: Paths, dpi: int = 200) -> None:
     from matplotlib import rc_context
 
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        date = {"Date": None} if Path(path).suffix == ".svg" else {}
-        with rc_context(SVG):
-            figure.savefig(path, dpi=dpi, metadata=date)
+        kind = Path(path).suffix.removeprefix(".")
+        date = {"Date": None} if kind == "svg" else {}
+        with rc_context(SVG), replacing(Path(path)) as file:
+            figure.savefig(file, format=kind, dpi=dpi, metadata=date)
 
 
 def logo_grid(

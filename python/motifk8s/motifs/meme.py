@@ -14,7 +14,7 @@ import numpy as np
 
 from motifk8s.errors import InputError
 from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, normalize
-from motifk8s.store.files import replacing
+from motifk8s.store.files import write_text
 from motifk8s.store.open import read_url
 
 SUM_TOLERANCE = 0.1  # a row is invalid if its sum differs from 1 by more
@@ -236,7 +236,6 @@ def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
         parts += [" ".join(map(repr, row)) + "\n" for row in normalize(ppm).tolist()]
     text = "".join(parts)
     if isinstance(target, str | Path):
-        with replacing(Path(target)) as file:
-            file.write(text.encode())
+        write_text(Path(target), text)
     else:
         target.write(text)

@@ -22,7 +22,7 @@ from motifk8s.errors import InputError
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.meme import read_meme
 from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, consensus, normalize, reverse_complement
-from motifk8s.store.files import replacing
+from motifk8s.store.files import refuse_inputs, write_text
 
 COLUMNS = [
     "Query_ID",
@@ -367,10 +367,11 @@ def run_tomtom(
     Raises
     ------
     InputError
-        If a file cannot be read or written, or the release is unknown.
+        If a file cannot be read or written, `out` is one of the inputs, or the release is unknown.
     """
+    if out is not None:
+        refuse_inputs([out], [query, database])
     hits = tomtom(read_meme(Path(query)), read_database(database), evalue)
     if out is not None:
-        with replacing(Path(out)) as file:
-            file.write(to_tsv(hits).encode())
+        write_text(Path(out), to_tsv(hits))
     return hits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from motifk8s.cells.finished import CellFiles, read_finished
 from motifk8s.report import comparison, figures, page, tables, topics
 from motifk8s.report.words import by_reason
 from motifk8s.store.base import Store
-from motifk8s.store.files import local_problem
+from motifk8s.store.files import local_problem, write_text
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Study
 
@@ -26,16 +26,20 @@ class Aggregate(NamedTuple):
     missing: str  # which cells are missing, and why; empty for a complete study
 
 
-def aggregate(study: Study, store: Store, out: Path | None = None) -> Aggregate:
+def aggregate(
+    study: Study, store: Store, out: Path | None = None, inputs: Iterable[str | Path] = ()
+) -> Aggregate:
     """Make tables, figures and report of all finished cells, even if some cells are missing.
 
     Parameters
     ----------
     out : Path, optional
         A local folder to write to; default: the study's folder in the store.
+    inputs : iterable of paths, optional
+        Files in `out` that must not be overwritten; an `InputError` if one would be.
     """
     cells, missing = read_finished(study, store)
-    target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out), "")
+    target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out, inputs), "")
     outputs: dict[str, str] = {}
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
@@ -70,8 +74,6 @@ def write_outputs(
     table : DataFrame
         As from `tables.table1`.
     """
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    (folder / "figures").mkdir(exist_ok=True)
     results = tables.results((files.metrics for files in cells.values()), study)
     table = tables.table1(results, study)
     compared = comparison.comparisons(results, study)
@@ -88,7 +90,7 @@ def write_outputs(
         "report.html": page.render(study, content),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     written = [
         path
         for by_dataset in (pictures, *(topic.pictures for topic in beyond.values()))

@@ -15,7 +15,7 @@ from motifk8s.errors import InputError
 from motifk8s.report import comparison, fig1, figures, tables, words
 from motifk8s.report.words import listed
 from motifk8s.store.base import Store
-from motifk8s.store.files import local_problem
+from motifk8s.store.files import local_problem, write_text
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.specs import DeepSea
 from motifk8s.study.study import Study
@@ -53,7 +53,13 @@ def names(study: Study) -> list[str]:
     return [*made, "fig1", *(name for name in study.figures if name in drawn)]
 
 
-def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
+def make(
+    study: Study,
+    store: Store,
+    wanted: Iterable[str],
+    out: Path,
+    inputs: Iterable[str | Path] = (),
+) -> Made:
     """Make tables and figures of the paper from the finished cells of a study.
 
     Parameters
@@ -63,11 +69,13 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
     out : Path
         Output folder for ``NAME.{csv,md,html}`` (S1 Table: csv, md) of each table and
         ``NAME.{png,svg}`` of each figure.
+    inputs : iterable of paths, optional
+        Files in `out` that must not be overwritten.
 
     Raises
     ------
     InputError
-        A name is not one of `names`.
+        A name is not one of `names`, or an output is one of `inputs`.
     """
     known = names(study)
     wanted = list(dict.fromkeys(wanted)) or known
@@ -78,7 +86,7 @@ def make(study: Study, store: Store, wanted: Iterable[str], out: Path) -> Made:
             )
     need_cells = any(name in TABLES or name in study.figures for name in wanted)
     cells = read_finished(study, store)[0] if need_cells else {}
-    target = FolderStore(out)
+    target = FolderStore(out, inputs)
     files, lacking = [], []
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
@@ -125,9 +133,9 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"
     )
-    _write(folder / f"{name}.csv", table.to_csv(index=False))
-    _write(folder / f"{name}.md", f"# {title}\n\n{tables.to_markdown(table, notes, study)}\n")
-    _write(folder / f"{name}.html", page)
+    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    write_text(folder / f"{name}.md", f"# {title}\n\n{tables.to_markdown(table, notes, study)}\n")
+    write_text(folder / f"{name}.html", page)
     planned = sum(cell.dataset == dataset for cell in study.cells())
     return "" if done == planned else f"partial, because {done} of {planned} cells are finished"
 
@@ -190,8 +198,8 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
         f"DeepSEA's train.mat, both strands. The names of the ENCODE files are {ABSENT}.",
         "",
     ]
-    _write(folder / "s1-table.csv", table.to_csv(index=False))
-    _write(folder / "s1-table.md", "\n".join(lines))
+    write_text(folder / "s1-table.csv", table.to_csv(index=False))
+    write_text(folder / "s1-table.md", "\n".join(lines))
     return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
 
 
@@ -205,7 +213,3 @@ def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Pat
     what = "not made" if len(models) == len(panels) else "partial"
     labels = listed([words.label(study, m) for m in dict.fromkeys(models)])
     return f"{what}, because no cell of {labels} on {figure.dataset} is finished"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

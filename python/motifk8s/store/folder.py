@@ -5,24 +5,31 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store, Unfinished
-from motifk8s.store.files import checked, is_path, is_unfinished, local_problem, replacing
+from motifk8s.store.files import ADDRESS, checked, is_path, is_unfinished, local_problem, replacing
 
 # The file does not exist: a part of its path does not, is a file, or is a link that loops.
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class FolderStore(Store):
-    """A store in a local folder. It follows symbolic links."""
+    """A store in a local folder. It follows symbolic links.
 
-    def __init__(self, folder: str | Path):
+    `upload` raises `InputError` instead of overwriting one of the files `inputs`.
+    """
+
+    def __init__(self, folder: str | Path, inputs: Iterable[str | Path] = ()):
         if not str(folder).isprintable() or not str(folder):
             raise InputError(f"store {str(folder)!r}: give a folder or s3://bucket/prefix")
+        if address := ADDRESS.match(str(folder)):
+            known = "give a folder or s3://bucket/prefix"
+            raise InputError(f"store {str(folder)!r}: {known}, not {address[0]}")
+        self.inputs = list(inputs)
         try:
             self.folder = Path(folder).expanduser()
             if self.folder.exists() and not self.folder.is_dir():
@@ -52,7 +59,7 @@ class FolderStore(Store):
             source = open(file, "rb")  # noqa: SIM115 (errors of source and target differ)
         except OSError as err:
             raise local_problem(err, "read", file) from err
-        with source, replacing(target) as copy:
+        with source, replacing(target, self.inputs) as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
 
     def download(self, path: str, file: Path) -> None:

@@ -21,13 +21,9 @@ def open_store(url: str | Path) -> Store:
     InputError
         For any other scheme, a bucket without a name, or a folder that is a file.
     """
-    text = str(url)
-    scheme, colon, rest = text.partition("://")
-    if not colon:
-        return FolderStore(text)
-    if scheme != "s3":
-        raise InputError(f"store {text!r}: give a folder or s3://bucket/prefix, not {scheme}://")
-    bucket, _, prefix = rest.partition("/")
+    if not str(url).startswith("s3://"):
+        return FolderStore(url)
+    bucket, _, prefix = str(url).removeprefix("s3://").partition("/")
     return S3Store(bucket, prefix)
 
 

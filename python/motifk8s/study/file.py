@@ -24,6 +24,7 @@ from motifk8s.study.strict import no_such
 FOLDER = Path(__file__).parent / "builtin"
 SUFFIXES = (".yaml", ".yml", ".json")
 LARGEST = 2**20  # bytes; the largest built-in study has about 10 kB
+MOST_VALUES = 200_000  # each alias counts as what it stands for; a study has about 1,000
 
 Merge = Callable[[Any, Any], Any]  # (base, patch) -> merged value
 NO_MERGES: Mapping[str, Merge] = {}
@@ -86,14 +87,19 @@ def decode(data: bytes, source: str) -> str:
 def parse(text: str, source: str) -> dict[str, Any]:
     """Parse a YAML mapping; error messages begin with `source`.
 
-    In YAML 1.2, 3e-4 is a number and `no` is a string. A duplicate key is an error.
+    In YAML 1.2, 3e-4 is a number and `no` is a string. A duplicate key is an error. So is "{{":
+    Argo evaluates it in a study that is given as a parameter of a workflow.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.reader import ReaderError
 
+    yaml = YAML(typ="safe", pure=True)
     try:
-        data = YAML(typ="safe", pure=True).load(text)
+        node = yaml.compose(text)
+        _check_braces(text, node, source)
+        _check_size(node, source)
+        data = node and yaml.constructor.construct_document(node)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
@@ -112,6 +118,53 @@ def parse(text: str, source: str) -> dict[str, Any]:
         kind = "a list" if isinstance(data, list) else "a single value"
         raise InputError(f"{source}: line 1: {kind}; a study is a mapping (name: NAME, ...)")
     return data
+
+
+def _check_braces(text: str, node: Any, source: str) -> None:
+    """Raise `InputError` if a text has "{{", or one of its strings has, after YAML's escapes."""
+    line = text[: text.find("{{")].count("\n") + 1 if "{{" in text else 0
+    nodes, seen = [node], set()
+    while nodes and not line:
+        node = nodes.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            nodes += _parts(node)
+            if isinstance(getattr(node, "value", None), str) and "{{" in node.value:
+                line = node.start_mark.line + 1
+    if line:
+        raise InputError(
+            f'{source}: line {line}: "{{{{" is not allowed in a study: Argo would evaluate it'
+        )
+
+
+def _check_size(root: Any, source: str) -> None:
+    """Raise `InputError` if a tree, of YAML's nodes or of data, is too large or contains itself."""
+    sizes: dict[int, int] = {}
+
+    def size(value: Any) -> int:
+        if not (parts := _parts(value)):
+            return 1
+        if id(value) not in sizes:
+            sizes[id(value)] = 0  # until its parts are counted
+            sizes[id(value)] = 1 + sum(map(size, parts))
+        elif not sizes[id(value)]:
+            raise InputError(f"{source}: a YAML alias contains itself")
+        return sizes[id(value)]
+
+    if size(root) > MOST_VALUES:
+        raise InputError(
+            f"{source}: more than {MOST_VALUES:,} values, counting those of each YAML alias; write "
+            "a smaller study"
+        )
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return the parts of a mapping or list, as a node of YAML or as data."""
+    inner = getattr(value, "value", value)
+    if isinstance(inner, dict):
+        return list(inner.values())
+    items = inner if isinstance(inner, list) else []
+    return [part for item in items for part in (item if isinstance(item, tuple) else [item])]
 
 
 def read(
@@ -144,12 +197,11 @@ def read(
         if path.resolve() in seen:
             raise InputError(f"{path} extends itself, directly or through others")
         base = read(read_text(path), str(path), path.parent, (*seen, path.resolve()))
-        result = merge(base, data, MERGES)
     except InputError as error:
         raise InputError(f"{source}: extends: {error}") from None
-    except RecursionError:
-        raise InputError(f"{source}: a YAML alias contains itself") from None
-    return _without_deleted(result, base, data)
+    result = _without_deleted(merge(base, data, MERGES), base, data)
+    _check_size(result, source)
+    return result
 
 
 def merge(
