@@ -30,7 +30,7 @@ def budget() -> int:
         memory.append(limit)
     for name in LIMITS:
         with suppress(OSError, ValueError):  # there is no such limit: no file, or "max"
-            memory.append(int(Path("/sys/fs/cgroup", name).read_text()))
+            memory.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
     return min(memory) // 2
 
 
