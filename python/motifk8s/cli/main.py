@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, PARSER, print_error
+from motifk8s.cli.streams import plain_output
 from motifk8s.errors import Interrupted, Problem
 
 # Each function adds one or a few commands, in the order of the help. A command imports its modules
@@ -35,6 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # SIGTERM, which ends a pod, is handled like Ctrl-C. `cells.workers` has its own handler.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        with plain_output():
+            return _main(argv)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    """Run one command and print its error, if any; return its exit code."""
+    try:
         code = _run(argv)
         sys.stdout.flush()
         return code
@@ -45,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UnicodeEncodeError as error:  # most often of a path, in a C locale
+        text = ascii(error.object)[:200]
+        return print_error(f"{text} is not {error.encoding}; set LC_ALL=C.UTF-8", 2)
     except OSError as error:  # one that no module handles, such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         return print_error(f"{where}{error.strerror or error}", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(argv: Sequence[str] | None) -> int:
