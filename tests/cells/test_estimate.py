@@ -341,8 +341,13 @@ def test_a_checkpoint_does_not_count(make, store):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"study": {"format": 9}}, {"cell": "x"}, {"stages": None}, {"resumed_at_epochs": 3}]
-)
+    "wrong",
+    [{"study": {"format": 9}}, {"cell": "x"}, {"stages": None}, {"resumed_at_epochs": 3},
+     {"device": []}, {"device": {}}, {"device": None}, {"device": 7}, {"stages": []},
+     {"device": "cpu", "threads": float("inf")}, {"device": "cpu", "threads": float("nan")},
+     {"stages": {"a": float("inf")}}, {"stages": {"a": float("nan")}}, {"stages": {"a": "x"}},
+     {"resumed_at_epochs": [[]]}, {"cell": []}, {"study": []}],
+)  # fmt: skip
 def test_unreadable_records_are_skipped(make, store, wrong):
     study = make()
     finish(store, study, "small/a/1", [1.0, 1.0], wrong=wrong)

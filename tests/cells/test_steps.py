@@ -142,11 +142,34 @@ def test_progress_is_written_to_the_store_and_for_argo(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "at": "soon"}']
-)
+    "text",
+    ["", "[]", "7", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "at": "soon"}',
+     "[" * 100_000],
+)  # fmt: skip
 def test_progress_that_cannot_be_read_is_none(tmp_path, text):
     store = FolderStore(tmp_path / "store")
     store.write("a/progress.json", text.encode())
+    assert progress.read(store, "a") is None
+
+
+NORMAL = {"format": 1, "epoch": 3, "epochs": 9, "seconds_per_epoch": 2.5, "node": None,
+          "at": "2026-11-24T12:00:00+00:00"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in ("epoch", "epochs", "seconds_per_epoch")
+          for value in (float("inf"), float("nan"), -1, 10**400, 1e300, "3", True, None, [])),
+        *(("at", value) for value in ("2026-11-24T12:00:00", "soon", 7, None, [], {})),
+        ("attempt", []), ("attempt", "2"), ("node", ["n"]), ("node", 7), ("workflow", {}),
+    ],
+)  # fmt: skip
+def test_odd_values_of_progress(tmp_path, key, value):
+    store = FolderStore(tmp_path / "store")
+    store.write("a/progress.json", json.dumps(NORMAL).encode())
+    assert progress.read(store, "a") == NORMAL
+    store.write("a/progress.json", json.dumps({**NORMAL, key: value}).encode())
     assert progress.read(store, "a") is None
 
 

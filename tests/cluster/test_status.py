@@ -273,8 +273,10 @@ def test_waiting_in_the_cluster():
 
 @pytest.mark.parametrize(
     ("per_epoch", "age", "state"),
-    [(1, 299, "running"), (1, 301, "started"), (200, 599, "running"), (200, 601, "started")],
-)
+    [(1, 299, "running"), (1, 301, "started"), (200, 599, "running"), (200, 601, "started"),
+     # The clock of the machine that wrote it is ahead: a little, and so far that it is wrong.
+     (1, -299, "running"), (1, -301, "started"), (1, -10**8, "started"), (1e8, 10**5, "started")],
+)  # fmt: skip
 def test_running_without_the_cluster(per_epoch, age, state):
     at = (NOW - timedelta(seconds=age)).isoformat()
     told = {**TOLD, "seconds_per_epoch": per_epoch, "at": at}
@@ -282,6 +284,15 @@ def test_running_without_the_cluster(per_epoch, age, state):
         assert merged(before, told).state == state
     cell = merged("started", told)
     assert (cell.attempt, cell.node) == ((4, "gpu-9") if state == "running" else (None, None))
+
+
+@pytest.mark.parametrize("text", ["[]", "7", '{"format": 1, "at": "2026-11-24T12:00:00"}'])
+def test_odd_progress_is_a_line(study, tmp_path, text):
+    store = FolderStore(tmp_path / "s")
+    store.write("tiny/cells/small/a/1/progress.json", text.encode())
+    cell, other, *_ = gather(study, store, [], NOW).cells
+    assert (cell.state, other.state, other.reason) == ("missing", "missing", "")
+    assert cell.reason == "its progress.json cannot be read, so it may be running"
 
 
 def test_fresh_progress_of_a_pod_that_has_died():

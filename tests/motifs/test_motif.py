@@ -148,6 +148,12 @@ def test_what_is_written_reads_back_to_the_same(items):
         np.testing.assert_array_equal(motif.ppm, item[1])
 
 
+def test_an_open_file_is_utf8_in_every_encoding(tmp_path):
+    with open(tmp_path / "a.meme", "w", encoding="latin-1") as file:
+        write_meme([Motif("Größe文", np.array([SURE]))], file)
+    assert [motif.name for motif in read_meme(tmp_path / "a.meme")] == ["Größe文"]
+
+
 def test_written_file(tmp_path):
     path = tmp_path / "out" / "m.meme"
     write_meme([Motif("filter0", np.array([SURE, [0] * 4]), 12, "two words")], path)

@@ -888,6 +888,7 @@ def test_not_a_file(tmp_path: Path) -> None:
     assert error(path) == f"{path}: line 2: not UTF-8; save the file as UTF-8"
     path.write_bytes(b"# " + b"x" * 2**20)
     assert "1,048,576 bytes" in error(path)
+    assert "1,048,576 bytes" in error(Path("/dev/zero"))
     path.write_bytes(b"")
     assert error(path).startswith(f"{path}: line 1: empty")
     path.write_text(changed("pool: 5", "pool: 26"))

@@ -323,7 +323,8 @@ def _read_finished(study: Study, store: Store, sizes: SizesByData) -> list[Finis
 
 def read_cell(store: Store, place: str, sizes: SizesByData) -> Finished | None:
     """Read the time of a cell; None if it is damaged, of another version, or of unknown size."""
-    with suppress(ValueError, KeyError, TypeError, AttributeError, Problem):
+    errors = ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+    with suppress(*errors, Problem):
         done = marker.read_done(store, place)
         if done is None:
             return None
@@ -334,11 +335,14 @@ def read_cell(store: Store, place: str, sizes: SizesByData) -> Finished | None:
         size = sizes.get(kind.data) or described_sizes(study, cell.dataset)
         compiled = rows.epoch.isin([1, *(n + 1 for n in record["resumed_at_epochs"] or ())])
         seconds = float((rows.seconds if compiled.all() else rows.seconds[~compiled]).mean())
-        if size is None or not seconds > 0:
-            return None
         device = record["device"]
+        if size is None or not 0 < seconds < math.inf or not isinstance(device, str):
+            return None
         machine = Machine(device, int(record["threads"]) if device == "cpu" else None)
-        outside = max(0.0, sum(record["stages"].values()) - seconds * len(rows))
+        total = sum(record["stages"].values())
+        if not math.isfinite(total):
+            return None
+        outside = max(0.0, total - seconds * len(rows))
         work = count_work(study, cell, size)
         name = place.partition("/")[0]
         return Finished(name, kind, machine, len(rows), seconds, outside, work)

@@ -26,6 +26,7 @@ from motifk8s.store.base import DamagedError, FormatError, Store
 FORMAT = 1
 SECONDS_BETWEEN_WRITES = 10.0
 LINES_KEPT = 20
+MOST = 10**9  # epochs, or seconds of an epoch
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -71,11 +72,21 @@ class Progress:
 
 
 def read(store: Store, place: str) -> dict[str, Any] | None:
-    """Return the progress of the cell whose folder is `place`; None if it cannot be read."""
+    """Return the progress of the cell whose folder is `place`; None if it cannot be read.
+
+    Its time has a zone, its numbers are between 0 and 10^9.
+    """
 
     def parse(state: dict[str, Any]) -> dict[str, Any]:
-        datetime.fromisoformat(state["at"])
         numbers = {"epoch": int, "epochs": int, "seconds_per_epoch": float}
+        if datetime.fromisoformat(state["at"]).tzinfo is None:
+            raise ValueError
+        for name in numbers:
+            if type(state[name]) not in (int, float) or not 0 <= state[name] < MOST:
+                raise ValueError
+        for name, kind in {"attempt": int, "node": str, "workflow": str}.items():
+            if not isinstance(state.get(name), kind | None):
+                raise TypeError
         return {**state, **{name: kind(state[name]) for name, kind in numbers.items()}}
 
     return _read(store, f"{place}/progress.json", parse)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from motifk8s.cli.streams import plain
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,6 +121,15 @@ def positive(text: str) -> float:
     return value
 
 
+def utf8(argument: str) -> str:
+    """Return the text of an argument, which Python escapes in a locale without its characters."""
+    try:
+        argument.encode()
+        return argument
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", "backslashreplace")
+
+
 def output_path(text: str) -> Path:
     """Parse the path of an output: a local one."""
     from motifk8s.store.files import is_address
@@ -142,7 +152,7 @@ def print_error(text: str, code: int) -> int:
     In a pod, the text is also written as termination message, which Kubernetes and Argo show.
     """
     parts = (" ".join(part.splitlines()) for part in text.split("\n  "))
-    line = "motifk8s: " + "\n  ".join(parts)
+    line = plain("motifk8s: " + "\n  ".join(parts))
     print(line, file=sys.stderr)
     if "MOTIFK8S_POD" in os.environ:
         with suppress(OSError):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study, output_path
+from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study, output_path, utf8
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _matching_files(pattern: str, classes: Sequence[str]) -> dict[str, Path]:
         classes = sorted(name for name in names if name)
     if not classes:
         raise InputError(f"{pattern}: no file matches this pattern")
-    return {name: Path(f"{before}{name}{after}") for name in classes}
+    return {utf8(name): Path(f"{before}{name}{after}") for name in classes}
 
 
 def assignments(values: Sequence[str], what: str) -> dict[str, str]:
@@ -173,13 +173,13 @@ def assignments(values: Sequence[str], what: str) -> dict[str, str]:
             raise InputError(f"{value!r}: give CLASS={what} for each class")
         if name in result:
             raise InputError(f"{value}: class {name} is given twice; give one {what} per class")
-        result[name] = rest
+        result[utf8(name)] = rest
     return result
 
 
 def names_in(text: str) -> list[str]:
     """Parse NAME,NAME."""
-    names = text.split(",")
+    names = utf8(text).split(",")
     if not all(names):
         raise InputError(f"{text!r}: a name is empty; give NAME,NAME")
     if twice := {name for name in names if names.count(name) > 1}:
@@ -221,10 +221,11 @@ def _deepsea(args: argparse.Namespace) -> int:
 @contextmanager
 def _bytes_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a bar for bytes read or downloaded; nothing without a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from motifk8s.cli import terminal
+
+    console = terminal.new_console(stderr=True)
     columns = ("{task.description}", BarColumn(bar_width=24), DownloadColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
@@ -278,8 +279,7 @@ def _negative_files(option: str, values: list[str] | None, classes: list[str]) -
 
 
 def _bed(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from motifk8s.cli import terminal
     from motifk8s.data.bed import BedOptions, import_bed
 
     peaks = parse_files(args.files)
@@ -300,7 +300,7 @@ def _bed(args: argparse.Namespace) -> int:
         both_strands=args.both_strands,
         seed=args.seed,
     )
-    with Console(stderr=True).status("peaks") as status:
+    with terminal.new_console(stderr=True).status("peaks") as status:
         dataset, notes, bins = import_bed(peaks, args.genome, options, status.update)
     spec = {"import": "bed", "peaks": peaks, "genome": args.genome.name, **vars(options)}
     _finish(args, dataset, spec, notes, bins if args.bins_out else None)
@@ -351,9 +351,9 @@ def _finish(
     motifs, remarks = class_motifs(dataset.classes, given, args.release)
     study = ""
     if args.study_out:
-        path = os.path.relpath(args.out.absolute(), args.study_out.absolute().parent)
+        path = utf8(os.path.relpath(args.out.absolute(), args.study_out.absolute().parent))
         length = dataset.codes.shape[1]
-        study = starter_study(args.study_out.stem, path, length, motifs, args.release)
+        study = starter_study(utf8(args.study_out.stem), path, length, motifs, args.release)
     datasets.write(dataset, args.out, _plain(spec))
     if study:
         write_text(args.study_out, study)
@@ -399,15 +399,13 @@ def _print_counts(args: argparse.Namespace, dataset: Dataset, notes: Mapping[str
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.text import Text
-
     from motifk8s.cli import terminal
 
     table = terminal.new_table()
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i and name != "ids" else "left")
     for row in rows:
-        table.add_row(*map(Text, row))  # Text, because a name may look like markup
+        table.add_row(*row)
     console = terminal.new_console()
     console.print()
     console.print(table)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from motifk8s import signals
 from motifk8s.cli import clean, cluster, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, PARSER, print_error
+from motifk8s.cli.streams import plain_output
 from motifk8s.errors import Interrupted, Problem, one_line
 
 # Each function adds one or a few commands, in the order of the help. A command imports its modules
@@ -33,9 +34,18 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     try:
-        with signals.handled(_stopped):  # SIGTERM, which ends a pod, is handled like Ctrl-C
-            code = _run(argv)
-            sys.stdout.flush()
+        # SIGTERM, which ends a pod, is handled like Ctrl-C.
+        with plain_output(), signals.handled(_stopped):
+            return _main(argv)
+    except KeyboardInterrupt:  # between the block of a command and the end of `handled`
+        return _stopped()
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    """Run one command and print its error, if any; return its exit code."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
         return code
     except Problem as error:
         return print_error(str(error), error.exit_code)
@@ -48,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_error(
             f"not enough memory ({one_line(error)}); use more memory or less data", 1
         )
+    except UnicodeEncodeError as error:  # most often of a path, in a C locale
+        text = ascii(error.object)[:200]
+        return print_error(f"{text} is not {error.encoding}; set LC_ALL=C.UTF-8", 2)
     except OSError as error:  # one that no module handles, such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         return print_error(f"{where}{error.strerror or error}", 1)

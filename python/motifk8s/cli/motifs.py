@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from motifk8s.cli.arguments import DEFAULT, Commands, add, output_path, positive
+from motifk8s.cli.streams import write_data
 
 
 def register(commands: Commands) -> None:
@@ -73,7 +73,7 @@ def _tomtom(args: argparse.Namespace) -> int:
 
     hits = run_tomtom(args.query, args.database, args.evalue, args.out)
     if args.out is None:
-        sys.stdout.write(to_tsv(hits))
+        write_data(to_tsv(hits))
     else:
         print(f"{len(hits)} hits of {hits['Query_ID'].nunique()} motifs: {args.out}")
     return 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import rich.console
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from motifk8s.cells import events
+from motifk8s.cli.streams import plain, raw
 from motifk8s.errors import last_line
 
 if TYPE_CHECKING:
@@ -29,10 +33,23 @@ Cells = Sequence[tuple[str, str, str]]  # id, state, reason
 STATES = ("done", "started", "missing", "outdated", "damaged", "failed")
 
 
-def new_console() -> Console:
-    """Return a console for tables; it has 100 columns if stdout is not a terminal."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
+class Console(rich.console.Console):
+    """A console that writes escape sequences of rich, but none that are in a text."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options)
+
+    # This cleans other objects, such as the columns of bars.
+    def render(self, *args: Any, **options: Any) -> Iterator[Segment]:
+        for segment in super().render(*args, **options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
+def new_console(stderr: bool = False) -> Console:
+    """Return a console; it has 100 columns if stdout is not a terminal."""
+    file = raw(sys.stderr if stderr else sys.stdout)
+    console = Console(file=file, highlight=False, emoji=False, markup=False)
+    if not stderr and not console.is_terminal:
         console.width = 100
     return console
 
@@ -57,7 +74,7 @@ def _add_rows(table: Table, rows: Iterable[Sequence[str]]) -> None:
 
 def new_bars() -> Bars:
     """Return bars on stderr, each with a field `info`; disabled if stderr is not a terminal."""
-    console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+    console = new_console(stderr=True)
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),

@@ -27,6 +27,7 @@ STATES = (
 FURTHEST_FIRST = ("running", "done", "waiting", "failed", "missing", "stopped")
 # Progress older than this and than three epochs is of a training that has stopped.
 SECONDS_STALE = 300.0
+SECONDS_LONGEST = 86_400.0  # no progress is fresh for longer, however long its epochs
 
 
 class CellStatus(NamedTuple):
@@ -78,7 +79,11 @@ def gather(
         training = state.state != "done" and f"{place}/progress.json" in files
         saved = progress.read(store, place) if training else None
         log = progress.read_failure(store, place).log if state.state == "failed" else ()
-        return merge(state, saved, log, nodes.get(state.cell.id), now)
+        cell = merge(state, saved, log, nodes.get(state.cell.id), now)
+        if training and saved is None and cell.state in ("missing", "started"):
+            reason = cell.reason or "its progress.json cannot be read, so it may be running"
+            cell = cell._replace(reason=reason)
+        return cell
 
     cells = store.map(look, states)
     remarks = [
@@ -172,7 +177,9 @@ def _age(saved: Json, now: datetime) -> float:
 
 
 def _is_fresh(saved: Json, now: datetime) -> bool:
-    return _age(saved, now) < max(SECONDS_STALE, 3 * saved["seconds_per_epoch"])
+    # A time far in the future is of a clock that is wrong: it would be fresh for ever.
+    patience = min(3 * saved["seconds_per_epoch"], SECONDS_LONGEST)
+    return abs(_age(saved, now)) < max(SECONDS_STALE, patience)
 
 
 def _ended_since(node: CellNode | None, saved: Json) -> bool:

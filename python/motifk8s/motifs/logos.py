@@ -174,7 +174,7 @@ def save(figure: Figure, paths: Paths, dpi: int = 200) -> None:
         kind = Path(path).suffix.removeprefix(".")
         date = {"Date": None} if kind == "svg" else {}
         with rc_context(SVG), replacing(Path(path)) as file:
-            figure.savefig(file, format=kind, dpi=dpi, metadata=date)
+            figure.savefig(file, format=kind or None, dpi=dpi, metadata=date)
 
 
 def logo_grid(

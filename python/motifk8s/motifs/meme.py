@@ -237,5 +237,8 @@ def write_meme(motifs: Iterable[Motif], target: str | Path | TextIO) -> None:
     text = "".join(parts)
     if isinstance(target, str | Path):
         write_text(Path(target), text)
+    elif (buffer := getattr(target, "buffer", None)) is not None:  # UTF-8 in every locale
+        target.flush()
+        buffer.write(text.encode())
     else:
         target.write(text)

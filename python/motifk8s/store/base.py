@@ -137,7 +137,8 @@ class Store(ABC):
         Raises
         ------
         DamagedError
-            If the file is not JSON, or `parse` raises ValueError, KeyError or TypeError.
+            If the file is not JSON, or `parse` raises ValueError, KeyError, TypeError or
+            OverflowError.
         FormatError
             If its ``format`` is another number.
         """
@@ -151,7 +152,7 @@ class Store(ABC):
             return parse(content)
         except MissingError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise DamagedError(f"{path} is damaged") from None
 
     def write_json(self, path: str, content: dict[str, Any]) -> None:

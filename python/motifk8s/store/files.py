@@ -61,7 +61,7 @@ def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path]) 
     """Raise `InputError` if an output is one of the inputs, or if two outputs are one file.
 
     Two names are one file if they are links to it, hard or symbolic. None is skipped, and so are
-    inputs that are no local file, such as the name of a database.
+    inputs without a local file, such as the name of a database.
     """
     seen: dict[object, str] = {
         file: f"is an input ({path})" for path in inputs if (file := _identity(path))
@@ -171,7 +171,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file by `replacing`, as UTF-8 whatever the locale; errors as there."""
+    """Write a text file by `replacing`, as UTF-8 in every locale; errors as there."""
     with replacing(target) as file:
         file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may have surrogates
 

@@ -64,9 +64,11 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
 def read_text(path: Path) -> str:
     """Read a study file; raise an `InputError` if it cannot be read."""
     try:
-        if path.stat().st_size > LARGEST:
+        with path.open("rb") as file:  # perhaps a pipe or a device, of any length
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
             raise InputError(f"{path}: too large for a study file (more than {LARGEST:,} bytes)")
-        return decode(path.read_bytes(), str(path))
+        return decode(data, str(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
