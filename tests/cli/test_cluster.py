@@ -22,7 +22,7 @@ from helpers.tiny import ROOT, TINY, one_line, study_file
 from motifk8s.cli import follow
 from motifk8s.cluster import client
 from motifk8s.cluster.submit import study_argument
-from motifk8s.cluster.workflows import Workflow
+from motifk8s.cluster.workflows import Workflow, study_text
 from motifk8s.errors import IncompleteError, InputError, Interrupted, Problem
 from motifk8s.study.study import load, loads
 
@@ -537,7 +537,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
 def test_cancel_stops_all_of_the_study_and_no_other(here, reached, study):
     reached.add(Flow("tiny-a", "s3://b/x.yaml").plan(DONE))
     reached.add(Flow("tiny-b", str(study), **{"motifk8s/study": "tiny"}))
-    reached.add(Flow("tiny-c", json.dumps(load(str(study)).resolved()), ""))
+    reached.add(Flow("tiny-c", study_text(load(str(study))), ""))
     reached.add(Flow("tiny-old", "x", "Failed").plan(DONE))
     reached.add(Flow("other", "smoke"))
     code, out, err = here("cancel", study)

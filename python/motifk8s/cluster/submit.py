@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from motifk8s.cluster.client import GROUP, PART_OF, TEMPLATE, VERSION
-from motifk8s.cluster.workflows import STUDY_LABEL
+from motifk8s.cluster.workflows import STUDY_LABEL, study_text
 from motifk8s.data import stored
 from motifk8s.errors import InputError
 from motifk8s.motifs.jaspar import releases
@@ -56,9 +55,7 @@ def study_argument(study: Study, argument: str) -> str:
     """Return the study as pods can load it: its name or URL, or its text for a local file."""
     if argument in builtin_names() or argument.startswith("s3://"):
         return argument
-    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
-    # Argo would replace {{...}} as a variable of its own. In JSON only strings can contain it.
-    text = text.replace("{{", "{\\u007b")
+    text = study_text(study)
     if (size := len(text.encode())) > LONGEST:
         raise InputError(
             f"study {study.name} has {size:,} bytes, more than the {LONGEST:,} of an argument of a "
