@@ -64,6 +64,27 @@ def study_argument(study: Study, argument: str) -> str:
     return text
 
 
+def attempts_line(template: dict[str, Any]) -> str:
+    """Return what the attempts of a cell can cost at most; empty if the template does not say.
+
+    `template` is the chart's WorkflowTemplate.
+    """
+    templates = (template.get("spec") or {}).get("templates") or []
+    cell: dict[str, Any] = next((each for each in templates if each.get("name") == "cell"), {})
+    limits = ((cell.get("container") or {}).get("resources") or {}).get("limits") or {}
+    try:
+        attempts = int((cell.get("retryStrategy") or {})["limit"]) + 1
+        hours = int(cell["activeDeadlineSeconds"]) / 3600
+        gpus = sum(int(n) for name, n in limits.items() if "/" in name)
+    except (KeyError, TypeError, ValueError):  # not as the chart writes it
+        return ""
+    on = f" on {gpus} GPU{'' if gpus == 1 else 's'}" if gpus else ""
+    return (
+        f"a preempted cell resumes: up to {attempts} attempts{on}, each of at most {hours:g} h; a "
+        "cap on GPU hours does not count repeated work"
+    )
+
+
 def upload(study: Study, url: str) -> Iterator[str]:
     """Upload data sets that are local files to the store, and yield a message before each upload.
 
