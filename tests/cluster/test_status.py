@@ -65,6 +65,10 @@ def flow(phase="Running", message="", cells=CELLS):
             "no node has enough free CPU and memory",
         ),
         (
+            "Unschedulable: 0/1 nodes are available: 1 Insufficient ephemeral-storage.",
+            "no node has enough free disk",
+        ),
+        (
             "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node "
             "affinity/selector.",
             "no node matches the node selector or affinity",

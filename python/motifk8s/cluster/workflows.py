@@ -34,6 +34,7 @@ WAITING = (
     (r"Insufficient \S*(gpu|nvidia|/mig-)", "no free GPU"),
     (r"exceeded quota", "quota"),
     (r"^Unschedulable.*Insufficient (cpu|memory)", "no node has enough free CPU and memory"),
+    (r"^Unschedulable.*Insufficient ephemeral-storage", "no node has enough free disk"),
     (r"^Unschedulable.*(affinity|selector)", "no node matches the node selector or affinity"),
     (r"^Unschedulable.*taint", "nodes have a taint that the pod does not tolerate"),
     (r"^Unschedulable", "no node fits the pod"),
