@@ -7,13 +7,14 @@ GPUS   ?=
 TORCH  ?= yes
 IMAGE  ?= motifk8s
 TAG    ?= $(VERSION)$(if $(COMMIT),-$(COMMIT))
+BASE   ?= python:3.11-slim-bookworm
 TEST_IMAGE ?= $(IMAGE):$(TAG)
 WORKERS ?= auto
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 2>/dev/null)
-BUILD = docker build --file images/Dockerfile --build-arg VERSION=$(VERSION) \
-	--build-arg COMMIT=$(COMMIT)
+BUILD = docker build --file images/Dockerfile --build-arg PYTHON=$(BASE) \
+	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT)
 BIN := .venv/bin
 # Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -42,6 +43,7 @@ help: ## Show this help
 	@echo "  TORCH=$(TORCH)    yes: compare with PyTorch; empty: do not install it (bench)"
 	@echo "  IMAGE=$(IMAGE)    name of the images, with registry and repository if needed"
 	@echo "  TAG=$(TAG)    tag of the images; the image with CUDA has TAG-gpu"
+	@echo "  BASE=$(BASE)    base of the images; NAME@sha256:... pins it (image)"
 	@echo "  TEST_IMAGE=$(TEST_IMAGE)    an image in the cluster of KUBECONFIG (test-cluster)"
 	@echo "  WORKERS=$(WORKERS)    parallel test processes; auto: one per core, at most 8 (test)"
 

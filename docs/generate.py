@@ -89,12 +89,12 @@ def _values(mapping: CommentedMap, prefix: str = "") -> Iterator[tuple[str, str,
         path = f"{prefix}{key}"
         comment = _comment(mapping, key)
         block = isinstance(value, CommentedMap) and value and not value.fa.flow_style()
-        if block and path != "podSpecPatch":
+        if block:
             if comment:
                 yield path, "", comment
             yield from _values(value, f"{path}.")
         else:
-            yield path, json.dumps(_plain(value)) if path != "podSpecPatch" else "...", comment
+            yield path, json.dumps(_plain(value)), comment
 
 
 def _comment(mapping: CommentedMap, key: str) -> str:

@@ -35,10 +35,11 @@ for name in AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_WEB_ID
   case " $* " in *" $file:$file"*) continue ;; esac # docker accepts a volume only once
   set -- "$@" --volume "$file:$file:ro"
 done
-passed='AWS_[A-Z_]*|HTTPS?_PROXY|NO_PROXY|MOTIFK8S_(SSE|SSE_KMS_KEY|DEEPSEA|CHECKPOINT_SECONDS)'
+passed='AWS_[A-Z_]*|HTTPS?_PROXY|NO_PROXY|MOTIFK8S_(SSE|SSE_KMS_KEY|DEEPSEA|DEEPSEA_HASH|CHECKPOINT_SECONDS)'
 for name in $(env | sed -nE "s/^($passed)=.*/\1/p"); do set -- "$@" --env "$name"; done
 set -- "$@" --env MOTIFK8S_STORE="$store" --env MOTIFK8S_IMAGE="$image" --entrypoint python
-if [ -n "$gpus" ]; then set -- "$@" --gpus "$gpus"; fi
+# As in a pod, a cell that finds no GPU fails.
+if [ -n "$gpus" ]; then set -- "$@" --gpus "$gpus" --env MOTIFK8S_GPUS=1; fi
 terminal=
 if [ -t 0 ] && [ -t 2 ]; then terminal='--interactive --tty'; fi
 

@@ -483,6 +483,52 @@ def test_cap(make, store):
     assert "upper bound" not in text
 
 
+def test_every_gpu_of_a_pod_counts(make, store, capsys):
+    finish(store, make({"training": {"patience": 2}}), "small/a/1", [2.0, 2.0])
+    study = make()
+    states = plan(study, store)
+    one, four = (estimate.estimate(study, store, states, gpus) for gpus in (1, 4))
+    assert four.hours == 4 * one.hours > 0
+    estimate.check_cap(one, 2 * one.hours)
+    with pytest.raises(InputError, match="the cap is"):
+        estimate.check_cap(four, 2 * one.hours)
+    print_estimate(four._replace(costs=four.costs * 1000), price=2.0)
+    out = capsys.readouterr().out
+    assert f"left: {4000 * one.hours:.2f} GPU hours, 4 GPUs a cell; " in out
+    assert f"{8000 * one.hours:,.2f} at 2 an hour" in out
+    assert "retries" not in out
+
+
+def test_what_retries_can_add_is_printed(make, store, capsys):
+    study = make({"trials": 1})
+    finish(store, study, "small/a/1", [4000.0, 1800.0, 1800.0], others=0.0, on=GPU)
+    cost = ask(study, store)[0].costs[0]
+    found = ask(study, store)[0]._replace(costs=[cost._replace(seconds=1800.0, outside=360.0)])
+    assert found.retry_hours(1) == 0
+    assert found.retry_hours(10) == pytest.approx(9 * 2160 / 3600)
+    assert found._replace(gpus=2).retry_hours(10) == pytest.approx(18 * 2160 / 3600)
+    quick = found._replace(costs=[cost._replace(seconds=1.0, outside=0.0)])
+    assert quick.retry_hours(2) == pytest.approx(60 / 3600)  # between two checkpoints
+    print_estimate(found, cap=5, attempts=10)
+    line = (
+        "retries are not counted: up to 10 attempts a cell can add 5.40 GPU hours, if each resumes "
+        "from its checkpoint"
+    )
+    assert line in capsys.readouterr().out.splitlines()
+    print_estimate(found, cap=5, attempts=1)
+    print_estimate(found._replace(costs=[]), cap=5, attempts=10)
+    assert "retries" not in capsys.readouterr().out
+
+
+def test_plan_takes_gpus_and_attempts_from_the_chart(tmp_path, here):
+    plan = ["plan", "smoke", "--store", tmp_path / "store", "--max-gpu-hours", 1]
+    assert here(*plan)[0] == 0
+    code, out, err = here(*plan, "--gpus=1", "--attempts=10")
+    assert (code, err) == (0, "") and "up to 10 attempts a cell" in out
+    code, _, err = here(*plan, "--gpus=100")
+    assert code == 2 and "the cap is 1: " in one_line(err)
+
+
 def test_cap_where_nothing_is_measured(make, store, capsys):
     """The cap is compared with an upper bound, and the message says so."""
     found, _ = ask(make(), store)

@@ -22,7 +22,7 @@ from helpers.tiny import ROOT, TINY, one_line, study_file
 from motifk8s.cli import follow
 from motifk8s.cluster import client
 from motifk8s.cluster.submit import study_argument
-from motifk8s.cluster.workflows import Workflow
+from motifk8s.cluster.workflows import Workflow, study_text
 from motifk8s.errors import IncompleteError, InputError, Interrupted, Problem
 from motifk8s.study.study import load, loads
 
@@ -84,10 +84,36 @@ def test_builtin_study_goes_by_its_name(here, reached):
     }
     assert workflow["spec"]["workflowTemplateRef"] == {"name": "motifk8s"}
     assert arguments(workflow) == {"study": "smoke", "max-gpu-hours": "2.5"}
-    first, *hints = out.splitlines()
+    first, *hints, attempts = out.splitlines()
+    assert attempts == (
+        "a preempted cell resumes: up to 10 attempts on 1 GPU, each of at most 24 h; a cap on GPU "
+        "hours does not count repeated work"
+    )
     assert first == f"workflow smoke-x0zzz in namespace bio of http://{reached.address}"
     commands = [hint.partition(":")[2].strip() for hint in hints]
     assert commands == ["motifk8s status smoke", "motifk8s cancel smoke"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"retryStrategy": {"limit": "2"}}, "up to 3 attempts on 1 GPU, each of at most 24 h"),
+        ({"activeDeadlineSeconds": "5400"}, "up to 10 attempts on 1 GPU, each of at most 1.5 h"),
+        ({"container": {}}, "up to 10 attempts, each of at most 24 h"),
+        (
+            {"container": {"resources": {"limits": {"cpu": "1", "nvidia.com/mig-1g.10gb": "4"}}}},
+            "up to 10 attempts on 4 GPUs, each of at most 24 h",
+        ),
+        ({"activeDeadlineSeconds": None}, ""),
+        ({"retryStrategy": {"limit": "{{x}}"}}, ""),
+        ({"name": "other"}, ""),
+    ],
+)
+def test_attempts_are_those_of_the_template(here, reached, change, line):
+    reached.cell_template |= change
+    code, out, err = here("submit", "smoke")
+    assert (code, err) == (0, "")
+    assert (line in out) if line else "attempts" not in out
 
 
 def test_study_file_goes_as_its_text(here, reached, study):
@@ -544,7 +570,7 @@ def test_ctrl_c_stops_waiting_alone(reached):
 def test_cancel_stops_all_of_the_study_and_no_other(here, reached, study):
     reached.add(Flow("tiny-a", "s3://b/x.yaml").plan(DONE))
     reached.add(Flow("tiny-b", str(study), **{"motifk8s/study": "tiny"}))
-    reached.add(Flow("tiny-c", json.dumps(load(str(study)).resolved()), ""))
+    reached.add(Flow("tiny-c", study_text(load(str(study))), ""))
     reached.add(Flow("tiny-old", "x", "Failed").plan(DONE))
     reached.add(Flow("other", "smoke"))
     code, out, err = here("cancel", study)

@@ -10,10 +10,20 @@ import pytest
 from helpers.fakeargo import FakeArgo, Flow, by_kubeconfig, by_server, isolate, parameters
 from helpers.tiny import one_line, study_file
 
+import motifk8s.cluster.workflows
+import motifk8s.study.file
+import motifk8s.study.study
 from motifk8s.cells.plan import State
 from motifk8s.cli import status_table
 from motifk8s.cluster.status import STATES, Status, gather, merge, to_json
-from motifk8s.cluster.workflows import CellNode, Workflow, failure, waiting
+from motifk8s.cluster.workflows import (
+    CellNode,
+    Workflow,
+    failure,
+    study_text,
+    waiting,
+    workflows_of,
+)
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Cell, load
 
@@ -53,6 +63,10 @@ def flow(phase="Running", message="", cells=CELLS):
         (
             "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.",
             "no node has enough free CPU and memory",
+        ),
+        (
+            "Unschedulable: 0/1 nodes are available: 1 Insufficient ephemeral-storage.",
+            "no node has enough free disk",
         ),
         (
             "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node "
@@ -118,6 +132,29 @@ def test_reasons_of_failures(message, told):
     assert failure(message) == (
         told or "out of memory: raise its memory limit (OOMKilled, exit code 137)"
     )
+
+
+@pytest.mark.parametrize("name", ["init", "wait", "supervisor"])
+def test_failures_of_containers_of_argo_are_named(name):
+    container = f"Argo's container {name}"
+    memory = (
+        f"out of memory in {container}: raise executor.resources in the controller's ConfigMap "
+        "(OOMKilled, exit code 137)"
+    )
+    assert failure(f"{name}: OOMKilled (exit code 137)") == memory
+    assert failure(f"{name}: Error (exit code 143)") == f"{container}: exit code 143"
+    log = "time=2026-11-24T13:34:41.225Z level=INFO argo=true\nError: no template\n"
+    assert failure(f"{name}: Error (exit code 64): {log}") == (
+        f"{container}: Error: no template (exit code 64)"
+    )
+
+
+def test_a_job_that_its_supervisor_did_not_begin():
+    log = "time=2026-11-24T13:34:41.225Z level=ERROR argo=true\nError: supervisor presumed dead\n"
+    for message in ("main: Error (exit code 65)", f"main: Error (exit code 65): {log}"):
+        assert failure(message) == (
+            "Argo's container supervisor failed before the job began (exit code 65)"
+        )
 
 
 def test_before_the_plan_every_cell_waits_for_it(study):
@@ -219,18 +256,45 @@ def test_failures_of_the_workflow_itself(study):
 
 
 def test_whose_workflow_it_is(study, tmp_path):
-    path = str(tmp_path / "tiny.yaml")
-    text = json.dumps(study.resolved())
+    path = tmp_path / "tiny.yaml"
 
-    def is_of(flow):
-        return Workflow(flow.json()).is_of(study, path)
+    def is_of(flow, argument=str(path)):
+        return bool(workflows_of([flow.json()], study, argument))
 
     assert is_of(Flow("w", "s3://x/y.yaml").plan(DONE))
-    assert not is_of(Flow("w", path).plan(DONE, study="other"))  # the name from the plan counts
-    assert is_of(Flow("w", text)) and is_of(Flow("w", path)) and is_of(Flow("w", "tiny"))
+    assert not is_of(Flow("w", str(path)).plan(DONE, study="other"))  # the plan's name counts
+    for known in (study_text(study), str(path), "tiny", path.read_text(), path.read_text().strip()):
+        assert is_of(Flow("w", known))
     assert is_of(Flow("w", "s3://x/y.yaml", **{"motifk8s/study": "tiny"}))
-    assert not is_of(Flow("w", "smoke")) and not is_of(Flow("w", "no such study"))
-    assert not is_of(Flow("w", ""))
+    assert is_of(Flow("w", "s3://x/y.yaml"), "s3://x/y.yaml")
+    assert is_of(Flow("w", " a: 1\nb: 2"), "a: 1\nb: 2\n")
+    for other in ("smoke", "no such study", "", "s3://x/z.yaml", f"{path.read_text()}seed: 2\n"):
+        assert not is_of(Flow("w", other))
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "s3://theirs/study.yaml",
+        "name: tiny\nextends: s3://theirs/base.yaml\n",
+        '{"name": "tiny", "matches": {"database": "s3://theirs/motifs.meme"}}',
+        "name: tiny\nextends: /etc/hostname\n",
+        "name: tiny\na: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+        "{" * 100_000,
+        "name: \x00 tiny",
+    ],
+)
+def test_a_study_in_the_cluster_is_compared_and_not_loaded(study, theirs, tmp_path, monkeypatch):
+    path = str(tmp_path / "tiny.yaml")
+
+    def loads(*args, **more):
+        raise AssertionError(f"loaded: {args}")
+
+    for module in (motifk8s.study.study, motifk8s.study.file, motifk8s.cluster.workflows):
+        for name in ("load", "loads", "read", "read_url"):
+            monkeypatch.setattr(module, name, loads, raising=False)
+    mine, other = Flow("mine", path).json(), Flow("theirs", theirs).json()
+    assert [w.name for w in workflows_of([other, mine], study, path)] == ["mine"]
 
 
 # Merging --------------------------------------------------------------------------------------

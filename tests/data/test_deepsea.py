@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.server
 import io
 import json
@@ -298,6 +299,23 @@ def test_prepare(folder, arrays, tmp_path):
     assert set(facts) - set(again) == {"source", "read"}
 
 
+def test_an_archive_has_the_hash_that_is_given(folder, arrays, tmp_path, monkeypatch):
+    archive = pack(folder, tmp_path / "b.tar.gz")
+    right = hashlib.sha256(Path(archive).read_bytes()).hexdigest()
+    store = FolderStore(tmp_path / "store")
+    store.upload(archive, "b.tar.gz")
+    for given in (right, right.upper(), ""):
+        monkeypatch.setenv("MOTIFK8S_DEEPSEA_HASH", given)
+        for source in (str(archive), "b.tar.gz"):
+            deepsea.import_bundle(source, spec_of(), tmp_path / "out.h5", store=store)
+            check(tmp_path / "out.h5", arrays, spec_of())
+    monkeypatch.setenv("MOTIFK8S_DEEPSEA_HASH", "0" * 64)
+    told = refused(str(archive), tmp_path)
+    assert right in told and "0" * 64 in told and "deepseaSha256" in told
+    assert "b.tar.gz" in refused("b.tar.gz", tmp_path, store=store)
+    assert "a folder has no hash" in refused(str(folder), tmp_path)
+
+
 # HTTP -------------------------------------------------------------------------------------------
 
 Answer = namedtuple("Answer", "cut ranges etag size status", defaults=(None, True, '"1"', None, 0))
@@ -574,5 +592,5 @@ def test_archives_refused(folder, tmp_path):
 
 
 def test_public_address():
-    assert bundle.URL.startswith("http://deepsea.princeton.edu/media/code/deepsea_train_bundle")
+    assert bundle.URL.startswith("https://deepsea.princeton.edu/media/code/deepsea_train_bundle")
     assert deepsea.URL is bundle.URL

@@ -88,6 +88,7 @@ def chart(release: str, *values: str) -> None:
         "threads=1",
         "checkpointSeconds=1",
         "spot=true",
+        "gpu.required=false",  # the GPUs of a test cluster may be a mere resource
         "retry.backoff.duration=1s",
         "deepsea=s3://results/none.tar.gz",
         # Where workflows run side by side, what is short goes before what trains.

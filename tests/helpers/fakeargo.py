@@ -178,6 +178,12 @@ class FakeArgo:
     def __init__(self, certificate: Path | None = None):
         self.workflows: dict[str, Json] = {}
         self.template = self.installed = True
+        self.cell_template: Json = {
+            "name": "cell",
+            "activeDeadlineSeconds": 86400,
+            "retryStrategy": {"limit": 9},
+            "container": {"resources": {"limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}},
+        }
         self.answer: tuple[int, str] | None = None
         self.asked: list[tuple[str, str, Any]] = []
         fake = self
@@ -235,7 +241,8 @@ class FakeArgo:
             return 404, "404 page not found\n"
         if kind == "workflowtemplates":
             there = self.template and namespace == "bio"
-            return (200, {"metadata": {"name": name}}) if there else self.missing(kind, name)
+            made = {"metadata": {"name": name}, "spec": {"templates": [self.cell_template]}}
+            return (200, made) if there else self.missing(kind, name)
         if method == "POST":
             return self.create(namespace, body)
         if not name:

@@ -32,7 +32,7 @@ ARGO = ["v3@v3.7.4", "v4@v4.0.7"]  # 4.1 is not checked: its module cannot be ha
 KUBERNETES = "k8s.io/kubernetes@v1.34.2"
 KINDS = {
     *("Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Pod", "Role", "RoleBinding"),
-    *("Service", "ServiceAccount"),
+    *("Secret", "Service", "ServiceAccount"),
 }
 STEPS = ["plan", "prepare", "cell", "aggregate"]
 STORE = ["--set", "store.url=s3://bucket/prefix"]
@@ -102,14 +102,14 @@ def pods(docs: list[Document]) -> Iterator[tuple[str, Document]]:
             yield doc["metadata"]["name"], doc["spec"]["template"]["spec"]
         elif doc["kind"] == "WorkflowTemplate":
             spec = doc["spec"]
-            patch = yaml.safe_load(spec["podSpecPatch"])
+            patch = {"initContainers": [], **yaml.safe_load(spec["podSpecPatch"])}
             for template in spec["templates"]:
                 if "container" in template:
                     yield (
                         template["name"],
                         {
                             "securityContext": spec["securityContext"],
-                            "volumes": spec["volumes"],
+                            "volumes": template["volumes"],
                             "initContainers": patch["initContainers"],
                             "containers": [*patch["containers"], template["container"]],
                         },
@@ -273,6 +273,23 @@ WRONG = [
     ("gpu.count=-1", "/gpu/count"),
     ("gpu.count=half", "/gpu/count"),
     ("gpu.resource=gpu", "/gpu/resource"),
+    ("gpu.required=maybe", "/gpu/required"),
+    ("deepseaSha256=123", "/deepseaSha256"),
+    ("executor.initlessPod=yes", "/executor/initlessPod"),
+    ("executor.serviceAccountName=A B", "/executor/serviceAccountName"),
+    ("executor.image=x", "image"),
+    ("plan.activeDeadlineSeconds=0", "/plan/activeDeadlineSeconds"),
+    ("prepare.activeDeadlineSeconds=1h", "/prepare/activeDeadlineSeconds"),
+    ("aggregate.activeDeadlineSeconds=-1", "/aggregate/activeDeadlineSeconds"),
+    ("plan.resources.limits.ephemeral-storage=lots", "/plan/resources/limits/ephemeral-storage"),
+    ("networkPolicy.except[0]=169.254.169.254", "/networkPolicy/except/0"),
+    ("networkPolicy.apiServer.cidrs[0]=10.0.0.0/33", "/networkPolicy/apiServer/cidrs/0"),
+    ("networkPolicy.apiServer.cidrs[0]=fd00::/129", "/networkPolicy/apiServer/cidrs/0"),
+    ("podSpecPatch.containers[0].name=supervisor", "supervisor"),
+    (
+        "executor.initlessPod=true,podSpecPatch.initContainers[0].name=init",
+        "executor.initlessPod=true",
+    ),
     ("gpus.count=1", "gpus"),
     ("image.digest=sha256:123", "/image/digest"),
     ("image.tag=a b", "/image/tag"),
@@ -354,13 +371,14 @@ def test_gpu_by_default() -> None:
     for step in ("plan", "prepare", "aggregate"):
         other = templates(render(*STORE))[step]["container"]
         assert other["image"] + "-gpu" == container["image"]
-        assert set(other["resources"]["limits"]) == {"memory"}
+        assert set(other["resources"]["limits"]) == {"memory", "ephemeral-storage"}
+        assert "MOTIFK8S_GPUS" not in environment(other)
 
 
 def test_no_gpu() -> None:
     container = cell(render(*STORE, "--set", "gpu.count=0"))["container"]
-    assert set(container["resources"]["limits"]) == {"memory"}
-    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+    assert set(container["resources"]["limits"]) == {"memory", "ephemeral-storage"}
+    assert set(container["resources"]["requests"]) == {"cpu", "memory", "ephemeral-storage"}
     assert container["image"] == templates(render(*STORE))["plan"]["container"]["image"]
 
 
@@ -371,7 +389,7 @@ EFFECTS: list[tuple[str, Check, object]] = [
     (
         "gpu.resource=nvidia.com/mig-1g.10gb",
         lambda d: cell(d)["container"]["resources"]["limits"],
-        {"memory": "8Gi", "nvidia.com/mig-1g.10gb": 1},
+        {"memory": "8Gi", "ephemeral-storage": "10Gi", "nvidia.com/mig-1g.10gb": 1},
     ),
     (
         f"image.repository=r.example.org/m,image.tag=v1,gpuImage.digest={SHA}",
@@ -489,12 +507,12 @@ EFFECTS: list[tuple[str, Check, object]] = [
     ),
     (
         "ca.configMap=bundle,ca.key=root.pem",
-        lambda d: one(d, "WorkflowTemplate")["spec"]["volumes"][1]["configMap"],
+        lambda d: cell(d)["volumes"][1]["configMap"],
         {"name": "bundle", "items": [{"key": "root.pem", "path": "ca.crt"}]},
     ),
     (
         "cell.shm=1Gi",
-        lambda d: one(d, "WorkflowTemplate")["spec"]["volumes"][-1],
+        lambda d: cell(d)["volumes"][-1],
         {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
     ),
     (
@@ -503,6 +521,60 @@ EFFECTS: list[tuple[str, Check, object]] = [
         {"terminationGracePeriodSeconds": 15, "runtimeClassName": "nvidia"},
     ),
     ("cell.activeDeadlineSeconds=60", lambda d: cell(d)["activeDeadlineSeconds"], 60),
+    (
+        "plan.activeDeadlineSeconds=60,prepare.activeDeadlineSeconds=null",
+        lambda d: [templates(d)[step].get("activeDeadlineSeconds") for step in STEPS],
+        [60, None, 86400, 21600],
+    ),
+    ("gpu.count=2", lambda d: environment(cell(d)["container"])["MOTIFK8S_GPUS"], "2"),
+    ("gpu.required=true", lambda d: environment(cell(d)["container"])["MOTIFK8S_GPUS"], "1"),
+    ("gpu.required=false", lambda d: "MOTIFK8S_GPUS" in environment(cell(d)["container"]), False),
+    ("gpu.count=0", lambda d: "MOTIFK8S_GPUS" in environment(cell(d)["container"]), False),
+    (
+        "gpu.count=4,retry.limit=2",
+        lambda d: templates(d)["plan"]["container"]["args"][-2:],
+        ["--gpus=4", "--attempts=3"],
+    ),
+    (
+        "gpu.count=0,retry.limit=0",
+        lambda d: templates(d)["plan"]["container"]["args"][-2:],
+        ["--gpus=1", "--attempts=1"],
+    ),
+    (
+        f"deepseaSha256={SHA[7:]}",
+        lambda d: [
+            environment(templates(d)[s]["container"]).get("MOTIFK8S_DEEPSEA_HASH") for s in STEPS
+        ],
+        [None, SHA[7:], None, None],
+    ),
+    (
+        "plan.resources.limits.ephemeral-storage=3Gi",
+        lambda d: [dict(pods(d))[name]["volumes"][0] for name in ("plan", "motifk8s-check")],
+        [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}] * 2,
+    ),
+    (
+        "cell.resources.limits.ephemeral-storage=null",
+        lambda d: cell(d)["volumes"][0],
+        {"name": "tmp", "emptyDir": {}},
+    ),
+    (
+        "executor.serviceAccountName=",
+        lambda d: (
+            [doc["metadata"]["name"] for doc in d if doc["kind"] in ("ServiceAccount", "Secret")],
+            one(d, "RoleBinding")["subjects"][0]["name"],
+            {"executor", "automountServiceAccountToken"} & set(one(d, "WorkflowTemplate")["spec"]),
+        ),
+        (["motifk8s"], "motifk8s", set()),
+    ),
+    (
+        "executor.create=false,executor.serviceAccountName=theirs",
+        lambda d: (
+            [doc["metadata"]["name"] for doc in d if doc["kind"] in ("ServiceAccount", "Secret")],
+            one(d, "RoleBinding")["subjects"][0]["name"],
+            one(d, "WorkflowTemplate")["spec"]["executor"],
+        ),
+        (["motifk8s"], "theirs", {"serviceAccountName": "theirs"}),
+    ),
     ("cell.noEvict=false", lambda d: "annotations" in cell(d)["metadata"], False),
     (
         "cell.noEvict=true",
@@ -587,11 +659,15 @@ EFFECTS: list[tuple[str, Check, object]] = [
     (
         "serviceAccount.create=false,serviceAccount.name=mine",
         lambda d: (
-            [doc for doc in d if doc["kind"] == "ServiceAccount"],
+            [doc["metadata"]["name"] for doc in d if doc["kind"] == "ServiceAccount"],
             one(d, "RoleBinding")["subjects"],
             one(d, "WorkflowTemplate")["spec"]["serviceAccountName"],
         ),
-        ([], [{"kind": "ServiceAccount", "name": "mine", "namespace": "here"}], "mine"),
+        (
+            ["motifk8s-executor"],
+            [{"kind": "ServiceAccount", "name": "motifk8s-executor", "namespace": "here"}],
+            "mine",
+        ),
     ),
     (
         "podSecurityContext.runAsUser=1000680000",
@@ -609,6 +685,25 @@ EFFECTS: list[tuple[str, Check, object]] = [
             "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
             "ports": [{"protocol": "TCP", "port": 80}, {"protocol": "TCP", "port": 443}],
         },
+    ),
+    (
+        "networkPolicy.enabled=true",
+        lambda d: [
+            {to["ipBlock"]["cidr"]: to["ipBlock"]["except"] for to in rule["to"]}
+            for rule in one(d, "NetworkPolicy")["spec"]["egress"][1:]
+        ],
+        [
+            {
+                "0.0.0.0/0": ["169.254.169.254/32"],
+                "::/0": ["fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"],
+            }
+        ]
+        * 2,
+    ),
+    (
+        "networkPolicy.enabled=true,networkPolicy.except=null",
+        lambda d: one(d, "NetworkPolicy")["spec"]["egress"][2]["to"],
+        [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}],
     ),
     (
         "networkPolicy.enabled=true",
@@ -634,24 +729,178 @@ def test_no_key_is_there_twice() -> None:
 # --- security
 
 
+@pytest.mark.parametrize("initless", ["false", "true"])
 @each_variant
-def test_pods_are_restricted(variant: Path) -> None:
-    found = dict(pods(render("--values", variant)))
+def test_pods_are_restricted(variant: Path, initless: str) -> None:
+    found = dict(pods(render("--values", variant, "--set", f"executor.initlessPod={initless}")))
     assert {*STEPS, "motifk8s-check"} <= set(found)
     for name, pod in found.items():
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["securityContext"].get("runAsUser") != 0, name
         for container in [*pod.get("initContainers", ()), *pod["containers"]]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "runAsNonRoot": True,
-                "capabilities": {"drop": ["ALL"]},
-                "seccompProfile": {"type": "RuntimeDefault"},
-            }, (name, container)
+            assert container["securityContext"] == RESTRICTED, (name, container)
         for volume in pod["volumes"]:
             assert set(volume) - {"name"} <= {"emptyDir", "configMap", "persistentVolumeClaim"}
+
+
+@each_variant
+def test_all_that_a_pod_writes_on_its_node_is_limited(variant: Path) -> None:
+    for name, pod in pods(render("--values", variant)):
+        [container] = [c for c in pod["containers"] if "image" in c]
+        most = container["resources"]["limits"]["ephemeral-storage"]
+        assert "ephemeral-storage" in container["resources"]["requests"], name
+        for volume in pod["volumes"]:
+            if volume["name"] != "dshm":
+                assert volume.get("emptyDir", {"sizeLimit": most}) == {"sizeLimit": most}, name
+
+
+@each_variant
+def test_every_attempt_ends(variant: Path) -> None:
+    found = templates(render("--values", variant))
+    assert all(found[step]["activeDeadlineSeconds"] > 0 for step in STEPS)
+
+
+@each_variant
+def test_only_argo_gets_a_token(variant: Path) -> None:
+    """Argo mounts the Secret of the executor's account in its own containers."""
+    docs = render("--values", variant)
+    spec = one(docs, "WorkflowTemplate")["spec"]
+    account = spec["executor"]["serviceAccountName"]
+    assert spec["automountServiceAccountToken"] is False
+    assert account != spec["serviceAccountName"]
+    assert [s["name"] for s in one(docs, "RoleBinding")["subjects"]] == [account]
+    for doc in docs:
+        if doc["kind"] == "Secret":
+            assert doc["metadata"]["name"] == f"{account}.service-account-token"
+            annotations = doc["metadata"]["annotations"]
+            assert annotations == {"kubernetes.io/service-account.name": account}
+    for name in ("motifk8s-check", "motifk8s-s3"):
+        for pod in [spec for found, spec in pods(docs) if found == name]:
+            assert pod["automountServiceAccountToken"] is False
+
+
+ARGO_CONTAINERS = {"false": ({"init"}, {"wait"}), "true": (set(), {"supervisor"})}
+
+
+@pytest.mark.parametrize("initless", ARGO_CONTAINERS)
+def test_the_patch_names_the_containers_that_argo_has(initless: str) -> None:
+    """A patch of a container that a pod lacks would add one without an image."""
+    docs = render(*STORE, "--set", f"executor.initlessPod={initless}")
+    patch = yaml.safe_load(one(docs, "WorkflowTemplate")["spec"]["podSpecPatch"])
+    found = [{c["name"] for c in patch.get(f, ())} for f in ("initContainers", "containers")]
+    assert tuple(found) == ARGO_CONTAINERS[initless]
+
+
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+# A value of podSpecPatch or another value as JSON, and what the notes say that it weakens.
+PATCHES: list[tuple[str, list[str]]] = [
+    ("podSpecPatch={}", []),
+    ('podSpecPatch={"hostname": "x"}', []),
+    ('podSpecPatch={"containers": [{"name": "wait", "resources": {"limits": {"cpu": 1}}}]}', []),
+    ('podSpecPatch={"containers": [{"name": "main", "env": []}]}', []),
+    ('podSpecPatch={"volumes": [{"name": "x", "emptyDir": {}}]}', []),
+    (
+        'podSpecPatch={"containers": [{"name": "wait", "securityContext": {"runAsUser": 7}}]}',
+        [],
+    ),
+    ('podSpecPatch={"containers": [{"name": "wait", "securityContext": null}]}', []),
+    (
+        'podSpecPatch={"containers": [{"name": "main", "securityContext": null}]}',
+        [
+            "podSpecPatch.containers: main: allowPrivilegeEscalation",
+            "podSpecPatch.containers: main: readOnlyRootFilesystem",
+            "podSpecPatch.containers: main: capabilities.drop",
+        ],
+    ),
+    ("podSpecPatch=null", ["podSpecPatch is null"]),
+    ('podSpecPatch={"hostNetwork": true}', ["podSpecPatch.hostNetwork"]),
+    (
+        'podSpecPatch={"securityContext": {"runAsNonRoot": false}}',
+        ["podSpecPatch.securityContext: runAsNonRoot"],
+    ),
+    (
+        'podSpecPatch={"containers": [{"name": "wait", "securityContext": {"runAsUser": 0, '
+        '"runAsNonRoot": false}}]}',
+        ["podSpecPatch.containers: wait: runAsNonRoot", "podSpecPatch.containers: wait: runAsUser"],
+    ),
+    (
+        'podSpecPatch={"containers": [{"name": "main", "securityContext": {"privileged": true, '
+        '"allowPrivilegeEscalation": true, "readOnlyRootFilesystem": false}}]}',
+        [
+            "podSpecPatch.containers: main: privileged",
+            "podSpecPatch.containers: main: allowPrivilegeEscalation",
+            "podSpecPatch.containers: main: readOnlyRootFilesystem",
+        ],
+    ),
+    (
+        'podSpecPatch={"initContainers": [{"name": "init", "securityContext": {"capabilities": '
+        '{"add": ["SYS_ADMIN"]}, "seccompProfile": {"type": "Unconfined"}}}]}',
+        [
+            "podSpecPatch.initContainers: init: seccompProfile",
+            "podSpecPatch.initContainers: init: capabilities.add",
+        ],
+    ),
+    (
+        'podSpecPatch={"containers": [{"name": "proxy", "image": "p", '
+        '"ports": [{"hostPort": 1}]}]}',
+        [
+            "podSpecPatch.containers: proxy: allowPrivilegeEscalation",
+            "podSpecPatch.containers: proxy: readOnlyRootFilesystem",
+            "podSpecPatch.containers: proxy: capabilities.drop",
+            "podSpecPatch.containers: proxy: hostPort",
+        ],
+    ),
+    (
+        'podSpecPatch={"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}',
+        ["podSpecPatch.volumes: hostPath"],
+    ),
+    (
+        'podSpecPatch={"containers": [{"name": "wait", "securityContext": {"$patch": "replace"}}]}',
+        ["podSpecPatch: a directive such as $patch"],
+    ),
+    ("podSecurityContext.runAsNonRoot=false", ["podSecurityContext: runAsNonRoot"]),
+    ("podSecurityContext.runAsUser=0", ["podSecurityContext: runAsUser"]),
+    ('podSecurityContext.seccompProfile.type="Unconfined"', ["podSecurityContext: seccompProfile"]),
+]
+
+
+@pytest.mark.parametrize(("value", "weaker"), PATCHES, ids=[value for value, _ in PATCHES])
+def test_the_notes_say_what_weakens_the_restricted_profile(value: str, weaker: list[str]) -> None:
+    notes = notes_of(*STORE, "--set-json", value)
+    _, warning, lines = notes.partition("Warning:")
+    assert bool(warning) == bool(weaker)
+    found = [line.strip() for line in lines.splitlines()[1:] if line.strip()]
+    assert len(found) == len(weaker)
+    for line, start in zip(found, weaker, strict=True):
+        assert line.startswith(start)
+
+
+def test_a_patch_is_merged_with_the_one_of_the_chart() -> None:
+    mine = (
+        'podSpecPatch={"hostname": "x", "containers": [{"name": "wait", "resources": '
+        '{"limits": {"cpu": "1"}}, "securityContext": {"runAsUser": 7}}, '
+        '{"name": "main", "tty": true}]}'
+    )
+    docs = render(*STORE, "--set-json", mine)
+    assert yaml.safe_load(one(docs, "WorkflowTemplate")["spec"]["podSpecPatch"]) == {
+        "hostname": "x",
+        "initContainers": [{"name": "init", "securityContext": RESTRICTED}],
+        "containers": [
+            {
+                "name": "wait",
+                "resources": {"limits": {"cpu": "1"}},
+                "securityContext": {**RESTRICTED, "runAsUser": 7},
+            },
+            {"name": "main", "tty": True},
+        ],
+    }
 
 
 @each_variant
@@ -671,7 +920,11 @@ def test_pods_may_report_and_nothing_else(variant: Path) -> None:
 def test_keys_come_from_the_users_secret_alone(variant: Path) -> None:
     docs = render("--values", variant)
     wanted = yaml.safe_load(variant.read_text())["store"].get("secretName")
-    assert "Secret" not in {doc["kind"] for doc in docs}
+    # Kubernetes fills the only Secret of the chart, with the token of Argo's containers.
+    for doc in docs:
+        if doc["kind"] == "Secret":
+            assert doc["type"] == "kubernetes.io/service-account-token"
+            assert not {"data", "stringData"} & set(doc)
     seen = set()
     for _, pod in pods(docs):
         for container in pod["containers"]:
@@ -724,6 +977,10 @@ ENDINGS = [
     (137, "main: ContainerStatusUnknown (exit code 137): The container could not be located", True),
     (-1, "init: Error (exit code 137)", True),
     (0, "wait: Error (exit code 143)", True),
+    (0, "supervisor: Error (exit code 143)", True),
+    (-1, "supervisor: ContainerStatusUnknown (exit code 137)", True),
+    (65, "supervisor: Error (exit code 1): no template", True),
+    (65, "main: Error (exit code 65): Error: supervisor presumed dead", True),
     (-1, "main: Unknown (exit code 255)", True),
     (-1, "pod deleted", True),
     (75, "Pod was terminated in response to imminent node shutdown.", True),
@@ -739,6 +996,8 @@ ENDINGS = [
     (137, "main: OOMKilled (exit code 137)", False),
     (0, "wait: OOMKilled (exit code 137)", False),
     (-1, "wait: OOMKilled (exit code 137)", False),
+    (65, "supervisor: OOMKilled (exit code 137)", False),
+    (0, "supervisor: Error (exit code 1): cannot report outputs", False),
     (75, "Pod was active on the node longer than the specified deadline", False),
     (137, "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ", False),
     (137, 'Container main exceeded its local ephemeral storage limit "1Gi". ', False),
@@ -801,13 +1060,17 @@ def test_chart_has_the_version_of_the_package() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version
 
 
-def test_notes_name_the_next_command() -> None:
+def notes_of(*args: str | Path) -> str:
     made = run(
         *(tool("helm"), "install", "release", CHART, "--namespace", "here"),
-        *("--dry-run=client", *STORE),
+        *("--dry-run=client", *args),
     )
     assert made.returncode == 0, made.stderr
-    notes = made.stdout.partition("NOTES:")[2]
+    return made.stdout.partition("NOTES:")[2]
+
+
+def test_notes_name_the_next_command() -> None:
+    notes = notes_of(*STORE)
     assert "helm test release -n here" in notes
     assert "argo submit -n here --from workflowtemplate/motifk8s -p study=smoke" in notes
     assert "no value" not in notes and "%!" not in notes

@@ -28,22 +28,28 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_pods_may_do_no_more_than_they_must(cluster):
-    account = f"system:serviceaccount:{NAMESPACE}:motifk8s"
-    may = kubectl("auth", "can-i", "--list", f"--as={account}")
-    own = ("selfsubject", "/", "localsubject")  # what every account may ask of itself
-    [rights] = [
-        line.split()
-        for line in may.splitlines()[1:]
-        if line.strip() and not line.startswith((*own, " "))
-    ]
-    assert rights == ["workflowtaskresults.argoproj.io", "[]", "[]", "[create", "patch]"]
-    for verb, kind in [
-        ("get", "secrets"), ("get", "pods"), ("list", "nodes"), ("create", "pods"),
-        ("get", "workflows.argoproj.io"), ("delete", "workflowtaskresults.argoproj.io"),
+    pods, argo = (
+        f"system:serviceaccount:{NAMESPACE}:{n}" for n in ("motifk8s", "motifk8s-executor")
+    )
+    report = [["workflowtaskresults.argoproj.io", "[]", "[]", "[create", "patch]"]]
+    for account, expected in ((pods, []), (argo, report)):
+        may = kubectl("auth", "can-i", "--list", f"--as={account}")
+        own = ("selfsubject", "/", "localsubject")  # what every account may ask of itself
+        rights = [
+            line.split()
+            for line in may.splitlines()[1:]
+            if line.strip() and not line.startswith((*own, " "))
+        ]
+        assert rights == expected
+    for account, verb, kind in [
+        (pods, "create", "workflowtaskresults.argoproj.io"),
+        (argo, "get", "secrets"), (argo, "get", "pods"), (argo, "list", "nodes"),
+        (argo, "create", "pods"), (argo, "get", "workflows.argoproj.io"),
+        (argo, "delete", "workflowtaskresults.argoproj.io"),
     ]:  # fmt: skip
         answer = run("kubectl", "auth", "can-i", verb, kind, "-n", NAMESPACE, f"--as={account}",
                      check=False)  # fmt: skip
-        assert answer.stdout.strip() == "no", (verb, kind)
+        assert answer.stdout.strip() == "no", (account, verb, kind)
 
 
 def test_helm_test_tries_the_bucket(cluster):

@@ -31,15 +31,16 @@ pytestmark = pytest.mark.timeout(900)
 def smoke(cluster: None) -> dict[str, Any]:
     """The smoke study, run to its end, watched for how many cells run at a time."""
     name = submit("smoke-study.yaml")
-    most = 0
+    most, seen = 0, {}
     while not (found := workflow(name)).get("status", {}).get("finishedAt"):
         running = pods(name, "cell")
         for pod in running:
             [main] = [c for c in pod["spec"]["containers"] if c["name"] == "main"]
             assert main["resources"]["limits"]["nvidia.com/gpu"] == "1"
+            seen = pod["spec"]
         most = max(most, len(running))
         time.sleep(0.5)
-    return {**found, "most": most}
+    return {**found, "most": most, "seen": seen}
 
 
 def test_the_smoke_study_gives_the_tables_of_a_local_run(smoke, store, tmp_path):
@@ -55,6 +56,24 @@ def test_the_smoke_study_gives_the_tables_of_a_local_run(smoke, store, tmp_path)
 def test_cells_are_scheduled_by_gpu(smoke):
     assert 1 <= smoke["most"] <= GPUS
     assert len(nodes(smoke, "cell")) == 3
+
+
+def test_only_argo_has_a_token_and_every_pod_its_limits(smoke):
+    """What Kubernetes and Argo made of the template: the workflow ran to its end with it."""
+    spec = smoke["seen"]
+    with_token = {
+        container["name"]
+        for container in [*spec["initContainers"], *spec["containers"]]
+        for mount in container["volumeMounts"]
+        if mount["mountPath"].startswith("/var/run/secrets/kubernetes.io")
+    }
+    assert with_token == {"init", "wait"}
+    assert spec["serviceAccountName"] == "motifk8s"
+    assert spec["activeDeadlineSeconds"] == 86400
+    [tmp] = [volume for volume in spec["volumes"] if volume["name"] == "tmp"]
+    assert tmp["emptyDir"] == {"sizeLimit": "10Gi"}
+    [main] = [container for container in spec["containers"] if container["name"] == "main"]
+    assert main["resources"]["limits"]["ephemeral-storage"] == "10Gi"
 
 
 def test_each_cell_knows_where_it_ran_and_what_it_cost(smoke, store):

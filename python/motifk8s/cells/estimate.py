@@ -30,6 +30,7 @@ from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import Store
 from motifk8s.study.specs import Model
 from motifk8s.study.study import Cell, Study, content_hash, parse_cell
+from motifk8s.training.loop import CHECKPOINT_SECONDS
 
 # The largest number of finished cells to read: trials of an architecture, and in all.
 TRIALS_READ, CELLS_READ = 3, 200
@@ -110,11 +111,21 @@ class Estimate(NamedTuple):
     machine: Machine | None  # the one that the estimate is for; None if no cell is finished
     absent: list[str]  # data sets of unknown size
     command: str  # measures one cell
+    gpus: int = 1  # of a cell
 
     @property
     def hours(self) -> float:
-        """GPU hours of all cells of known size, one GPU a cell; a bound if `machine` is None."""
-        return sum(cost.total for cost in self.costs) / 3600
+        """GPU hours of all cells of known size; a bound if `machine` is None."""
+        return self.gpus * sum(cost.total for cost in self.costs) / 3600
+
+    def retry_hours(self, attempts: int) -> float:
+        """GPU hours that preemptions can add if every cell has `attempts` attempts.
+
+        The next attempt resumes from a checkpoint. So each repeats at most an epoch, or the
+        seconds between checkpoints, and the seconds outside of epochs.
+        """
+        again = sum(max(cost.seconds, CHECKPOINT_SECONDS) + cost.outside for cost in self.costs)
+        return (attempts - 1) * self.gpus * again / 3600
 
     @property
     def basis(self) -> str:
@@ -134,8 +145,10 @@ class Estimate(NamedTuple):
         return "; ".join(parts)
 
 
-def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
+def estimate(study: Study, store: Store, states: Sequence[State], gpus: int = 1) -> Estimate:
     """Estimate the time of the unfinished cells of a study; `states` are from `plan.plan`.
+
+    A cell trains on one GPU; `gpus` are those that its pod requests, which all cost.
 
     Lists the store, and reads three small files of at most 200 finished cells and one file of each
     outdated cell, 8 in parallel. For 1,000 cells this takes seconds.
@@ -160,7 +173,7 @@ def estimate(study: Study, store: Store, states: Sequence[State]) -> Estimate:
 
     costs = store.map(left, todo)
     absent = [name for name in names if sizes[name] is None]
-    return Estimate(study.name, costs, machine, absent, _command(study, store, costs, hashes))
+    return Estimate(study.name, costs, machine, absent, _command(study, store, costs, hashes), gpus)
 
 
 def check_cap(expected: Estimate, hours: float | None) -> None:

@@ -44,14 +44,14 @@ def _add_namespace(parser: argparse.ArgumentParser) -> None:
 def _submit(args: argparse.Namespace) -> int:
     from motifk8s.cli.follow import Lines, follow
     from motifk8s.cluster.client import connect
-    from motifk8s.cluster.submit import new_workflow, upload
+    from motifk8s.cluster.submit import attempts_line, new_workflow, upload
     from motifk8s.cluster.workflows import workflows_of
     from motifk8s.data.stored import pinned
 
     study = pinned(*open_study(args))
     workflow = new_workflow(study, args.study, args.max_gpu_hours)
     cluster = connect(args.namespace)
-    cluster.check_template()
+    template = cluster.read_template()
     others = workflows_of(cluster.workflows(), study, args.study)
     if running := [other.name for other in others if other.active]:
         print(
@@ -66,6 +66,8 @@ def _submit(args: argparse.Namespace) -> int:
     print(f"workflow {name} in namespace {cluster.namespace} of {cluster.url}")
     print(f"show its state: motifk8s status {shlex.join([*rest, *store])}")
     print(f"stop it:        motifk8s cancel {shlex.join(rest)}", flush=True)
+    if line := attempts_line(template):
+        print(line, flush=True)
     if args.wait:
         cells = len(study.cells())
         follow(cluster, name, study, Lines(cells))

@@ -80,6 +80,19 @@ def add_plan(commands: Commands) -> None:
     sub.add_argument(
         "--price", metavar="P", type=positive, help="price of a GPU hour; estimate the cost"
     )
+    sub.add_argument(
+        "--gpus",
+        metavar="N",
+        type=count,
+        default=1,
+        help=f"GPUs of a cell's pod, which all count (the chart's gpu.count) {DEFAULT}",
+    )
+    sub.add_argument(
+        "--attempts",
+        metavar="N",
+        type=count,
+        help="attempts of a cell (the chart's retry.limit and 1); print what retries can add",
+    )
     _add_outputs(sub, "study, name, datasets")
 
 
@@ -99,9 +112,9 @@ def _plan(args: argparse.Namespace) -> int:
     else:
         terminal.print_plan(study, store, states)
     if args.max_gpu_hours or (args.price and not args.json):
-        expected = estimate.estimate(study, store, states)
+        expected = estimate.estimate(study, store, states, args.gpus)
         if not args.json:
-            terminal.print_estimate(expected, args.price, args.max_gpu_hours)
+            terminal.print_estimate(expected, args.price, args.max_gpu_hours, args.attempts)
         if args.max_gpu_hours:
             estimate.check_cap(expected, args.max_gpu_hours)
     if args.outputs:

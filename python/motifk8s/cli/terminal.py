@@ -271,40 +271,52 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
 
 
 def print_estimate(
-    expected: Estimate, price: float | None = None, cap: float | None = None
+    expected: Estimate,
+    price: float | None = None,
+    cap: float | None = None,
+    attempts: int | None = None,
 ) -> None:
     """Print the GPU hours of the missing cells by data set and model, the sum, and their basis.
 
-    `price` is that of a GPU hour, in any currency; `cap` is in GPU hours. Without any measured
-    time there is no estimate: then only the upper bound is printed, and only if there is a cap.
+    `price` is that of a GPU hour, in any currency; `cap` is in GPU hours; `attempts` are those of a
+    cell. Without any measured time there is no estimate: then only the upper bound is printed, and
+    only if there is a cap.
     """
     console = new_console()
     bound = expected.machine is None and expected.costs
     if expected.costs and not bound:
-        console.print(_costs(expected.costs), "")
+        console.print(_costs(expected), "")
     kind = "upper bound" if bound else "left"
-    total = f"{kind}: {expected.hours:.2f} GPU hours, one GPU a cell"
+    gpus = "one GPU" if expected.gpus == 1 else f"{expected.gpus} GPUs"
+    total = f"{kind}: {expected.hours:.2f} GPU hours, {gpus} a cell"
     if price is not None and not bound:
         total += f"; {expected.hours * price:,.2f} at {price:g} an hour"
     if cap is not None:
         total += f"; the cap is {cap:g}"
     if cap is not None or not bound:
         console.print(total, soft_wrap=True)
+        if attempts is not None and attempts > 1 and expected.costs:
+            more = f"{expected.retry_hours(attempts):.2f} GPU hours"
+            console.print(
+                f"retries are not counted: up to {attempts} attempts a cell can add {more}, if "
+                "each resumes from its checkpoint",
+                soft_wrap=True,
+            )
     console.print(expected.basis, soft_wrap=True)
 
 
-def _costs(costs: list[Cost]) -> Table:
+def _costs(expected: Estimate) -> Table:
     """Return the table of the missing cells, with one row per data set and model."""
     table = new_table("data set", "model", numbers=("cells", "epochs", "s/epoch", "GPU hours"))
     table.add_column("basis")
     groups: dict[tuple[str, str], list[Cost]] = {}
-    for cost in costs:
+    for cost in expected.costs:
         groups.setdefault((cost.cell.dataset, cost.cell.model), []).append(cost)
     rows = []
     for (dataset, model), group in groups.items():
         at_most = "≤ " if any(cost.at_most for cost in group) else ""
         epochs = f"{at_most}{sum(cost.epochs for cost in group):.0f}"
-        hours = f"{sum(cost.total for cost in group) / 3600:.2f}"
+        hours = f"{expected.gpus * sum(cost.total for cost in group) / 3600:.2f}"
         seconds = f"{group[0].seconds:.3g}"
         rows.append([dataset, model, str(len(group)), epochs, seconds, hours, group[0].basis])
     _add_rows(table, rows)

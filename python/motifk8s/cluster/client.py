@@ -75,10 +75,12 @@ class Cluster(ABC):
     credentials_hint: str  # how to fix rejected credentials
     no_argo: str  # the error if the server is not Argo
 
-    def check_template(self) -> None:
-        """Check that Argo and the chart are installed."""
+    def read_template(self) -> Json:
+        """Return the chart's WorkflowTemplate; check that Argo and the chart are installed."""
         try:
-            self._call(f"cannot read template {TEMPLATE}", "get workflowtemplates", self._template)
+            return self._call(
+                f"cannot read template {TEMPLATE}", "get workflowtemplates", self._template
+            )
         except GoneError:
             raise Problem(
                 f"namespace {self.namespace} has no WorkflowTemplate {TEMPLATE}; install the chart "

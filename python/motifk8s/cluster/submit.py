@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from motifk8s.cluster.client import GROUP, PART_OF, TEMPLATE, VERSION
-from motifk8s.cluster.workflows import STUDY_LABEL
+from motifk8s.cluster.workflows import STUDY_LABEL, study_text
 from motifk8s.data import stored
 from motifk8s.errors import InputError
 from motifk8s.motifs.jaspar import releases
@@ -56,15 +55,34 @@ def study_argument(study: Study, argument: str) -> str:
     """Return the study as pods can load it: its name or URL, or its text for a local file."""
     if argument in builtin_names() or argument.startswith("s3://"):
         return argument
-    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
-    # Argo would replace {{...}} as a variable of its own. In JSON only strings can contain it.
-    text = text.replace("{{", "{\\u007b")
+    text = study_text(study)
     if (size := len(text.encode())) > LONGEST:
         raise InputError(
             f"study {study.name} has {size:,} bytes, more than the {LONGEST:,} of an argument of a "
             "pod; copy its file to the store and give its s3:// address"
         )
     return text
+
+
+def attempts_line(template: dict[str, Any]) -> str:
+    """Return what the attempts of a cell can cost at most; empty if the template does not say.
+
+    `template` is the chart's WorkflowTemplate.
+    """
+    templates = (template.get("spec") or {}).get("templates") or []
+    cell: dict[str, Any] = next((each for each in templates if each.get("name") == "cell"), {})
+    limits = ((cell.get("container") or {}).get("resources") or {}).get("limits") or {}
+    try:
+        attempts = int((cell.get("retryStrategy") or {})["limit"]) + 1
+        hours = int(cell["activeDeadlineSeconds"]) / 3600
+        gpus = sum(int(n) for name, n in limits.items() if "/" in name)
+    except (KeyError, TypeError, ValueError):  # not as the chart writes it
+        return ""
+    on = f" on {gpus} GPU{'' if gpus == 1 else 's'}" if gpus else ""
+    return (
+        f"a preempted cell resumes: up to {attempts} attempts{on}, each of at most {hours:g} h; a "
+        "cap on GPU hours does not count repeated work"
+    )
 
 
 def upload(study: Study, url: str) -> Iterator[str]:

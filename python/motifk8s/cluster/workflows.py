@@ -11,16 +11,21 @@ import gzip
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from motifk8s.errors import Problem, one_line
-from motifk8s.study.study import Study, load
+from motifk8s.errors import InputError, one_line
+from motifk8s.study.file import locate, read_text
+from motifk8s.study.study import Study
 
 Json = dict[str, Any]
 
 STUDY_LABEL = "motifk8s/study"
 FINISHED = ("Succeeded", "Failed", "Error")
 FAILED = ("Failed", "Error")
+# Containers that Argo adds to a pod: init and wait, or with its setting initlessPod supervisor.
+ARGO_CONTAINERS = ("init", "wait", "supervisor")
+NOT_BEGUN = "65"  # exit code of the job's container if the supervisor failed before the job
 # Lines that Argo's process in the container adds to the log of a job.
 ARGO_LINE = re.compile(r"time=\S+ level=.* argo=true|Error: exit status \d+$")
 STOPPED = re.compile(r"(shutdown|stopped) with strategy", re.IGNORECASE)
@@ -29,6 +34,7 @@ WAITING = (
     (r"Insufficient \S*(gpu|nvidia|/mig-)", "no free GPU"),
     (r"exceeded quota", "quota"),
     (r"^Unschedulable.*Insufficient (cpu|memory)", "no node has enough free CPU and memory"),
+    (r"^Unschedulable.*Insufficient ephemeral-storage", "no node has enough free disk"),
     (r"^Unschedulable.*(affinity|selector)", "no node matches the node selector or affinity"),
     (r"^Unschedulable.*taint", "nodes have a taint that the pod does not tolerate"),
     (r"^Unschedulable", "no node fits the pod"),
@@ -71,22 +77,20 @@ class Workflow:
         # Argo can keep the nodes of large workflows in a database instead.
         self.offloaded = bool(status.get("offloadNodeStatusVersion")) and not self.nodes
         # STUDY of the submit command, or what pods get instead.
-        self.argument = _parameter((data.get("spec") or {}).get("arguments"), "study") or ""
+        argument = _parameter((data.get("spec") or {}).get("arguments"), "study")
+        self.argument = "" if argument is None else str(argument)
         retries = [node for node in self.nodes.values() if node["type"] == "Retry"]
         self._attempts = {child for node in retries for child in node.get("children", ())}
 
-    def is_of(self, study: Study, argument: str) -> bool:
-        """Return whether it runs this study, which the user gives as `argument`."""
+    def is_of(self, study: Study, texts: set[str]) -> bool:
+        """Return whether it runs this study, which the user knows by `texts` (`known_as`).
+
+        The study of another user's workflow is only compared: to load it could read the addresses
+        in it with this user's keys.
+        """
         plan = self._step("plan")
         name = (plan and _output(plan, "name")) or self.labels.get(STUDY_LABEL)
-        if name:
-            return name == study.name
-        if self.argument in (argument, study.name):
-            return True
-        try:
-            return load(self.argument).name == study.name
-        except Problem:  # this version or this user cannot read it
-            return False
+        return name == study.name if name else self.argument.strip() in texts
 
     @property
     def planned(self) -> bool:
@@ -237,7 +241,27 @@ class Workflow:
 
 def workflows_of(workflows: Iterable[Json], study: Study, argument: str) -> list[Workflow]:
     """Return the workflows of a study, which the user gives as `argument`, in their order."""
-    return [w for data in workflows if (w := Workflow(data)).is_of(study, argument)]
+    texts = known_as(study, argument)
+    return [w for data in workflows if (w := Workflow(data)).is_of(study, texts)]
+
+
+def known_as(study: Study, argument: str) -> set[str]:
+    """Return what a workflow of the study can have as its parameter `study`.
+
+    These are the argument, the name, what `motifk8s submit` passes, and the text of the study's
+    file (``-p study="$(cat FILE)"``).
+    """
+    texts = {argument.strip(), study.name, study_text(study)}
+    with suppress(InputError, ValueError):  # the argument is an address or a text
+        texts.add(read_text(locate(argument)).strip())
+    return texts
+
+
+def study_text(study: Study) -> str:
+    """Return the study as JSON that Argo passes to pods unchanged."""
+    text = json.dumps(study.resolved(), separators=(",", ":"), ensure_ascii=False)
+    # Argo would replace {{...}} as a variable of its own. In JSON only strings can contain it.
+    return text.replace("{{", "{\\u007b")
 
 
 def waiting(message: str) -> str:
@@ -257,17 +281,27 @@ def waiting(message: str) -> str:
 
 def failure(message: str) -> str:
     """Return in one line why a pod failed: the last line of its log if Argo's message has it."""
-    parts = re.match(r"(?:\w+: )?(\w+) \(exit code (\d+)\)(?:: (.*))?$", message.strip(), re.DOTALL)
+    parts = re.match(
+        r"(?:(\w+): )?(\w+) \(exit code (\d+)\)(?:: (.*))?$", message.strip(), re.DOTALL
+    )
     if parts is None:
         return one_line(message) or "unknown reason"
-    kind, code, log = parts[1], parts[2], parts[3] or ""
+    container, kind, code, log = parts[1] or "main", parts[2], parts[3], parts[4] or ""
+    if kind == "OOMKilled" and container in ARGO_CONTAINERS:
+        return (
+            f"out of memory in Argo's container {container}: raise executor.resources in the "
+            f"controller's ConfigMap (OOMKilled, exit code {code})"
+        )
     if kind == "OOMKilled":
         return f"out of memory: raise its memory limit (OOMKilled, exit code {code})"
+    if container == "main" and code == NOT_BEGUN:
+        return f"Argo's container supervisor failed before the job began (exit code {code})"
     lines = [line.strip() for line in log.splitlines()]
     lines = [line for line in lines if line and not ARGO_LINE.match(line)]
     ours = [line for line in lines if line.startswith("motifk8s: ")]
     reason = (ours or lines or [""])[-1].removeprefix("motifk8s: ")
-    return f"{reason} (exit code {code})" if reason else f"exit code {code}"
+    reason = f"{reason} (exit code {code})" if reason else f"exit code {code}"
+    return f"Argo's container {container}: {reason}" if container in ARGO_CONTAINERS else reason
 
 
 def _nodes(status: Json) -> dict[str, Json]:

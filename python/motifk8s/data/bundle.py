@@ -19,11 +19,12 @@ from motifk8s.data.download import PAUSES, Progress, download
 from motifk8s.data.files import GZIP, check_budget
 from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.store.base import Store
-from motifk8s.store.files import local_problem
+from motifk8s.store.files import local_problem, sha256_of
 from motifk8s.store.folder import FolderStore
 from motifk8s.store.open import open_store
 
-URL = "http://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz"
+URL = "https://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz"
+HASH = "MOTIFK8S_DEEPSEA_HASH"  # environment variable with the archive's hash
 FILES = {f"{part}.mat": part for part in PARTS}
 
 
@@ -44,7 +45,8 @@ def located(
     Raises
     ------
     InputError
-        If the bundle is missing, incomplete, truncated or damaged.
+        If the bundle is missing, incomplete, truncated or damaged, or is not the archive with the
+        hash in MOTIFK8S_DEEPSEA_HASH.
     Problem
         If it cannot be downloaded, or a disk is full.
     """
@@ -72,6 +74,7 @@ def located(
 def _local(path: Path, folder: Path, progress: Progress) -> dict[str, Path]:
     """Find the files in a local folder, or unpack a local archive into `folder`."""
     if path.is_dir():
+        _check_hash(None, str(path))
         files = sorted(file for file in path.rglob("*.mat") if file.name in FILES)
         return _complete(files, str(path))
     if not path.exists():
@@ -107,6 +110,7 @@ def _stored(store: Store, path: str, folder: Path, progress: Progress) -> dict[s
         files = _unpacked(archive, folder, progress, where)
         archive.unlink()  # Free its disk space.
         return files
+    _check_hash(None, where)
     sources = [name for name in store.list(path) if PurePosixPath(name).name in FILES]
     if not sources:
         raise InputError(f"{where}: is neither a bundle nor a folder with {', '.join(FILES)}")
@@ -147,6 +151,7 @@ def _downloaded(url: str, progress: Progress, cache: Path) -> Iterator[Path]:
 
 def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dict[str, Path]:
     """Copy the three files out of a tar, compressed or not, into a folder."""
+    _check_hash(archive, name)
     try:
         with open(archive, "rb") as raw:
             zipped = raw.read(2) == GZIP
@@ -167,6 +172,24 @@ def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dic
             "download it again"
         ) from error
     return _complete(paths, name)
+
+
+def _check_hash(archive: Path | None, name: str) -> None:
+    """Compare an archive, or a folder (None), with the hash in the environment, if there is one."""
+    wanted = os.environ.get(HASH, "").strip().lower()
+    if not wanted:
+        return
+    if archive is None:
+        raise InputError(f"{name}: a folder has no hash; give the archive, or unset {HASH}")
+    try:
+        found = sha256_of(archive)
+    except OSError as error:
+        raise local_problem(error, "read", archive) from error
+    if found != wanted:
+        raise InputError(
+            f"{name}: its SHA-256 is {found}, but {HASH} (value deepseaSha256) is {wanted}; "
+            "give the right archive, or correct the hash"
+        )
 
 
 def _copied(stream: Any, folder: Path, name: str, stored: int) -> Iterator[Path]:
