@@ -535,4 +535,4 @@ def test_the_plan_names_the_command(tmp_path, here):
     code, out, _ = here("plan", "koo2019", "--store", tmp_path / "store")
     assert code == 0
     assert out.count(IMPORT) == 1
-    assert "invivo/cnn-1/1 and 84 more" in out and "synthetic/" not in out
+    assert "invivo/cnn-1/1 and 89 more" in out and "synthetic/" not in out
