@@ -551,3 +551,5 @@ def test_a_genome_or_sequences_that_do_not_fit_into_memory(
         import_bed(peaks, long)
     with pytest.raises(InputError, match="16 sequences of 400 bp need 6,400 bytes; the budget is"):
         import_bed(peaks, path, test=["8"], length=400)
+    with pytest.raises(InputError, match="16,000 sequences of 400 bp need"):
+        import_bed(peaks, path, test=["8"], length=400, bin_size=1, negatives="all")
