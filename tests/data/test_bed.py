@@ -495,6 +495,46 @@ def test_windows_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.Monke
     assert (codes == encode([text["chr1"][s : s + 10] for s in starts])).all()
 
 
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(st.text("ACGTN", max_size=40), min_size=1, max_size=4),
+    width=st.integers(1, 20),
+    end=st.sampled_from(["\n", "\r\n"]),
+    blank=st.integers(0, 2),
+    stretch=st.integers(1, 40),
+    zipped=st.booleans(),
+    draw=st.data(),
+)
+def test_any_window_of_any_genome(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    texts: list[str],
+    width: int,
+    end: str,
+    blank: int,
+    stretch: int,
+    zipped: bool,
+    draw: st.DataObject,
+) -> None:
+    lines = []
+    for number, text in enumerate(texts):
+        lines += [f">chr{number} a>b", *(text[i : i + width] for i in range(0, len(text), width))]
+        lines += [""] * blank
+    data = (end.join(lines) + end * blank).encode()
+    (tmp_path / "g.fa").write_bytes(gzip.compress(data) if zipped else data)
+    monkeypatch.setattr(genome, "STRETCH", stretch)
+    with genome.open_genome(tmp_path / "g.fa") as source:
+        assert list(source.sizes.values()) == [len(text) for text in texts]
+        for number, text in enumerate(texts):
+            length = draw.draw(st.integers(1, max(1, len(text))))
+            most = len(text) - length
+            starts = draw.draw(st.lists(st.integers(0, most))) if most >= 0 else []
+            codes = source.windows(f"chr{number}", np.array(sorted(starts), int), length)
+            assert decode(codes) == [text[s : s + length] for s in sorted(starts)] or not starts
+
+
 def test_a_genome_or_sequences_that_do_not_fit_into_memory(
     small: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -511,3 +551,5 @@ def test_a_genome_or_sequences_that_do_not_fit_into_memory(
         import_bed(peaks, long)
     with pytest.raises(InputError, match="16 sequences of 400 bp need 6,400 bytes; the budget is"):
         import_bed(peaks, path, test=["8"], length=400)
+    with pytest.raises(InputError, match="16,000 sequences of 400 bp need"):
+        import_bed(peaks, path, test=["8"], length=400, bin_size=1, negatives="all")

@@ -229,6 +229,8 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
             if parts[chrom] != TRAIN:
                 raise InputError(f"{option} {name}: it is already held out; give it once")
             parts[chrom] = number
+    if options.negatives == "all":  # Check it before the bins are made.
+        _check_size(sum(genome.sizes[name] // options.step for name in parts), options)
     return parts
 
 
@@ -391,14 +393,19 @@ def _read_sequences(
 ) -> np.ndarray:
     """Read the base codes (n, length) of the sequences of all bins."""
     n, length = len(bins), options.length
-    size = n * length * (2 if options.both_strands else 1)
-    check_budget(f"{n:,} sequences of {length} bp need", size)
+    _check_size(n, options)
     codes = np.empty((n, length), np.uint8)
     for chrom, table in bins.groupby("chrom", sort=False):
         progress(f"reading sequences of {chrom}")
         starts = table["sequence_start"].to_numpy()
         codes[table.index] = genome.windows(str(chrom), starts, length)
     return codes
+
+
+def _check_size(n: int, options: BedOptions) -> None:
+    """Raise InputError if n sequences exceed the budget of memory."""
+    size = n * options.length * (2 if options.both_strands else 1)
+    check_budget(f"{n:,} sequences of {options.length} bp need", size)
 
 
 def _drop_unknown_negatives(

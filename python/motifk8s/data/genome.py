@@ -75,9 +75,10 @@ class Genome:
         left = self.sizes[name]
         self._file.seek(self._offsets[name])
         while left:
-            text = self._file.read(STRETCH).translate(None, b"\r\n")[:left]
-            if not text:
+            lines = self._file.read(STRETCH)
+            if not lines:
                 raise InputError(f"{self.path}: {name} changed while it was read; try again")
+            text = lines.translate(None, b"\r\n")[:left]
             left -= len(text)
             yield text
 
