@@ -12,7 +12,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.tiny import ROOT
+from helpers.tiny import ROOT, TINY
+
+from motifk8s.data import stored
+from motifk8s.study.study import load
 
 ARCHIVE = ROOT / "tests" / "golden" / "store-760640a.zip"
 
@@ -29,6 +32,24 @@ def old(tmp_path: Path) -> Path:
 def test_plan_finds_every_cell_done(old: Path, here) -> None:
     code, out, _ = here("plan", old / "tiny.yaml", "--store", old / "store", "--json")
     assert (code, json.loads(out)) == (0, [])
+
+
+def test_classes_in_another_order_are_other_data(old: Path, here) -> None:
+    study = json.loads((old / "tiny.yaml").read_text())
+    classes = study["datasets"]["small"]["classes"]
+    study["datasets"]["small"]["classes"] = dict(reversed(classes.items()))
+    assert len(classes) == 2
+    (old / "swapped.yaml").write_text(json.dumps(study))
+    code, out, _ = here("plan", old / "swapped.yaml", "--store", old / "store", "--json")
+    assert (code, json.loads(out)) == (0, ["small/a/1", "small/b/1"])
+
+
+def test_where_earlier_versions_kept_data() -> None:
+    own = {"kind": "file", "path": "/data/own.h5", "length": 40, "classes": {"B": [], "A": ["x"]}}
+    study = load(json.dumps({**TINY, "datasets": {**TINY["datasets"], "own": own}}))
+    places = [stored._old_place(study, name) for name in study.datasets]
+    assert places == ["datasets/small-b7eefece17d6", "datasets/own-cd510506faeb"]
+    assert stored._old_place(load("koo2019"), "invivo") == "datasets/invivo-ceff982a0595"
 
 
 def test_report_makes_the_same_tables(old: Path, here) -> None:

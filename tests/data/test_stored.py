@@ -18,8 +18,10 @@ from helpers.stores import aws, moto_url, s3  # noqa: F401
 from helpers.tiny import command, one_line, study_file
 
 from motifk8s.cells import clean as cleaning
+from motifk8s.cells.events import Begun, Note
 from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.plan import keep_study, plan
+from motifk8s.cells.run import run_study
 from motifk8s.data import datasets, stored
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.folder import FolderStore
@@ -279,8 +281,22 @@ def flip(path: Path) -> None:
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
+def test_run_says_that_a_file_has_changed(own, tmp_path, monkeypatch):
+    path, store = own
+    reference_layout(tmp_path / "own.h5", n=30)
+    events, ran = [], []
+    monkeypatch.setattr("motifk8s.cells.run.run_in_parallel", lambda *args: ran.append(args))
+    run_study(load(str(path)), store, events.append, jobs=1)
+    text = f"{tmp_path / 'own.h5'} has changed since data set own was made; importing it"
+    assert events == [Note("own", text), Begun(2)]
+    [(study, cells, *_)] = ran
+    assert len(cells) == 2 and len(stored.load_dataset(study, "own", store).codes) == 90
+    (tmp_path / "own.h5").unlink()  # The workers know what they run.
+    assert len(stored.load_dataset(study, "own", store).codes) == 90
+
+
 @pytest.mark.parametrize("how", [lambda path: reference_layout(path, n=200), flip])
-def test_a_file_that_changes_makes_its_cells_outdated(own, tmp_path, here, how, caplog):
+def test_a_file_that_changes_makes_its_cells_outdated(own, tmp_path, here, how):
     path, store = own
     file = tmp_path / "own.h5"
     old = file.read_bytes()
@@ -289,8 +305,8 @@ def test_a_file_that_changes_makes_its_cells_outdated(own, tmp_path, here, how, 
     assert states(path, store) == {("outdated", changed)}
     code, out, _ = here("plan", path, "--store", store.url)
     assert code == 0 and changed in out
-    assert here("dataset", path, "--store", store.url)[0] == 0
-    assert f"{changed}; importing it" in caplog.text
+    code, out, _ = here("dataset", path, "--store", store.url)
+    assert code == 0 and f"{changed}; importing it" in out
     assert states(path, store) == {("outdated", "its training settings or data have changed")}
     loaded = stored.load_dataset(load(str(path)), "own", store)
     assert loaded.data_hash == datasets.read(file, ["A", "B"]).data_hash
@@ -429,7 +445,7 @@ def test_a_file_in_a_bucket_that_changes(s3, tmp_path):
     for n, upload in ((20, s3.upload), (30, s3.upload), (40, upload_as_others_do(s3))):
         upload(reference_layout(tmp_path / "own.h5", n=n), "own.h5")
         assert not stored.is_ready(study, "own", s3)
-        assert stored.has_changed(study, "own", s3) == (n > 20)
+        assert bool(stored.change(study, "own", s3)) == (n > 20)
         stored.prepare(study, "own", s3)
         assert len(stored.load_dataset(study, "own", s3).codes) == 3 * n
 

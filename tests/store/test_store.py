@@ -112,13 +112,13 @@ def test_list(store):
 
 def test_foreign_names_are_not_listed(store, tmp_path):
     store.write("a/b", b"1")
-    for name in ("a\\b", "a\nb", ".x.tmp"):
+    for name in ("a\\b", "a\tb", ".x.tmp"):
         if isinstance(store, FolderStore):
             (tmp_path / "store" / "a" / name).write_bytes(b"")
             (tmp_path / "store" / name).mkdir()
             (tmp_path / "store" / name / "c").write_bytes(b"")
         else:
-            for key in (f"a/{name}", f"{name}/c", "a//b", "a/../b"):
+            for key in (f"a/{name}", f"{name}/c", "a//b"):
                 store._client.put_object(Bucket=store.bucket, Key=store.prefix + key)
     assert store.list() == store.list("a") == ["a/b"]
     assert list(store.infos()) == ["a/b"]
@@ -756,14 +756,14 @@ def test_a_large_file_that_changes_during_its_upload(s3, tmp_path, monkeypatch):
     assert s3.list() == []
 
 
-def test_a_killed_upload_is_unfinished(s3, tmp_path, monkeypatch):
+def test_a_killed_upload_is_unfinished(s3, tmp_path):
     (tmp_path / "big").write_bytes(os.urandom(3 * SMALL))
-    monkeypatch.setattr(s3._client, "complete_multipart_upload", raises(Problem("killed")))
-    monkeypatch.setattr(s3._client, "abort_multipart_upload", lambda **_: None)
-    with pytest.raises(Problem, match="killed"):
-        s3.upload(tmp_path / "big", "a/big")
-    monkeypatch.undo()
-    [found] = S3Store(s3.bucket, s3.prefix).unfinished("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3._client, "complete_multipart_upload", raises(OSError("killed")))
+        patch.setattr(s3._client, "abort_multipart_upload", lambda **_: None)
+        with pytest.raises(Problem, match="killed"):
+            s3.upload(tmp_path / "big", "a/big")
+    [found] = s3.unfinished("a")
     assert (found.path, found.size) == ("a/big", 3 * SMALL)
 
 

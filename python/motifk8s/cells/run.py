@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
-from motifk8s.cells.events import Begun, Failed, Watch
+from motifk8s.cells.events import Begun, Failed, Note, Watch
 from motifk8s.cells.plan import plan
 from motifk8s.cells.workers import run_in_parallel
 from motifk8s.data import stored
@@ -51,6 +51,8 @@ def run_study(
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
     for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
+            if change := stored.change(study, name, store):
+                watch(Note(name, f"{change}; importing it"))
             stored.prepare(study, name, store)
         except Problem as error:
             watch(Failed(name, str(error)))

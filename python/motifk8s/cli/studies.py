@@ -155,6 +155,8 @@ def _dataset(args: argparse.Namespace) -> int:
         what = f"{args.source} is" if args.source else "to make"
         raise InputError(f"say which data set {what}: {', '.join(study.datasets)}")
     for name in [args.name] if args.name else list(study.datasets):
+        if not args.again and (change := stored.change(study, name, store)):
+            print(f"{change}; importing it")
         facts = _prepare(args, study, name, store)
         terminal.print_dataset(name, f"{store.url}/{stored.where(study, name, store)}", facts)
     if args.outputs:

@@ -104,5 +104,6 @@ def upload(study: Study, url: str) -> Iterator[str]:
             )
         store = open_store(url)
         if not stored.is_ready(study, name, store):
-            yield f"uploading data set {name}, {path}, to {store.url}"
+            change = stored.change(study, name, store)
+            yield f"uploading data set {name}, {path}, to {store.url}{change and f'; {change}'}"
             stored.prepare(study, name, store)

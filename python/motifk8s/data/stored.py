@@ -250,13 +250,18 @@ def pinned_to(study: Study, known: dict[str, str]) -> Study:
     return study.model_copy(update={"datasets": {**study.datasets, **changed}})
 
 
-def has_changed(study: Study, name: str, store: Store) -> bool:
-    """Return whether the store has data from the path of a user's file, but not its content."""
-    spec = study.datasets[name]
-    if spec.kind != "file" or _content(spec) is None or find(study, name, store):
-        return False
+def change(study: Study, name: str, store: Store) -> str:
+    """Return one line if the store has data from the path of a user's file, but not its content.
+
+    Otherwise, and if the study has no such data set, the line is empty.
+    """
+    spec = study.datasets.get(name)
+    if not isinstance(spec, File) or _content(spec) is None or find(study, name, store):
+        return ""
     old = store.exists(f"{_old_place(study, name)}/done.json")
-    return old or bool(_from_path(study, name, store))
+    if not old and not _from_path(study, name, store):
+        return ""
+    return f"{spec.path} has changed since data set {name} was made"
 
 
 def _content(spec: File) -> str | None:
@@ -310,10 +315,7 @@ def can_be_made(study: Study, name: str) -> bool:
 
 def lacking(study: Study, name: str, store: Store) -> str:
     """Return why the data of a finished cell are not those of the study."""
-    if has_changed(study, name, store):
-        spec = study.datasets[name]
-        return f"{getattr(spec, 'path', name)} has changed since data set {name} was made"
-    return f"data set {name} is not in the store"
+    return change(study, name, store) or f"data set {name} is not in the store"
 
 
 def absent(study: Study, name: str) -> str:
@@ -362,8 +364,6 @@ def prepare(
     spec = study.datasets[name]
     origin: dict[str, Any] | None = None
     if path := source or getattr(spec, "path", None):
-        if not again and source is None and has_changed(study, name, store):
-            _warn(f"{path} has changed since data set {name} was made; importing it")
         dataset, origin = _import_file(study, name, path)
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.data_seed(name))
