@@ -220,7 +220,7 @@ def test_gpus_are_counted_on_this_machine(keras):
 
 def test_the_log_names_the_device(finished):
     log = (run_folder(finished, "small/a/1") / "log.txt").read_text()
-    assert re.search(r"device: (CPU, 1 threads|.*(NVIDIA|Tesla).*)\n", log)
+    assert re.search(r"device: (CPU, threads: 1|.*(NVIDIA|Tesla).*)\n", log)
 
 
 # The store ------------------------------------------------------------------------------------
