@@ -194,7 +194,7 @@ def test_a_cell_that_finds_no_gpu_fails_at_once(finished, tmp_path, here, monkey
     monkeypatch.setattr(devices, "_count_gpus", lambda backend: 1)
     code, _, err = here("cell", study, "small/a/1", "--store", store)
     assert code == 1
-    assert "finds 1 of the 2 GPUs that this job asked for" in one_line(err)
+    assert "finds 1 of the 2 GPUs that this job requests" in one_line(err)
     assert "gpu.required" in err
     assert "finds 1 of the 2" in (place_of(store, "small/a/1") / "failed.json").read_text()
     for text in ("-1", "one", "1.5"):
