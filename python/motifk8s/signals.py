@@ -82,7 +82,9 @@ class _Handler:
                 sources = [self.reader]
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             if self.overdue():
-                self.say()
+                last = threading.Thread(target=self.say, daemon=True)
+                last.start()
+                last.join(1.0)  # the main thread may hold the lock of stderr
                 os._exit(Interrupted.exit_code)
 
     def overdue(self) -> bool:

@@ -109,7 +109,7 @@ def test_a_signal_in_training_while_the_store_is_away(at, gate):
     running.until(gate.closed.is_set)
     running.signal()
     assert running.ended(2 * SOON) > 5, "it tries for a while to save"
-    assert "0 epochs are saved (stopped while waiting for the store)" in stopped(running)
+    assert "stopped while waiting for the store" in stopped(running)
 
 
 def test_a_checkpoint_is_saved_if_the_store_answers_again(at, gate):

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from helpers.tiny import CORES, command, one_line, provenance, results, run_folder, study_file
 
+from motifk8s import signals
 from motifk8s.cells import run, workers
 from motifk8s.cells.events import Epoch, Note, Started
 from motifk8s.cells.plan import plan
@@ -387,6 +388,7 @@ def test_a_second_signal_kills(monkeypatch):
         Pipe = staticmethod(lambda duplex: (object(), type("Pipe", (), {"close": lambda _: 0})()))
 
     Process.join = lambda self: None
+    monkeypatch.setattr(signals, "SECONDS_OF_ONE", 0)  # here they come within microseconds
     monkeypatch.setattr(workers.multiprocessing, "get_context", lambda kind: Context)
     monkeypatch.setattr(workers, "_start", lambda process: None)
     monkeypatch.setattr(workers, "wait", waiting)

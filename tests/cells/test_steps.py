@@ -252,7 +252,7 @@ def test_a_cell_that_finds_no_gpu_fails_at_once(finished, tmp_path, here, monkey
     monkeypatch.setattr(devices, "_count_gpus", lambda backend: 1)
     code, _, err = here("cell", study, "small/a/1", "--store", store)
     assert code == 1
-    assert "finds 1 of the 2 GPUs that this job asked for" in one_line(err)
+    assert "finds 1 of the 2 GPUs that this job requests" in one_line(err)
     assert "gpu.required" in err
     assert "finds 1 of the 2" in (place_of(store, "small/a/1") / "failed.json").read_text()
     for text in ("-1", "one", "1.5"):
@@ -278,7 +278,7 @@ def test_gpus_are_counted_on_this_machine(keras):
 
 def test_the_log_names_the_device(finished):
     log = (run_folder(finished, "small/a/1") / "log.txt").read_text()
-    assert re.search(r"device: (CPU, 1 threads|.*(NVIDIA|Tesla).*)\n", log)
+    assert re.search(r"device: (CPU, threads: 1|.*(NVIDIA|Tesla).*)\n", log)
 
 
 # The store ------------------------------------------------------------------------------------

@@ -158,8 +158,9 @@ class Running:
     def until(self, seen, within: float = 300) -> None:
         end = time.monotonic() + within
         while not seen():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < end, self.said()
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise AssertionError(f"nothing happened: {self.said()}")
             time.sleep(0.02)
 
     def said(self) -> str:

@@ -125,7 +125,7 @@ def run(
         with _timed(seconds, "setup"):  # first: without its GPU, the cell must fail at once
             device = devices.setup(threads)
             devices.require_gpus()
-            name = f"CPU, {threads or cores()} threads" if device == "cpu" else device
+            name = f"CPU, threads: {threads or cores()}" if device == "cpu" else device
             log.info("device: %s", name)
             import keras
         with _timed(seconds, "data"):

@@ -152,7 +152,7 @@ def _work(study: Study, cell: Cell, url: str, threads: int, pipe: Connection) ->
     send = _sender(pipe)
     try:
         run_cell(study, cell, open_store(url), send, threads=threads)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         pass
     except AwayError as error:
         send(Failed(cell.id, str(error)))

@@ -50,7 +50,7 @@ CREDENTIALS = {
     " AWS_SECRET_ACCESS_KEY",
 }
 EXPIRED = "the credentials have expired; renew them and run the same command again"
-# Codes of what this process cannot mend, but a later one may: in a pod, it reads the Secret again,
+# Codes of what this process cannot solve, but a later one may: in a pod, it reads the Secret again,
 # or runs on another node.
 LATER = {
     "ExpiredToken": EXPIRED,

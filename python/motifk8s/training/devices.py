@@ -82,7 +82,7 @@ def require_gpus() -> None:
     backend, wanted = os.environ["KERAS_BACKEND"], int(text)
     if wanted and (found := _count_gpus(backend)) < wanted:
         raise Problem(
-            f"{backend} finds {found} of the {wanted} GPUs that this job asked for (MOTIFK8S_GPUS):"
+            f"{backend} finds {found} of the {wanted} GPUs that this job requests (MOTIFK8S_GPUS):"
             " use an image with CUDA, check the node's driver with nvidia-smi, or set the chart's"
             " value gpu.required to false to train on the CPU"
         )
