@@ -186,6 +186,8 @@ READABLE = {
         'ALPHABET "DNA" DNA-LIKE\nA "Adenine" CC0000 ~ T "Thymine" 008000\nEND ALPHABET',
     ),
     "spaced alphabet": (ONE + ROWS).replace("ACGT", "A C G T"),
+    "alphabet in another form": (ONE + ROWS).replace("ALPHABET= ACGT", "ALPHABET DNA"),
+    "alphabet and more": (ONE + ROWS).replace("= ACGT", "= ACGT (DNA)"),
     "lower-case alphabet": (ONE + ROWS).replace("ACGT", "acgt"),
     "upper-case keys": (ONE + ROWS).replace("nsites=", "NSITES=").replace(" w=", " W ="),
     "BL line alone": (ONE + ROWS).replace("MOTIF m1 SRF", "BL   MOTIF m1 SRF width=2 seqs=7"),

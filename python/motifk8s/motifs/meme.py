@@ -15,7 +15,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from motifk8s.errors import InputError
-from motifk8s.motifs.motif import DEFAULT_NSITES, LETTERS, UNIFORM, Motif, normalize
+from motifk8s.motifs.motif import DEFAULT_NSITES, LETTERS, UNIFORM, Motif, normalize, without_zeros
 from motifk8s.store.files import replacing
 from motifk8s.store.open import read_url
 
@@ -30,6 +30,7 @@ _VERSION = re.compile(r"MEME\s+version\s+\d", re.IGNORECASE | re.ASCII)
 _TITLE = re.compile(r"(BL\s+)?MOTIF\s*(\S+)(.*)", re.ASCII)
 _MATRIX = re.compile(r"(letter\s*-\s*probability|log\s*-\s*odds)\s+matrix\s*:", re.I | re.ASCII)
 _ALPHABET = re.compile(r"ALPHABET(?![^\s=])\s*=?(.*)", re.IGNORECASE | re.ASCII)
+_LETTERS = re.compile(r"ALPHABET\s*=\s*\S*", re.IGNORECASE | re.ASCII)
 _CUSTOM = re.compile(r'(\s+"[^"]*")?(\s+(RNA|DNA|PROTEIN)-LIKE)?', re.IGNORECASE | re.ASCII)
 # MEME does not recognize a line that ends "frequencies:".
 _BACKGROUND = re.compile(r"Background\s+letter\s+frequencies(\s.*)?", re.IGNORECASE | re.ASCII)
@@ -75,12 +76,13 @@ def read_meme(source: str | Path) -> list[Motif]:
     return file.motifs
 
 
-def read_meme_file(source: str | Path) -> MotifFile:
+def read_meme_file(source: str | Path, *, query: bool = False) -> MotifFile:
     """Read a MEME file (minimal or full text format, versions 3 to 5) of DNA or RNA motifs.
 
     Parameters
     ----------
     source : path, s3:// URL, or the content itself (a str with a line break).
+    query : convert log-odds by the background without zeros, as Tomtom does with queries.
 
     Returns
     -------
@@ -96,13 +98,13 @@ def read_meme_file(source: str | Path) -> MotifFile:
         row and of the background is MEME's: 0.1.
     """
     text, where = read_text(source)
-    return _Reader(text, where).read()
+    return _Reader(text, where, query).read()
 
 
 class _Reader:
     """A parser of a file's stripped lines; an error names its line, from 1."""
 
-    def __init__(self, text: str, where: str) -> None:
+    def __init__(self, text: str, where: str, query: bool) -> None:
         # str.splitlines would split at more characters, some of them letters of Latin-1 names.
         self.lines = [line.strip(_SPACE) for line in _LINE_BREAK.split(text)]
         if not self.lines[-1]:
@@ -110,6 +112,7 @@ class _Reader:
         self.where = where
         self.alphabet = ""
         self.background = UNIFORM
+        self.query = query
 
     def fail(self, number: int, problem: str) -> InputError:
         return InputError(f"{self.where}, line {number}: {problem}")
@@ -157,12 +160,13 @@ class _Reader:
                 if not line[8:].strip() or _CUSTOM.fullmatch(line[8:]):
                     at = self.custom_alphabet(at)
                 else:
-                    self.letters(at, match[1])
+                    # MEME reads "ALPHABET= ACGT" alone, and guesses if the line has another form.
+                    self.letters(at, match[1], guess=not _LETTERS.fullmatch(line))
             elif _BACKGROUND.fullmatch(line):
                 at = self.frequencies(at)
         return at
 
-    def letters(self, number: int, written: str) -> None:
+    def letters(self, number: int, written: str, *, guess: bool = False) -> None:
         """Check the letters of the alphabet: their order is that of the columns."""
         letters = "".join(written.split()).upper()
         if letters in (LETTERS, RNA):
@@ -171,6 +175,8 @@ class _Reader:
         problem = f"alphabet {written.strip()}: expected DNA (ACGT) or RNA (ACGU) motifs"
         if sorted(letters) in (sorted(LETTERS), sorted(RNA)):
             problem += " with the columns in this order; reorder the columns"
+        elif guess:
+            return
         raise self.fail(number, problem)
 
     def custom_alphabet(self, at: int) -> int:
@@ -241,7 +247,8 @@ class _Reader:
         rows = self.rows(name, lines[start + 1 :], stop, width, probabilities=True in matrices)
         if True in matrices:
             return normalize(np.array(rows)), nsites
-        ppm = _from_scores(np.array(rows), self.background)
+        background = without_zeros(self.background) if self.query else self.background
+        ppm = _from_scores(np.array(rows), background)
         if not np.isfinite(ppm).all():
             raise self.fail(lines[start][0], f"motif {name}: its log-odds give no probabilities")
         return ppm, DEFAULT_NSITES

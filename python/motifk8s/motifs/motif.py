@@ -88,3 +88,12 @@ def normalize(ppm: np.ndarray) -> np.ndarray:
     off = ((total < 1.0 - 1e-5) | (total > 1.0 + 1e-5)) & (total != 0)
     ppm[off] /= total[off, None]
     return np.minimum(ppm, 1.0)  # single precision may leave 1.0000001
+
+
+def without_zeros(background: np.ndarray) -> np.ndarray:
+    """Return letter frequencies (4,) without zeros: MEME adds 5e-7 to each before it uses them."""
+    tiny = 0.0000005
+    total = tiny * len(background)
+    for frequency in background.tolist():  # in this order, unlike np.sum
+        total += frequency
+    return (background + tiny) / total

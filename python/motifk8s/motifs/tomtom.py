@@ -30,6 +30,7 @@ from motifk8s.motifs.motif import (
     consensus,
     normalize,
     reverse_complement,
+    without_zeros,
 )
 from motifk8s.store.files import replacing
 
@@ -47,7 +48,6 @@ COLUMNS = [
 ]
 _NUMBERS = ["p-value", "E-value", "q-value"]
 _PSEUDOCOUNT = 0.1  # sites added to each motif, spread by the background
-_NO_ZERO = 0.0000005  # added to each letter of the background
 _MEMORY = 2**32  # bytes that one array may take
 _RANGE = 100  # largest range of the integer scores of a column
 _NEVER = -1e4  # replaces log 0; its exp is 0
@@ -432,7 +432,7 @@ def run_tomtom(
         If a file cannot be read or written, or the release is unknown, or one file is of RNA and
         the other of DNA.
     """
-    file = read_meme_file(query)
+    file = read_meme_file(query, query=background is None)
     warn_of_repeated(query, file)
     targets = read_database_file(database)
     if targets.alphabet != file.alphabet:
@@ -440,13 +440,13 @@ def run_tomtom(
             f"{query} has motifs of {file.alphabet}, {database} of {targets.alphabet}; to compare "
             "them, replace U by T in the alphabet and the background of the file of RNA"
         )
-    # The program adds `_NO_ZERO` to the frequencies of the query file once for the queries, and
-    # once more for the targets.
+    # The program changes the frequencies of the query file once for the queries, and once more for
+    # the targets.
     if background is None:
-        first = _without_zeros(file.background)
-        shares = first, _without_zeros(first)
+        first = without_zeros(file.background)
+        shares = first, without_zeros(first)
     else:
-        shares = (_without_zeros(read_background(background)),) * 2
+        shares = (without_zeros(read_background(background)),) * 2
     rna = file.alphabet == RNA
     hits = tomtom(file.motifs, targets.motifs, evalue, shares=shares, strands=1 if rna else 2)
     if rna:
@@ -456,10 +456,3 @@ def run_tomtom(
         with replacing(Path(out)) as target:
             target.write(to_tsv(hits).encode())
     return Comparison(hits, len(file.motifs))
-
-
-def _without_zeros(frequencies: np.ndarray) -> np.ndarray:
-    total = _NO_ZERO * len(frequencies)
-    for frequency in frequencies.tolist():
-        total += frequency
-    return (frequencies + _NO_ZERO) / total
