@@ -538,6 +538,20 @@ def test_releases_are_what_pyjaspar_reads(release):
 
 
 @pytest.mark.parametrize(
+    ("release", "identifier", "nsites"),
+    [
+        ("JASPAR2016", "MA0083.3", 1576),
+        ("JASPAR2020", "MA0083.3", 1548),
+        ("JASPAR2020", "MA0528.2", 56343),
+        ("JASPAR2020", "MA1153.1", 999),  # its first column sums to 999.999
+        ("JASPAR2022", "MA1630.2", 999),
+    ],
+)
+def test_nsites_of_the_official_files(release, identifier, nsites):
+    assert jaspar_motif(identifier, release).nsites == nsites
+
+
+@pytest.mark.parametrize(
     ("cells", "reason"),
     [
         ("", "no such table: MATRIX"),
@@ -602,6 +616,9 @@ def test_database_is_a_release_to_six_decimals_or_a_file(tmp_path):
     path.write_text(ONE + ROWS)
     assert [motif.name for motif in read_database(path)] == ["m1"]
     assert database_version("JASPAR2016") == "JASPAR2016"
+    assert database_version("JASPAR2014") == "JASPAR2014"
+    # Matches with nsites of before are not taken for those of now.
+    assert database_version("JASPAR2020") != "JASPAR2020"
     before = database_version(str(path))
     path.write_text(ONE + ROWS.replace("1 0 0 0", "0 1 0 0"))
     assert database_version(path) != before and before.startswith("sha256:")
