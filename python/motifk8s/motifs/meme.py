@@ -21,7 +21,7 @@ from motifk8s.store.open import read_url
 
 SUM_TOLERANCE = 0.1  # a row is invalid if its sum differs from 1 by more
 RNA = "ACGU"
-MAX_BYTES = 2**28  # of a file; the largest motif collections have some 10 MB
+MAX_BYTES = 2**26  # of a file; the largest motif collections have some 10 MB
 
 _SPACE = " \t\v\f"
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
