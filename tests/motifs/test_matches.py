@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 
 from motifk8s.errors import InputError
+from motifk8s.motifs import tomtom as tomtom_module
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.motifs.matches import null_targets, summarize
-from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.motifs.meme import read_meme, read_meme_file, write_meme
 from motifk8s.motifs.motif import Motif, consensus, reverse_complement
 from motifk8s.motifs.tomtom import COLUMNS, run_tomtom, to_tsv, tomtom
 
 GOLDEN = Path(__file__).parent / "golden"
+PROGRAM = GOLDEN / "program"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tomtom"
 FLAT = Motif("flat", np.full((19, 4), 0.25))
 
@@ -50,6 +52,92 @@ def test_real_outputs_come_out_character_for_character(case, jaspar2016):
     assert {query for query, _ in pairs[0]} == {query for query, _ in pairs[1]}
     # In fact all rows and their order are the same.
     assert ours == theirs
+
+
+@pytest.mark.parametrize("case", sorted(path.stem for path in PROGRAM.glob("*.tsv")))
+def test_files_with_backgrounds_as_in_the_real_program(case):
+    """Rows and their order; `make_program.py` says how the program was run."""
+    database = PROGRAM / ("rna.db.meme" if case == "rna" else "database.meme")
+    background = PROGRAM / "bfile.txt" if case == "bfile" else None
+    hits, n = run_tomtom(PROGRAM / f"{case}.meme", str(database), 10.0, background=background)
+    theirs = (PROGRAM / f"{case}.tsv").read_text().splitlines()[1:]
+    assert to_tsv(hits).splitlines()[1:] == theirs
+    assert len(theirs) > 20 and n == 3  # also where two motifs are given twice
+
+
+def test_the_background_matters():
+    """Without it, rows of these files are wrong; so the test above can fail."""
+    for case in ("dreme", "two-lines", "rich-in-gc", "bfile"):
+        file = read_meme_file(PROGRAM / f"{case}.meme")
+        hits = tomtom(file.motifs, read_database(PROGRAM / "database.meme"), 10.0)
+        assert (
+            to_tsv(hits).splitlines()[1:] != (PROGRAM / f"{case}.tsv").read_text().splitlines()[1:]
+        )
+
+
+@pytest.mark.parametrize("case", ["dreme", "none", "rich-in-gc"])
+def test_the_background_of_the_database_is_not_used(case, tmp_path):
+    text = (PROGRAM / "database.meme").read_text()
+    (tmp_path / "db.meme").write_text(text.replace("A 0.1 C 0.4 G 0.4 T 0.1", "A 1 C 0 G 0 T 0"))
+    both = [
+        run_tomtom(PROGRAM / f"{case}.meme", str(path), 10.0).hits
+        for path in (PROGRAM / "database.meme", tmp_path / "db.meme")
+    ]
+    pd.testing.assert_frame_equal(*both)
+
+
+def test_rna_is_not_compared_with_dna():
+    for query, database in [("rna", "database"), ("meme", "rna.db")]:
+        with pytest.raises(InputError, match=r"motifs of ACG[TU], .* of ACG[TU]; .*replace U by T"):
+            run_tomtom(PROGRAM / f"{query}.meme", str(PROGRAM / f"{database}.meme"))
+    with pytest.raises(InputError, match="motifs of ACGU, JASPAR2016 of ACGT"):
+        run_tomtom(PROGRAM / "rna.meme")
+    with pytest.raises(InputError, match="expected DNA"):
+        read_database(PROGRAM / "rna.db.meme")
+
+
+def test_warnings_of_the_program(tmp_path, caplog):
+    head, *blocks = (PROGRAM / "database.meme").read_text().split("\nMOTIF ")
+    few = [*blocks[:8], *blocks[:7], blocks[3]]
+    (tmp_path / "few.meme").write_text("\nMOTIF ".join([head, *few]))
+    assert len(read_database(tmp_path / "few.meme")) == 8
+    names, small = (record.getMessage() for record in caplog.records)
+    first = blocks[0].split()[0]
+    assert "few.meme: left out motifs whose name an earlier one has: " + first in names
+    assert names.endswith(" and 3 more")
+    assert "few.meme: a database of 8 motifs is small; p-values are accurate from 50" in small
+    caplog.clear()
+    read_database(PROGRAM / "database.meme")
+    assert not caplog.records
+    run_tomtom(PROGRAM / "twice.meme", str(PROGRAM / "database.meme"))
+    (record,) = caplog.records
+    assert "twice.meme: left out motifs whose name" in record.getMessage()
+
+
+def test_the_command_counts_the_motifs_that_it_read(tmp_path, here):
+    flat = "MOTIF flat\nletter-probability matrix: w= 3\n" + "0.25 0.25 0.25 0.25\n" * 3
+    text = (PROGRAM / "bfile.meme").read_text() + flat
+    (tmp_path / "q.meme").write_text(text)
+    args = ["--database", PROGRAM / "database.meme", "--evalue", "1e-3", "--out", tmp_path / "hits"]
+    for more in ([], ["--background", PROGRAM / "bfile.txt"]):
+        code, out, _ = here("tomtom", tmp_path / "q.meme", *args, *more)
+        hits = pd.read_csv(tmp_path / "hits", sep="\t")
+        assert (code, out) == (0, f"{len(hits)} hits of 4 motifs: {tmp_path / 'hits'}\n")
+        assert hits["Query_ID"].nunique() < 4
+    code, _, err = here("tomtom", tmp_path / "q.meme", "--background", tmp_path / "none")
+    assert code == 2 and "none" in err and err.count("\n") == 1
+
+
+def test_a_motif_that_needs_too_much_memory_is_one_line(monkeypatch):
+    wide = random_motif(np.random.default_rng(7), "wide", 30000)
+    message = r"motif wide of 30000 positions: the comparison needs \d+ GiB of memory, more than 4"
+    with pytest.raises(InputError, match=message):
+        tomtom([wide], [FLAT, wide])
+    query = random_motif(np.random.default_rng(8), "q", 12)
+    assert len(tomtom([query], [FLAT, wide], 1e6)) == 2
+    monkeypatch.setattr(tomtom_module, "_MEMORY", 2**14)
+    with pytest.raises(InputError, match="motif middle of 60 positions: .* narrower motif"):
+        tomtom([random_motif(np.random.default_rng(9), "middle", 60)], [FLAT])
 
 
 def test_a_flat_filter_hits_gmeb1_alone(jaspar2016):
@@ -246,7 +334,7 @@ def test_thirty_filters_take_under_a_second(jaspar2016):
 
 
 def test_golden(tmp_path):
-    hits = run_tomtom(GOLDEN / "tomtom-queries.meme", "JASPAR2016", 10.0, tmp_path / "hits.tsv")
+    hits, _ = run_tomtom(GOLDEN / "tomtom-queries.meme", "JASPAR2016", 10.0, tmp_path / "hits.tsv")
     golden = pd.read_csv(GOLDEN / "tomtom-hits.tsv", sep="\t")
     ours = pd.read_csv(tmp_path / "hits.tsv", sep="\t")
     # %g has six digits, so its relative error is at most 5e-6. Below 1e-40 a number of single
@@ -283,9 +371,9 @@ def test_run_with_files(tmp_path):
     targets = [random_motif(rng, f"t{i}", 8) for i in range(60)]
     write_meme(targets, tmp_path / "db.meme")
     write_meme([targets[4]._replace(name="q")], tmp_path / "q.meme")
-    hits = run_tomtom(tmp_path / "q.meme", str(tmp_path / "db.meme"), 0.1, tmp_path / "hits.tsv")
+    hits, n = run_tomtom(tmp_path / "q.meme", str(tmp_path / "db.meme"), 0.1, tmp_path / "hits.tsv")
     pd.testing.assert_frame_equal(hits, tomtom([targets[4]._replace(name="q")], targets))
-    assert hits["Target_ID"].iloc[0] == "t4"
+    assert n == 1 and hits["Target_ID"].iloc[0] == "t4"
     assert (tmp_path / "hits.tsv").read_text() == to_tsv(hits)
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from motifk8s.errors import InputError, Problem
+from motifk8s.motifs import meme
 from motifk8s.motifs.database import database_version, read_database
 from motifk8s.motifs.jaspar import jaspar, jaspar_motif, releases
-from motifk8s.motifs.meme import read_meme, write_meme
+from motifk8s.motifs.meme import read_background, read_meme, read_meme_file, write_meme
 from motifk8s.motifs.motif import Motif, consensus, information, normalize, reverse_complement, trim
 
 FLAT, SURE = [0.25] * 4, [0.0, 1.0, 0.0, 0.0]
@@ -200,6 +201,18 @@ READABLE = {
         "ALPHABET= ACGT",
         'ALPHABET "DNA" DNA-LIKE\nA "Adenine" CC0000 ~ T "Thymine" 008000\nEND ALPHABET',
     ),
+    "spaced alphabet": (ONE + ROWS).replace("ACGT", "A C G T"),
+    "alphabet in another form": (ONE + ROWS).replace("ALPHABET= ACGT", "ALPHABET DNA"),
+    "alphabet and more": (ONE + ROWS).replace("= ACGT", "= ACGT (DNA)"),
+    "lower-case alphabet": (ONE + ROWS).replace("ACGT", "acgt"),
+    "upper-case keys": (ONE + ROWS).replace("nsites=", "NSITES=").replace(" w=", " W ="),
+    "BL line alone": (ONE + ROWS).replace("MOTIF m1 SRF", "BL   MOTIF m1 SRF width=2 seqs=7"),
+    "BL line first": (ONE + ROWS)
+    .replace("MOTIF", "BL   MOTIF m1 width=2\nMOTIF", 1)
+    .replace("MOTIF m1 width=2", "MOTIF m1 SRF width=2"),
+    "scanned sequence named MOTIF": ONE
+    + ROWS
+    + "\tCombined block diagrams: non-overlapping sites with p-value < 0.0001\nMOTIF  1e-3  20\n",
     "no alphabet line": (ONE + ROWS).replace("ALPHABET= ACGT", ""),
     "MEME 5": (ONE + ROWS).replace("MEME version 4", "MEME version 5.5.7 (Release date: 2024)"),
     "preamble": "*****\nMEME - Motif discovery tool\n*****\n" + ONE + ROWS,
@@ -243,6 +256,122 @@ def test_nsites_is_20_where_the_file_does_not_say(sites):
     assert read_meme(ONE.replace("nsites= 7", sites) + ROWS)[0].nsites == 20
 
 
+def test_of_motifs_of_one_name_the_first_is_kept():
+    again = ONE[ONE.index("MOTIF") :] + "1 0 0 0\n" * 2
+    file = read_meme_file(ONE + ROWS + again + again.replace("m1", "m2") + again)
+    assert [(m.name, m.ppm[0, 0]) for m in file.motifs] == [("m1", 0.1), ("m2", 1.0)]
+    assert file.repeated == ("m1", "m1")
+
+
+BACKGROUNDS = {
+    "Background letter frequencies\nA 0.303 C 0.183 G 0.209 T 0.305\n": True,
+    "Background letter frequencies (from file x.bg):\nA 0.303 C 0.183 G 0.209 T 0.305 \n": True,
+    "background  letter frequencies (from x):\na 0.303 c 0.183\ng 0.209 t 0.305\n": True,
+    "Background letter frequencies (from x):\n\nA 0.303\nC 0.183\n\nG .209\nT 3.05e-1\n": True,
+    "Background letter frequencies (from x):\nA 0.303 C 0.183 G 0.209 U 0.305\n": True,
+    "Background letter frequencies:\nA 0.303 C 0.183 G 0.209 T 0.305\n": False,  # MEME skips it
+    "Letter frequencies in dataset:\nA 0.303 C 0.183 G 0.209 T 0.305\n": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("lines", "found"), BACKGROUNDS.items())
+def test_background(lines, found):
+    file = read_meme_file(ONE.replace("MOTIF", lines + "\nMOTIF") + ROWS)
+    expected = [0.303, 0.183, 0.209, 0.305] if found else [0.25] * 4
+    np.testing.assert_array_equal(file.background, expected)
+
+
+def test_a_background_is_divided_by_its_sum():
+    lines = "Background letter frequencies\nA .35 C .2 G .2 T .2\n\n"
+    file = read_meme_file(ONE.replace("MOTIF", lines + "MOTIF") + ROWS)
+    np.testing.assert_allclose(file.background, np.array([7, 4, 4, 4]) / 19, rtol=1e-15)
+
+
+def test_rna():
+    file = read_meme_file(ONE.replace("ACGT", "ACGU") + ROWS)
+    assert file.alphabet == "ACGU" and file.motifs[0].name == "m1"
+
+
+def test_names_of_latin_1(tmp_path):
+    name = "Z\xfcrich\x85\xa0"  # to Python, \x85 breaks lines and \xa0 is a space
+    (tmp_path / "m.meme").write_bytes((ONE.replace("m1", name) + ROWS).encode("latin-1"))
+    assert [m.name for m in read_meme(tmp_path / "m.meme")] == [name]
+
+
+def test_log_odds_alone_become_probabilities():
+    """2^(s/100) b, less the pseudocount of 0.01 per 100 sites; then divided by the sum."""
+    head = ONE.replace("letter-probability", "log-odds").replace("nsites= 7", "n= 99 bayes= 4")
+    head = head.replace("MOTIF", "Background letter frequencies\nA .4 C .1 G .1 T .4\n\nMOTIF")
+    (motif,) = read_meme(head + "100 -100 -100 -100\n0 0 0 0\n")
+    freqs = (np.array([0.8, 0.05, 0.05, 0.2]) * 100.01 - np.array([4, 1, 1, 4]) * 1e-3) / 100
+    np.testing.assert_allclose(motif.ppm[0], freqs / freqs.sum(), rtol=1e-12)
+    np.testing.assert_allclose(motif.ppm[1], [0.4, 0.1, 0.1, 0.4], rtol=1e-12)
+    assert motif.nsites == 20
+
+
+def test_probabilities_win_over_log_odds():
+    both = ONE.replace("letter-probability", "log-odds").replace("nsites= 7 ", "") + "1 2 3 4\n" * 2
+    (motif,) = read_meme(both + ONE.splitlines()[-1] + "\n" + ROWS)
+    assert motif.nsites == 7 and motif.ppm[0].tolist() == [0.1, 0.2, 0.3, 0.4]
+
+
+BFILE = "# order 0\nA 3.00e-01\nC 0.2\n\nG 0.2 # comment\nT 0.3\n# order 1\nAA 0.1\nAC 0.1\n"
+
+
+@pytest.mark.parametrize(
+    "content", [BFILE, BFILE.lower(), BFILE.replace("\n", "\r\n"), "t .3\ng .2\nc .2\na .3"]
+)
+def test_background_file(content, tmp_path):
+    (tmp_path / "bg.txt").write_bytes(content.encode())
+    np.testing.assert_array_equal(read_background(tmp_path / "bg.txt"), [0.3, 0.2, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("A 0.3\nC 0.2\n", "the probabilities of A, C, G and T"),
+        ("A 0.3\nC 0.2\nG 0.2\nT 0.9\n", "which sum to 1"),
+        ("A 0.3\nA 0.2\n", "line 2: .*'A 0.2'"),
+        ("A 0.5\nC 0\nG 0.25\nT 0.25\n", "line 2: .*'C 0'"),
+        ("A 0.3 C 0.2 G 0.2 T 0.3\n", "line 1: .*such as 'A 0.3'"),
+        ("MEME version 4\n", "line 1"),
+        (">chr1\nACGT\n", "line 1"),
+        ("A nan\n", "line 1"),
+        ("", "the probabilities of A, C, G and T"),
+    ],
+)
+def test_bad_background_file(content, message, tmp_path):
+    (tmp_path / "bg.txt").write_text(content)
+    with pytest.raises(InputError, match=f"bg.txt.*{message}"):
+        read_background(tmp_path / "bg.txt")
+
+
+def test_a_file_without_end_is_not_read_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(meme, "MAX_BYTES", 2**20)
+    with open(tmp_path / "holes.meme", "wb") as file:
+        file.truncate(2**34)
+    for path in (tmp_path / "holes.meme", "/dev/zero"):
+        with pytest.raises(InputError, match="more than 1 MiB"):
+            read_meme(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "divided"),
+    [
+        ([0.34025, 0.25478, 0.20445, 0.20051], True),
+        ([0.10792, 0.12313, 0.01639, 0.75255], False),
+        ([0.34025, 0.25478, 0.20445, 0.20053], False),  # |sum - 1| > 1e-5, and yet not divided
+        ([0.33345, 0.37186, 0.26967, 0.02503], True),
+    ],
+)
+def test_rows_of_five_decimals_are_divided_where_meme_does(row, divided):
+    """Sums of 0.99999 and 1.00001: MEME compares with 1.0 - 1e-5 and 1.0 + 1e-5 in doubles."""
+    out = normalize(np.array([row]))[0].tolist()
+    total = row[0] + row[1] + row[2] + row[3]
+    assert out == ([p / total for p in row] if divided else row)
+
+
 def test_rows_within_the_tolerance_are_normalized():
     (motif,) = read_meme(ONE + "0.19 0.2 0.3 0.4\n0.3333 0.3333 0.3333 0\n")
     np.testing.assert_allclose(motif.ppm.sum(axis=1), 1, rtol=1e-15)
@@ -255,7 +384,39 @@ BAD = {
     "HTML": ("<html><title>MEME version 5</title></html>", "not a MEME motif file"),
     "no motif": (text(""), "no motif"),
     "protein": (ONE.replace("ACGT", "ACDEFGHIKLMNPQRSTVWY") + ROWS, "line 3: alphabet ACDEF"),
-    "RNA": (ONE.replace("ACGT", "ACGU") + ROWS, "line 3: alphabet ACGU"),
+    "RNA": (ONE.replace("ACGT", "ACGU") + ROWS, "alphabet ACGU: expected DNA motifs"),
+    "RNA by its background": (
+        text("Background letter frequencies\nA .2 C .3 G .3 U .2\n\nMOTIF m1\n", "MEME version 4\n")
+        + "letter-probability matrix: w= 2\n"
+        + ROWS,
+        "alphabet ACGU: expected DNA motifs",
+    ),
+    "other order": (ONE.replace("ACGT", "TGCA") + ROWS, "line 3: alphabet TGCA.* order; reorder"),
+    "other order with spaces": (ONE.replace("ACGT", "A C T G") + ROWS, "line 3: .* order; reorder"),
+    "other order of RNA": (ONE.replace("ACGT", "UGCA") + ROWS, "line 3: .* order; reorder"),
+    "no letters": (ONE.replace("ACGT", "") + ROWS, "line 3: alphabet : expected DNA"),
+    "background in another order": (
+        ONE.replace("MOTIF", "Background letter frequencies\nT .3 G .2 C .2 A .3\n\nMOTIF") + ROWS,
+        "line 5: .*in this order, got 'TGCA'",
+    ),
+    "background of two letters": (
+        ONE.replace("MOTIF", "Background letter frequencies\nA .5 C .5\n\nMOTIF") + ROWS,
+        "line 5: .*got 'AC'",
+    ),
+    "background that sums to 1.2": (
+        ONE.replace("MOTIF", "Background letter frequencies\nA .3 C .3 G .3 T .3\n\nMOTIF") + ROWS,
+        "line 5: .*sums to 1, got a sum of 1.2",
+    ),
+    "background with words": (
+        ONE.replace("MOTIF", "Background letter frequencies\nA .3 C .2 G x T .3\n\nMOTIF") + ROWS,
+        "line 6: .*got 'G x T .3'",
+    ),
+    "custom alphabet without end": (ONE.replace("= ACGT", ' "D" DNA-LIKE') + ROWS, "END ALPHABET"),
+    "methylated alphabet": (
+        ONE.replace("= ACGT", ' "M" DNA-LIKE\nA ~ T\nC ~ G\nm "5mC" 123456 ~ 1\nEND ALPHABET')
+        + ROWS,
+        "line 3: alphabet 1ACGTm: expected DNA",
+    ),
     "custom protein": (ONE.replace("= ACGT", ' "P" PROTEIN-LIKE') + ROWS, "line 3: .*PROTEIN"),
     "protein matrix": (ONE.replace("alength= 4", "alength= 20") + ROWS, "line 6: alength= 20"),
     "sum": (ONE + "0.1 0.2 0.3 0.4\n0.5 0.2 0.2 0.21001\n", "line 8: motif m1.* sum.* 1.11"),
@@ -275,7 +436,40 @@ BAD = {
     "no matrix": (text("MOTIF m1\nMOTIF m2\n"), "line 6: motif m1 has no letter-probability"),
     "no matrix at the end": (text("MOTIF m1\n"), "line 5: motif m1 has no letter-probability"),
     "two matrices": (ONE + ROWS + ONE.splitlines()[-1] + "\n" + ROWS, "line 9: second .*m1"),
-    "twice": (ONE + ROWS + "MOTIF m1\n", "line 9: .*m1.*line 5"),
+    "title twice": (ONE + ROWS + "MOTIF m1\n", "line 9: motif m1 has no letter-probability"),
+    "keys without =": (ONE.replace("nsites= 7", "nsites 7") + ROWS, "line 6: .*'nsites 7 E= 0'"),
+    "width of 60 digits": (ONE.replace("w= 2", "w= " + "9" * 60) + ROWS, "line 6: w= 999"),
+    "declared 999,999,999": (ONE.replace("w= 2", "w= 999999999") + ROWS, "999999999 rows, got 2"),
+    "log-odds of NaN": (
+        ONE.replace("letter-probability", "log-odds") + "nan 1 2 3\n1 2 3 4\n",
+        "line 7: .*finite",
+    ),
+    "log-odds without letters": (
+        ONE.replace("letter-probability", "log-odds") + "-9e9 -9e9 -9e9 -9e9\n1 2 3 4\n",
+        "line 6: .*log-odds give no probabilities",
+    ),
+    "MEME XML": (
+        "<?xml version='1.0'?>\n<!-- x -->\n<!DOCTYPE MEME[\n<!ELEMENT MEME (x)>\n]>\n<MEME v='5'>",
+        "not a MEME motif file but XML; give meme.txt",
+    ),
+    "DREME XML": ("<dreme version='4.12.0'>\n<model>\n", "XML; give dreme.txt"),
+    "STREME XML": ("<STREME version='5.5'>\n<model>\n", "XML; give streme.txt"),
+    "MEME HTML": (
+        "<!DOCTYPE html>\n<html>\n<pre>\n" + ONE + ROWS + "</pre></html>",
+        "not a MEME motif file but HTML; give the text file",
+    ),
+    "JASPAR": (
+        ">MA0004.1\tArnt\nA  [ 4 19 ]\nC  [16 0 ]\n",
+        "but JASPAR; convert it with jaspar2m",
+    ),
+    "JASPAR, bare": (">MA0004.1 Arnt\n4 19\n16 0\n0 1\n0 0\n", "but JASPAR; convert it"),
+    "TRANSFAC": ("AC  M1\nXX\nID  x\nP0  A  C  G  T\n1 1 2 3 4\n", "but TRANSFAC; .*transfac2meme"),
+    "HOMER": (">ASTT\tAP-1\t6.049\t-1781\t0\n0.4 0.2 0.2 0.2\n", "but HOMER; write its rows below"),
+    "CIS-BP": ("TF\tx\nPos\tA\tC\tG\tT\n1\t0.2\t0.3\t0.3\t0.2\n", "but CIS-BP; write its rows"),
+    "UniPROBE": ("Gene: Arid3a\nA:\t0.1\t0.2\nC:\t0.1\t0.2\n", "but UniPROBE; .*uniprobe2meme"),
+    "FASTA": (">a\nACGT\n>b\nGGGG\n", "not a MEME motif file: no line"),
+    "zip": (b"PK\x03\x04", "compressed"),
+    "UTF-16": ((ONE + ROWS).encode("utf-16"), "not a text file"),
     "width 0": (ONE.replace("w= 2", "w= 0") + ROWS, "line 6: w= 0"),
     "width word": (ONE.replace("w= 2", "w= two") + ROWS, "line 6: w= two"),
     "nsites word": (ONE.replace("nsites= 7", "nsites= x") + ROWS, "line 6: nsites= x"),
@@ -354,7 +548,23 @@ def test_releases_are_what_pyjaspar_reads(release):
         counts = np.array([other.counts[letter] for letter in "ACGT"]).T
         assert (motif.name, motif.alt) == (other.matrix_id, other.name)
         np.testing.assert_array_equal(motif.ppm, counts / counts.sum(axis=1, keepdims=True))
-        assert motif.nsites == np.floor(counts.sum(axis=1).mean() + 0.5)
+        sums = counts.sum(axis=1)
+        mean, first = np.floor(sums.mean() + 0.5), np.trunc(sums[0])
+        assert motif.nsites == (first if release == "JASPAR2020" else mean)
+
+
+@pytest.mark.parametrize(
+    ("release", "identifier", "nsites"),
+    [
+        ("JASPAR2016", "MA0083.3", 1576),
+        ("JASPAR2020", "MA0083.3", 1548),
+        ("JASPAR2020", "MA0528.2", 56343),
+        ("JASPAR2020", "MA1153.1", 999),  # its first column sums to 999.999
+        ("JASPAR2022", "MA1630.2", 999),
+    ],
+)
+def test_nsites_of_the_official_files(release, identifier, nsites):
+    assert jaspar_motif(identifier, release).nsites == nsites
 
 
 @pytest.mark.parametrize(
@@ -422,6 +632,9 @@ def test_database_is_a_release_to_six_decimals_or_a_file(tmp_path):
     path.write_text(ONE + ROWS)
     assert [motif.name for motif in read_database(path)] == ["m1"]
     assert database_version("JASPAR2016") == "JASPAR2016"
+    assert database_version("JASPAR2014") == "JASPAR2014"
+    # Matches with nsites of before are not taken for those of now.
+    assert database_version("JASPAR2020") != "JASPAR2020"
     before = database_version(str(path))
     path.write_text(ONE + ROWS.replace("1 0 0 0", "0 1 0 0"))
     assert database_version(path) != before and before.startswith("sha256:")

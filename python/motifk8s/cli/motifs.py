@@ -42,6 +42,12 @@ def register(commands: Commands) -> None:
         type=output_path,
         help="write the hits to this file instead of stdout",
     )
+    sub.add_argument(
+        "--background",
+        metavar="FILE",
+        type=Path,
+        help="letter frequencies, as the program's -bfile (default: those of QUERY.meme)",
+    )
     _add_matching(sub)
 
 
@@ -71,9 +77,11 @@ def _filters(args: argparse.Namespace) -> int:
 def _tomtom(args: argparse.Namespace) -> int:
     from motifk8s.motifs.tomtom import run_tomtom, to_tsv
 
-    hits = run_tomtom(args.query, args.database, args.evalue, args.out)
+    hits, queries = run_tomtom(
+        args.query, args.database, args.evalue, args.out, background=args.background
+    )
     if args.out is None:
         write_data(to_tsv(hits))
     else:
-        print(f"{len(hits)} hits of {hits['Query_ID'].nunique()} motifs: {args.out}")
+        print(f"{len(hits)} hits of {queries} motifs: {args.out}")
     return 0

@@ -14,6 +14,8 @@ import numpy as np
 from motifk8s.errors import InputError, Problem
 from motifk8s.motifs.motif import LETTERS, Motif
 
+_BY_JASPAR2MEME = ("JASPAR2014", "JASPAR2016")
+
 
 def releases() -> list[str]:
     """List the JASPAR releases of the installed pyjaspar, oldest first."""
@@ -29,7 +31,7 @@ def jaspar(release: str = "JASPAR2016", tax_group: str = "vertebrates") -> list[
     -------
     list of Motif
         Sorted by id (name = id, alt = factor). PPM = counts divided by their column's sum;
-        nsites = rounded mean of the column sums, as in MEME's jaspar2meme.
+        nsites as in the official MEME files, see `_nsites`.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
                 if "".join(letters) != LETTERS * (len(letters) // 4) or None in counts:
                     raise ValueError(f"the matrix of {identifier} has holes")
                 matrix = np.array(counts, dtype=np.float64).reshape(-1, 4)
-                motifs.append(_from_counts(identifier, name, matrix))
+                motifs.append(_from_counts(identifier, name, matrix, release))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise Problem(
             f"{release}: cannot read pyjaspar's database ({error}); install pyjaspar 4"
@@ -101,9 +103,21 @@ def _read_release(release: str, where: str, *values: str) -> list[Motif]:
     return motifs
 
 
-def _from_counts(identifier: str, name: str, counts: np.ndarray) -> Motif:
+def _from_counts(identifier: str, name: str, counts: np.ndarray, release: str) -> Motif:
     """Make a motif from counts (W, 4)."""
     total = counts.sum(axis=1, keepdims=True)
     ppm = counts / total
     ppm.flags.writeable = False  # shared between callers
-    return Motif(identifier, ppm, float(np.floor(total.mean() + 0.5)), name)
+    return Motif(identifier, ppm, _nsites(total[:, 0], release), name)
+
+
+def _nsites(total: np.ndarray, release: str) -> float:
+    """Compute the number of sites from the sums (W,) of the columns, as the official MEME files.
+
+    The files of 2014 and 2016, made by MEME's jaspar2meme, have the rounded mean of the sums;
+    those of 2020 and 2022, made by JASPAR, the whole part of the first. For 2018, 2024 and 2026,
+    whose files were not compared, the rule of JASPAR's files is assumed.
+    """
+    if release in _BY_JASPAR2MEME:
+        return float(np.floor(total.mean() + 0.5))
+    return float(np.trunc(total[0]))

@@ -9,6 +9,8 @@ import numpy as np
 
 LETTERS = "ACGT"
 DEFAULT_NSITES = 20.0  # MEME's default for a file without nsites=
+UNIFORM = np.full(4, 0.25)
+UNIFORM.flags.writeable = False
 
 
 class Motif(NamedTuple):
@@ -71,7 +73,7 @@ def consensus(ppm: np.ndarray) -> str:
 
 
 def normalize(ppm: np.ndarray) -> np.ndarray:
-    """Divide rows by their sum if it differs from 1 by more than 1e-5, as MEME does on reading.
+    """Divide rows by their sum if that is below 1 - 1e-5 or above 1 + 1e-5, as MEME on reading.
 
     An all-zero row, which MEME rejects, becomes 0.25 each.
 
@@ -85,8 +87,18 @@ def normalize(ppm: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"a PPM must be an array (W, 4) of non-negative numbers; its shape is {ppm.shape}"
         )
-    total = ppm.sum(axis=1)
+    total = ppm[:, 0] + ppm[:, 1] + ppm[:, 2] + ppm[:, 3]  # in this order, unlike np.sum
     ppm[total == 0] = 0.25
-    off = (np.abs(total - 1) > 1e-5) & (total != 0)
+    # Rows of five decimals sum to 0.99999 or 1.00001: the rounding of these limits decides.
+    off = ((total < 1.0 - 1e-5) | (total > 1.0 + 1e-5)) & (total != 0)
     ppm[off] /= total[off, None]
     return np.minimum(ppm, 1.0)  # single precision may leave 1.0000001
+
+
+def without_zeros(background: np.ndarray) -> np.ndarray:
+    """Return letter frequencies (4,) without zeros: MEME adds 5e-7 to each before it uses them."""
+    tiny = 0.0000005
+    total = tiny * len(background)
+    for frequency in background.tolist():  # in this order, unlike np.sum
+        total += frequency
+    return (background + tiny) / total

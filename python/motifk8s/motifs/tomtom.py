@@ -10,7 +10,9 @@ query of 19 bp against JASPAR 2016 takes about 7 ms on one core.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +21,17 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.errors import InputError
-from motifk8s.motifs.database import read_database
-from motifk8s.motifs.meme import read_meme
-from motifk8s.motifs.motif import DEFAULT_NSITES, Motif, consensus, normalize, reverse_complement
+from motifk8s.motifs.database import read_database_file, warn_of_repeated
+from motifk8s.motifs.meme import RNA, read_background, read_meme_file
+from motifk8s.motifs.motif import (
+    DEFAULT_NSITES,
+    UNIFORM,
+    Motif,
+    consensus,
+    normalize,
+    reverse_complement,
+    without_zeros,
+)
 from motifk8s.store.files import refuse_inputs, write_text
 
 COLUMNS = [
@@ -37,7 +47,8 @@ COLUMNS = [
     "Orientation",
 ]
 _NUMBERS = ["p-value", "E-value", "q-value"]
-_PSEUDOCOUNT = 0.1  # sites added to each motif, equally to the four letters
+_PSEUDOCOUNT = 0.1  # sites added to each motif, spread by the background
+_MEMORY = 2**32  # bytes that one array may take
 _RANGE = 100  # largest range of the integer scores of a column
 _NEVER = -1e4  # replaces log 0; its exp is 0
 # The program's constants for the estimate of pi0 (Storey's lambda).
@@ -50,6 +61,8 @@ def tomtom(
     targets: Sequence[Motif],
     evalue: float = 0.1,
     *,
+    shares: tuple[np.ndarray, np.ndarray] = (UNIFORM, UNIFORM),
+    strands: int = 2,
     q_values: bool = True,
 ) -> pd.DataFrame:
     """Compare motifs with a database of motifs.
@@ -57,10 +70,14 @@ def tomtom(
     Parameters
     ----------
     queries, targets : sequences of Motif
-        `nsites` weighs the pseudocount: p' = (p n + 0.1/4) / (n + 0.1), with n truncated to an
+        `nsites` weighs the pseudocount: p' = (p n + 0.1 b) / (n + 0.1), with n truncated to an
         integer.
     evalue : float
         Hits with E <= evalue are kept. E = p x number of targets.
+    shares : pair of arrays (4,)
+        The background b of queries and of targets.
+    strands : 1 or 2
+        1 compares with the targets as they are, as MEME does with RNA.
     q_values : bool
         False sets all q-values to NaN, which saves a fifth of the time.
 
@@ -75,7 +92,8 @@ def tomtom(
     Raises
     ------
     InputError
-        If there is no target or `evalue` is not a positive number.
+        If there is no target, `evalue` is not a positive number, or a motif is too wide for the
+        memory.
 
     Notes
     -----
@@ -87,49 +105,63 @@ def tomtom(
         raise InputError(f"E-value threshold: expected a positive number, got {evalue}")
     if not targets:
         raise InputError("the database has no motif; give one with at least one motif")
-    db = _prepare(targets)
+    db = _prepare(targets, shares[1], strands)
     layout_of = cache(partial(_layout, widths=db.widths))
     stream = _random_stream() if q_values else None
     rows: list[tuple[Any, ...]] = []
     for query in queries:
-        ppm = _with_pseudocount(query.ppm, query.nsites)
-        rows += [(query.name, *row) for row in _hits(ppm, db, layout_of(len(ppm)), evalue, stream)]
+        ppm = _with_pseudocount(query.ppm, query.nsites, shares[0])
+        with _naming(query):
+            layout = layout_of(len(ppm))
+            rows += [(query.name, *row) for row in _hits(ppm, db, layout, evalue, stream)]
     kinds = dict.fromkeys(_NUMBERS, float) | {"Optimal_offset": int, "Overlap": int}
     return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # types also for an empty table
 
 
+@contextmanager
+def _naming(query: Motif) -> Iterator[None]:
+    """Name the motif in an error about its width."""
+    try:
+        yield
+    except InputError as error:
+        width = f"motif {query.name} of {len(query.ppm)} positions"
+        raise InputError(f"{width}: {error}; use a narrower motif or database") from None
+
+
 class _Database(NamedTuple):
-    """T targets as M = 2T motifs: motif 2i is target i, and 2i + 1 its reverse complement."""
+    """T targets on S strands as M = ST motifs: motif Si is target i, the next its complement."""
 
     ids: list[str]  # T
     consensus: Callable[[int], str]  # from the number of a motif; cached
     columns: np.ndarray  # (4, n): all columns of all motifs
+    strands: int  # S: 1 or 2
     widths: np.ndarray  # (M,)
     minus: np.ndarray  # (M,): True for a reverse complement
     rank: np.ndarray  # (M,): rank of the id in alphabetical order
 
 
-def _prepare(targets: Sequence[Motif]) -> _Database:
+def _prepare(targets: Sequence[Motif], share: np.ndarray, strands: int) -> _Database:
     lengths = [len(target.ppm) for target in targets]
     every = _with_pseudocount(
         np.concatenate([target.ppm for target in targets]),
         np.repeat([target.nsites for target in targets], lengths),
+        share,
     )
     ppms: list[np.ndarray] = []
     for ppm in np.split(every, np.cumsum(lengths)[:-1]):
-        ppms += [ppm, reverse_complement(ppm)]
+        ppms += [ppm, reverse_complement(ppm)][:strands]
     ids = [target.name for target in targets]
-    rank = np.unique(np.array(ids), return_inverse=True)[1].repeat(2)
+    rank = np.unique(np.array(ids), return_inverse=True)[1].repeat(strands)
     columns = np.ascontiguousarray(np.concatenate(ppms).T)
-    minus = np.arange(len(ppms)) % 2 == 1
+    minus = np.arange(len(ppms)) % strands == 1
     letters = cache(lambda i: consensus(ppms[i]))
-    return _Database(ids, letters, columns, np.repeat(lengths, 2), minus, rank)
+    return _Database(ids, letters, columns, strands, np.repeat(lengths, strands), minus, rank)
 
 
-def _with_pseudocount(ppm: np.ndarray, nsites: np.ndarray | float) -> np.ndarray:
+def _with_pseudocount(ppm: np.ndarray, nsites: np.ndarray | float, share: np.ndarray) -> np.ndarray:
     """Add the pseudocount to columns (n, 4) of motifs of `nsites` sites."""
-    sites = np.where(np.asarray(nsites) > 0, nsites, DEFAULT_NSITES).astype(int)[..., None]
-    return (normalize(ppm) * sites + _PSEUDOCOUNT * 0.25) / (sites + _PSEUDOCOUNT)
+    sites = np.trunc(np.where(np.asarray(nsites) > 0, nsites, DEFAULT_NSITES))[..., None]
+    return (normalize(ppm) * sites + _PSEUDOCOUNT * share) / (sites + _PSEUDOCOUNT)
 
 
 class _Layout(NamedTuple):
@@ -181,11 +213,11 @@ def _hits(
     letters = consensus(ppm)
     seen = set()
     for place, i in enumerate(hits.tolist()):
-        name = db.ids[i // 2]
+        name = db.ids[i // db.strands]
         if name not in seen:  # the better strand comes first
             seen.add(name)
             numbers = (int(offset[i]), p[i], e[i], q[place], int(overlap[i]))
-            yield name, *numbers, letters, db.consensus(i), "-" if i % 2 else "+"
+            yield name, *numbers, letters, db.consensus(i), "-" if db.minus[i] else "+"
 
 
 def _compare(
@@ -203,7 +235,7 @@ def _compare(
     quarter = [np.sort(best)[len(best) * 3 // 4]] if largest < 1 else []
     for least in (*quarter, best.min()):
         wanted, at = np.unique(np.maximum(best, least), return_inverse=True)
-        survival = _survival(scores, wanted, layout)
+        survival = _survival(scores, wanted, layout, db.strands)
         if survival[0].min() > largest * (1 + 1e-6):
             break
     # The program rounds p to single precision; E-values and the order of hits depend on it.
@@ -218,6 +250,7 @@ def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
     query column scores 0. One integer factor scales all scores to a range of at most 100.
     """
     w, n = len(query), columns.shape[1]
+    _check_memory(w, n)
     shifted = np.empty((w, n))
     terms = np.empty((4, n))
     for row, letters in zip(shifted, query, strict=True):  # one row fits into the cache
@@ -227,8 +260,10 @@ def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
         row += terms[2]
         row += terms[3]
         np.sqrt(row, out=row)
-        # n is even because of the two strands. The program takes the larger middle distance.
-        np.subtract(np.partition(row, n // 2)[n // 2], row, out=row)
+        # With two strands n is even. The program takes the larger middle distance, or the mean
+        # of the middle distance and the next larger one.
+        middle = [n // 2, min((n + 1) // 2, n - 1)]
+        np.subtract(np.partition(row, middle)[middle].sum() / 2, row, out=row)
     large, small = shifted.max(), shifted.min()
     small = np.floor(small if small < large else large - 1)
     scale = np.floor(_RANGE / (large - small))
@@ -257,7 +292,7 @@ def _best_alignments(
     return best // size**2, size - w - best % size, best // size % size
 
 
-def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.ndarray:
+def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout, strands: int) -> np.ndarray:
     """Compute P(best score >= s) for the ascending S scores `wanted` and K target widths: (S, K).
 
     All alignments on both strands count as independent, so their distributions are multiplied.
@@ -268,6 +303,7 @@ def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.nda
     pmfs = [np.bincount(row - row.min()) / n for row in scores]
     above = int(max(most.sum(), wanted[-1]))  # the highest possible score
     # Distributions begin at the highest score, so a cumulative sum gives the tails.
+    _check_memory(len(layout.counts), above - int(wanted[0]) + 1)
     tails = np.zeros((len(layout.counts), above - int(wanted[0]) + 1))
     for first in range(w):
         # Scores below these cannot reach a wanted score.
@@ -285,16 +321,25 @@ def _survival(scores: np.ndarray, wanted: np.ndarray, layout: _Layout) -> np.nda
     np.cumsum(tails, axis=1, out=tails)
     with np.errstate(divide="ignore"):  # log 0
         logs = np.maximum(np.log1p(-np.minimum(tails[:, above - wanted], 1.0)), _NEVER)
-    return -np.expm1(2 * (logs.T @ layout.counts))  # 2 strands
+    return -np.expm1(strands * (logs.T @ layout.counts))
 
 
 def _span_counts(w: int, widths: np.ndarray) -> np.ndarray:
     """Count the alignments (K, w, w) of query columns first..last with a target of each width."""
+    _check_memory(len(widths), w, w)
     counts = np.zeros((len(widths), w, w))
     for i, width in enumerate(widths.tolist()):
         for offset in range(1 - w, width):
             counts[i, max(0, -offset), min(w, width - offset) - 1] += 1
     return counts
+
+
+def _check_memory(*shape: int) -> None:
+    """Raise InputError if an array of this shape takes too much memory."""
+    size = math.prod(shape) * 8
+    if size > _MEMORY:
+        needs = f"{size / 2**30:.0f} GiB of memory, more than {_MEMORY / 2**30:.0f}"
+        raise InputError(f"the comparison needs {needs}")
 
 
 def _q_values(p: np.ndarray, stream: np.random.MT19937, needed: bool) -> np.ndarray:
@@ -354,24 +399,61 @@ def to_tsv(hits: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+class Comparison(NamedTuple):
+    """The result of `run_tomtom`."""
+
+    hits: pd.DataFrame  # as of `tomtom`
+    queries: int  # number of motifs that were compared
+
+
 def run_tomtom(
-    query: Path, database: str = "JASPAR2016", evalue: float = 0.1, out: Path | None = None
-) -> pd.DataFrame:
+    query: Path,
+    database: str = "JASPAR2016",
+    evalue: float = 0.1,
+    out: Path | None = None,
+    *,
+    background: Path | None = None,
+) -> Comparison:
     """Compare the motifs of a MEME file with a database, as `tomtom`; write the hits to `out`.
+
+    As in the program, the background of the query file spreads the pseudocount of queries and
+    targets; that of the database is not used. Of motifs with one name the first is compared.
+    Motifs of RNA are compared on one strand, with a database of RNA only.
 
     Parameters
     ----------
     database : JASPAR release, or path or s3:// URL of a MEME file.
     out : TSV file, written completely or not at all.
+    background : background file to use instead, as the program's ``-bfile``.
 
     Raises
     ------
     InputError
-        If a file cannot be read or written, `out` is one of the inputs, or the release is unknown.
+        If a file cannot be read or written, `out` is one of the inputs, the release is unknown, or
+        one file is of RNA and the other of DNA.
     """
     if out is not None:
-        refuse_inputs([out], [query, database])
-    hits = tomtom(read_meme(Path(query)), read_database(database), evalue)
+        refuse_inputs([out], [path for path in (query, database, background) if path])
+    file = read_meme_file(query, query=background is None)
+    warn_of_repeated(query, file)
+    targets = read_database_file(database)
+    if targets.alphabet != file.alphabet:
+        raise InputError(
+            f"{query} has motifs of {file.alphabet}, {database} of {targets.alphabet}; to compare "
+            "them, replace U by T in the alphabet and the background of the file of RNA"
+        )
+    # The program changes the frequencies of the query file once for the queries, and once more for
+    # the targets.
+    if background is None:
+        first = without_zeros(file.background)
+        shares = first, without_zeros(first)
+    else:
+        shares = (without_zeros(read_background(background)),) * 2
+    rna = file.alphabet == RNA
+    hits = tomtom(file.motifs, targets.motifs, evalue, shares=shares, strands=1 if rna else 2)
+    if rna:
+        for column in ("Query_consensus", "Target_consensus"):
+            hits[column] = hits[column].str.replace("T", "U")
     if out is not None:
         write_text(Path(out), to_tsv(hits))
-    return hits
+    return Comparison(hits, len(file.motifs))
