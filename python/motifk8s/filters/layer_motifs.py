@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from motifk8s.errors import Problem
-from motifk8s.filters.extract import Filters, extract_layer, readable_layers
+from motifk8s.errors import Problem, one_line
+from motifk8s.filters.extract import Filters, extract_layer
+from motifk8s.filters.layers import readable_layers
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.logos import logo_grid
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
+
+log = logging.getLogger(__name__)
 
 
 def extract_layers(
@@ -97,7 +102,7 @@ def match_layers(
         queries = layer_motifs(layer, rule)
         hits = tomtom(queries, targets, evalue)
         write_meme(queries, folder / f"motifs-{name}.meme")
-        (folder / f"hits-{name}.tsv").write_text(to_tsv(hits))
+        (folder / f"hits-{name}.tsv").write_text(to_tsv(hits), encoding="utf-8")
         widths = {len(query.ppm) for query in queries}
         null = {width: matches.null_targets(width, targets, evalue) for width in widths}
         layers[name] = {
@@ -110,15 +115,27 @@ def match_layers(
 
 
 def draw_layers(
-    filters: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
+    filters: dict[str, Filters],
+    layers: dict[str, Any],
+    title: str,
+    folder: Path,
+    note: Callable[[str], None] = log.warning,
 ) -> None:
-    """Draw the logos of each layer; the label of a matched filter is its class."""
+    """Draw the logos of each layer; the label of a matched filter is its class.
+
+    A picture that cannot be drawn is left out: `note` is called, and the motifs stay.
+    """
     for name, layer in filters.items():
         labels = layers[name]["labels"]
-        logo_grid(
-            layer.ppm,
-            [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(layer.dead))],
-            folder / f"logos-{name}.png",
-            title=f"{title}, {name}",
-            dead=layer.dead,
-        )
+        path = folder / f"logos-{name}.png"
+        try:
+            logo_grid(
+                layer.ppm,
+                [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(layer.dead))],
+                path,
+                title=f"{title}, {name}",
+                dead=layer.dead,
+            )
+        except Exception as error:  # matplotlib raises errors of many types
+            path.unlink(missing_ok=True)
+            note(f"{path.name} was not drawn: {one_line(error)}")
