@@ -125,7 +125,7 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"
     )
-    _write(folder / f"{name}.csv", table.to_csv(index=False))
+    _write(folder / f"{name}.csv", tables.to_csv(table))
     _write(folder / f"{name}.md", f"# {title}\n\n{tables.to_markdown(table, notes, study)}\n")
     _write(folder / f"{name}.html", page)
     planned = sum(cell.dataset == dataset for cell in study.cells())
@@ -190,7 +190,7 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
         f"DeepSEA's train.mat, both strands. The names of the ENCODE files are {ABSENT}.",
         "",
     ]
-    _write(folder / "s1-table.csv", table.to_csv(index=False))
+    _write(folder / "s1-table.csv", tables.to_csv(table))
     _write(folder / "s1-table.md", "\n".join(lines))
     return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
 
