@@ -11,12 +11,26 @@ import pandas as pd
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.plan import State, plan
-from motifk8s.errors import last_line
+from motifk8s.errors import last_line, one_line
 from motifk8s.filters import analysis
 from motifk8s.filters.extract import Filters
 from motifk8s.filters.layer_motifs import read_filters
 from motifk8s.store.base import DamagedError, Store
 from motifk8s.study.study import Cell, Study
+
+# The kinds of the values that a report uses; a value may be absent.
+METRICS: dict[str, tuple[type, ...]] = {
+    "cell": (str,), "dataset": (str,), "model": (str,), "trial": (int,), "layers": (dict,),
+    **dict.fromkeys(("auroc", "aupr", "val_loss", "seconds"), (float, int)),
+    **dict.fromkeys(("epochs", "best_epoch"), (int,)),
+    **dict.fromkeys(("auroc_by_class", "aupr_by_class"), (dict,)),
+}  # fmt: skip
+PROVENANCE: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("code_version", "trained_by", "python", "machine", "device"), (str,)),
+    **dict.fromkeys(("threads", "peak_memory_bytes"), (int,)),
+    **dict.fromkeys(("libraries", "stages"), (dict,)),
+    "data_hash": (str,), "resumed_at_epochs": (list,),
+}  # fmt: skip
 
 
 class CellFiles(NamedTuple):
@@ -53,10 +67,32 @@ def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
     def fetch(name: str) -> bytes:
         return marker.fetch(store, place, done, name)
 
-    return CellFiles(
-        metrics=json.loads(fetch("metrics.json")),
-        history=pd.read_csv(BytesIO(fetch("history.csv"))),
-        filters=read_filters(BytesIO(fetch("filters.h5"))),
-        provenance=json.loads(fetch("provenance.json")),
-        analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
-    )
+    try:
+        return CellFiles(
+            metrics=_json(fetch("metrics.json"), METRICS),
+            history=pd.read_csv(BytesIO(fetch("history.csv"))),
+            filters=read_filters(BytesIO(fetch("filters.h5"))),
+            provenance=_json(fetch("provenance.json"), PROVENANCE),
+            analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
+        )
+    except (ValueError, KeyError, TypeError, OSError) as error:  # of other programs' files
+        raise DamagedError(f"{place}/{done.run} cannot be read: {one_line(error)}") from None
+
+
+def _json(data: bytes, kinds: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Parse a file of a cell; raise ValueError if a value is not of its kind, or not finite."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    content = json.loads(data, parse_constant=refuse)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a mapping, not {str(content)[:40]}")
+    for key, allowed in kinds.items():
+        value = content.get(key)
+        if value is not None and not isinstance(value, allowed):
+            raise ValueError(f"{key}: expected {allowed[0].__name__}, not {str(value)[:40]!r}")
+    stages = content.get("stages") or {}
+    if "stages" in kinds and not all(isinstance(s, int | float) for s in stages.values()):
+        raise ValueError("stages: expected seconds")
+    return content

@@ -32,7 +32,10 @@ def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
             "database": database_version(study.matches.database),
             "classes": study.datasets[cell.dataset].motif_ids,
         },
-        "analysis": study.analysis.model_dump(mode="json"),
+        "analysis": {
+            **study.analysis.model_dump(mode="json"),
+            "databases": [database_version(name) for name in study.analysis.databases],
+        },
     }
     keys: dict[str, str] = {}
     before = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from motifk8s.cli.arguments import DEFAULT, Commands, add, output_path, positive
@@ -18,7 +19,12 @@ def register(commands: Commands) -> None:
         type=Path,
         help="model with one-hot input (N, L, 4) in the order A C G T",
     )
-    sub.add_argument("--data", metavar="FILE", required=True, help="HDF5 data set (its test part)")
+    sub.add_argument(
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="HDF5 data set (the sequences of its test part)",
+    )
     sub.add_argument(
         "--preset",
         choices=["as-run", "as-written"],
@@ -69,7 +75,12 @@ def _filters(args: argparse.Namespace) -> int:
     from motifk8s.study.specs import MotifSettings
 
     rule = MotifSettings.model_validate({"preset": args.preset})
-    layers = read_model(args.model, args.data, rule, args.database, args.evalue, args.out)
+
+    def note(text: str) -> None:
+        print(f"motifk8s: {text}", file=sys.stderr)
+
+    more = args.database, args.evalue, args.out
+    layers = read_model(args.model, args.data, rule, *more, note)
     terminal.print_layers(layers, args.out)
     return 0
 

@@ -228,7 +228,9 @@ def _aggregate(args: argparse.Namespace) -> int:
 
 
 def _check_complete(made: Aggregate) -> None:
-    """Raise `IncompleteError` if cells are missing."""
+    """Print which pictures are missing; raise `IncompleteError` if cells are."""
+    for note in made.notes:
+        print(f"motifk8s: {note}", file=sys.stderr)
     if made.missing:
         sys.stdout.flush()
         raise IncompleteError(made.missing)

@@ -174,8 +174,43 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
         dataset = _with_names(dataset, classes, path, fixed=stored_hash is not None)
     check(dataset, str(path))
     if stored_hash not in (None, dataset.data_hash):
-        raise InputError(f"{path}: the content does not match data_hash; make or copy it again")
+        raise _changed(path)
     return dataset
+
+
+def read_test_sequences(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read the codes (N, L) of the test part alone; labels and other parts may be absent.
+
+    Raise InputError if the file is missing or damaged, or has no test sequences.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        ours = file.attrs.get("format") == FORMAT
+        codes = _our_test_codes(file, path) if ours else reference.read_test_codes(file, path)
+    if not codes.size:
+        raise InputError(f"{path}: has no sequences in the test part")
+    if codes.max() > UNKNOWN:
+        raise InputError(f"{path}: codes range to {codes.max()}, but must be 0 to {UNKNOWN}")
+    return codes
+
+
+def _our_test_codes(file: h5py.File, path: Path) -> np.ndarray:
+    if "data_hash" in file.attrs:  # written by motifk8s, so its hash can be checked
+        dataset, stored_hash = _read_ours(file, path)
+        if stored_hash != dataset.data_hash:
+            raise _changed(path)
+        return dataset.part("test")[0]
+    codes = _member(file, path, "codes", "N L", np.dtype("u1"))[...]
+    if "split" not in file:
+        return codes
+    split = _member(file, path, "split", "N", np.dtype("u1"))[...]
+    if len(split) != len(codes):
+        raise InputError(f"{path}: codes {codes.shape} and split {split.shape} do not fit")
+    return codes[split == PARTS.index("test")]
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(f"{path}: the content does not match data_hash; make or copy it again")
 
 
 def _read_either(path: Path) -> tuple[Dataset, str | None]:

@@ -64,14 +64,26 @@ def read(file: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
     codes = np.empty((n, length), np.uint8)
     done = 0
     for x, _ in parts:
-        for rows in blocks(x.shape):
-            try:
-                block = from_one_hot(x.rows(rows), rows.start)
-            except InputError as error:
-                raise InputError(f"{path}: {x.name}: {error}") from None
+        for block in _codes(x, path):
             codes[done : done + len(block)] = block
             done += len(block)
     return codes, *read_labels(parts, path)
+
+
+def read_test_codes(file: h5py.File, path: Path) -> np.ndarray:
+    """Read codes (N, L) of the test part; labels and other parts may be absent."""
+    x = _array(file, path, [form.format("test") for form in X], "N 4 L")
+    check_budget(f"{path}: its {x.shape[0]:,} sequences need", math.prod(x.shape) // 4)
+    return np.concatenate([from_one_hot(x.rows(slice(0))), *_codes(x, path)])
+
+
+def _codes(x: Array, path: Path) -> Iterator[np.ndarray]:
+    """Read one-hot sequences block by block: codes (n, L)."""
+    for rows in blocks(x.shape):
+        try:
+            yield from_one_hot(x.rows(rows), rows.start)
+        except InputError as error:
+            raise InputError(f"{path}: {x.name}: {error}") from None
 
 
 def open_parts(file: h5py.File, path: Path) -> list[Part]:
@@ -89,9 +101,6 @@ def open_parts(file: h5py.File, path: Path) -> list[Part]:
             raise InputError(
                 f"{path}: {x} and {y} do not fit each other or {first.x} and {first.y}"
             )
-    if 4 not in first.x.shape[1:]:
-        x = first.x
-        raise InputError(f"{path}: {x.name} is {x.data.shape}, not (N, 4, L) or (N, L, 4)")
     return parts
 
 
@@ -110,6 +119,8 @@ def _array(file: h5py.File, path: Path, names: list[str], axes: str) -> Array:
                 f"{path}: {name} is {data.dtype} of shape {data.shape}; "
                 f"it must be numbers of shape ({', '.join(axes.split())})"
             )
+        if axes == "N 4 L" and 4 not in shape[1:]:
+            raise InputError(f"{path}: {name} is {data.shape}, not (N, 4, L) or (N, L, 4)")
         return Array(name, data, shape)
     raise InputError(f"{path}: has no dataset {names[0]}; {LAYOUTS}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.data import datasets
 from motifk8s.errors import InputError, one_line
+from motifk8s.filters import layers as found
 from motifk8s.filters.layer_motifs import draw_layers, extract_layers, match_layers, write_filters
 from motifk8s.motifs.database import database_version
 from motifk8s.store.folder import FolderStore
@@ -19,20 +21,29 @@ if TYPE_CHECKING:
 
 
 def read_model(
-    path: Path, data: str, rule: MotifSettings, database: str, evalue: float, out: Path
+    path: Path,
+    data: str,
+    rule: MotifSettings,
+    database: str,
+    evalue: float,
+    out: Path,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Extract and match the filters of a model that was trained elsewhere.
 
     Parameters
     ----------
     path : Path
-        A ``.keras`` file whose input is one-hot sequences (N, L, 4) in the order A C G T.
+        A ``.keras`` file with one input of one-hot sequences (N, L, 4) in the order A C G T.
     data : str
-        An HDF5 data set in the layout of motifk8s or of the reference code; its test part is read.
+        An HDF5 data set in the layout of motifk8s or of the reference code. Only the sequences of
+        its test part are read, so labels and other parts may be absent.
     database, evalue
         As in a study's ``matches``.
     out : Path
         Folder for ``filters.h5``, MEME files, hits and logos, written at the end.
+    note : callable
+        Called with a line if a layer is not read, or a picture not drawn.
 
     Returns
     -------
@@ -45,19 +56,21 @@ def read_model(
         If the model or the data cannot be read, or have different sequence lengths; or if one of
         these files would be overwritten.
     """
+    database_version(database)  # an unknown database fails now instead of after minutes
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a model saved by keras as .keras")
-    database_version(database)  # an unknown database fails now instead of after minutes
     target = FolderStore(out, [path, data, database])
-    codes, _ = datasets.read(data).part("test")
+    codes = datasets.read_test_sequences(data)
     devices.setup()
     model = _load(path, data, codes.shape[1])
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
         folder = Path(temporary)
+        if end := found.find_layers(model).end:
+            note(f"{path}: the layers from here on are not read: {end}")
         filters = extract_layers(model, codes, rule)
         write_filters(folder / "filters.h5", filters)
         layers = match_layers(filters, rule, database, evalue, {}, folder)
-        draw_layers(filters, layers, path.stem, folder)
+        draw_layers(filters, layers, path.stem, folder, note)
         for file in sorted(folder.iterdir()):
             target.upload(file, file.name)
     return layers
@@ -68,11 +81,10 @@ def _load(path: Path, data: str, length: int) -> keras.Model:
     import keras
 
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # file format libraries of Keras raise errors of many types
         reason = one_line(error)
         raise InputError(f"{path}: keras cannot load it: {reason[:300]}") from None
-    shape = getattr(model, "input_shape", None)
-    if isinstance(shape, tuple) and len(shape) == 3 and shape[1] not in (None, length):
-        raise InputError(f"{path}: the model reads {shape[1]} bp, but {data} has {length} bp")
+    if (own := found.sequence_length(model)) not in (None, length):
+        raise InputError(f"{path}: the model reads {own} bp, but {data} has {length} bp")
     return model

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.errors import InputError
+from motifk8s.filters.layers import Layer, achievable_maximum, readable_layers, reader
 from motifk8s.study.specs import MotifSettings
 from motifk8s.training.devices import Device, open_device
 
@@ -20,24 +20,14 @@ if TYPE_CHECKING:
     import keras
 
 
+__all__ = [
+    "Filters", "Layer", "achievable_maximum", "extract_at", "extract_layer", "readable_layers",
+    "threshold",
+]  # fmt: skip
+
 # Bases in one batch on the device. With W x 4 floats for a window and F floats for the activations
 # of a base, a batch needs some MB.
 BASES_PER_BATCH = 20_000
-
-
-class Layer(NamedTuple):
-    """A convolution before the first pooling, with the layers up to its activations."""
-
-    conv: Any  # keras.layers.Conv1D
-    tail: tuple[Any, ...]  # the batch norm and activation after it; they act on each filter alone
-    receptive_field: int  # number of bases that one activation depends on
-    offset: int  # the receptive field of the activation at i begins at i - offset
-    first: bool  # True if the input of the convolution is the sequence
-
-    @property
-    def output(self) -> Any:
-        """The activations, a symbolic tensor (N, L, F)."""
-        return (self.tail[-1] if self.tail else self.conv).output
 
 
 class Filters(NamedTuple):
@@ -50,93 +40,6 @@ class Filters(NamedTuple):
     maximum: np.ndarray  # (F,) float32: the threshold is a fraction of this activation
     maximum_kind: str  # "achievable" or "observed"
     dead: np.ndarray  # (F,) bool: no window, so no alignment
-
-
-def readable_layers(model: keras.Model) -> dict[str, Layer]:
-    """Find the convolutions before the first pooling of a model, in order, by name.
-
-    Raises
-    ------
-    InputError
-        If the input is not (N, L, 4), or there is no such convolution, or a branch before it.
-    """
-    import keras
-    from keras import layers as kinds
-
-    _check_input(model)
-    passing = (
-        kinds.BatchNormalization, kinds.Activation, kinds.ReLU, kinds.LeakyReLU, kinds.ELU
-    )  # fmt: skip
-    readable: dict[str, Layer] = {}
-    current: Layer | None = None
-    chain: list[Any] = []
-    for layer in model.layers:
-        if isinstance(layer, kinds.InputLayer):
-            continue
-        if isinstance(layer, kinds.Conv1D) and _is_plain(layer):
-            current = _convolution(layer, current)
-        elif isinstance(layer, passing) and current is not None:
-            current = current._replace(tail=(*current.tail, layer))
-        elif not isinstance(layer, kinds.Dropout | kinds.SpatialDropout1D):
-            break
-        chain.append(layer)
-        if keras.Model(model.inputs[0], layer.output).operations[1:] != chain:
-            raise InputError(
-                f"model: the branch at layer {layer.name!r} is before the first pooling; give a "
-                "model that is a chain of layers up to there"
-            )
-        if current is not None:
-            readable[current.conv.name] = current
-    if not readable:
-        raise InputError("model: there is no convolution before the first pooling to extract from")
-    return readable
-
-
-def _check_input(model: keras.Model) -> None:
-    try:
-        shape = model.input_shape
-    except AttributeError:  # a Sequential that was never built
-        shape = None
-    if not isinstance(shape, tuple) or len(shape) != 3 or shape[-1] != 4:
-        raise InputError(
-            f"model: expected an input of one-hot sequences (N, L, 4), not of shape {shape}; the "
-            "last axis is A C G T"
-        )
-
-
-def _is_plain(conv: Any) -> bool:
-    return conv.strides == (1,) and conv.dilation_rate == (1,) and conv.groups == 1
-
-
-def _convolution(conv: Any, before: Layer | None) -> Layer:
-    """Describe a convolution of the sequence, or of the layer before it."""
-    width = conv.kernel_size[0]
-    left = {"same": (width - 1) // 2, "causal": width - 1, "valid": 0}[conv.padding]
-    if before is None:
-        return Layer(conv, (), width, left, True)
-    return Layer(conv, (), before.receptive_field + width - 1, before.offset + left, False)
-
-
-def achievable_maximum(layer: Layer) -> np.ndarray | None:
-    """Compute the highest possible activation (F,) of each filter of the first layer.
-
-    It is the activation of the batch-normalised sum over positions of the largest weight (paper,
-    Methods). If the scale of the batch norm is negative, the smallest weight counts. A deeper layer
-    has no closed form, and the result is None.
-    """
-    if not layer.first:
-        return None
-    kernel = np.asarray(layer.conv.kernel, np.float64)  # (W, 4, F)
-    low, high = kernel.min(axis=1).sum(axis=0), kernel.max(axis=1).sum(axis=0)
-    if layer.conv.use_bias:
-        bias = np.asarray(layer.conv.bias, np.float64)
-        low, high = low + bias, high + bias
-    extremes = np.stack([low, high])[:, None, :].astype(np.float32)
-    if layer.conv.activation is not None:
-        extremes = layer.conv.activation(extremes)
-    for step in layer.tail:
-        extremes = step(extremes)
-    return np.asarray(extremes).max(axis=(0, 1))
 
 
 def extract_layer(
@@ -171,10 +74,8 @@ def extract_at(
     known : Filters, optional
         Of the same layer, sequences and kind of maximum. Its maximum is not computed again.
     """
-    import keras
-
     length = codes.shape[1]
-    device = open_device(keras.Model(model.inputs[0], layer.output))
+    device = open_device(reader(layer, length))
     batch = max(1, BASES_PER_BATCH // length)
     maximum, kind = _maximum(device, layer, codes, batch, rule, known)
     thresholds = [threshold(maximum, share) for share in shares]

@@ -9,7 +9,8 @@ import numpy as np
 
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.filters import extract
-from motifk8s.filters.extract import Filters, Layer, readable_layers
+from motifk8s.filters.extract import Filters
+from motifk8s.filters.layers import Layer, readable_layers, reader
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.study.specs import MotifSettings, Synthetic
 from motifk8s.training.devices import open_device
@@ -116,7 +117,7 @@ def measure(
     threshold = np.full(len(filters.maximum), np.inf, np.float32)
     threshold[[*matched]] = extract.threshold(filters.maximum, rule.threshold)[[*matched]]
     place = readable_layers(model)[layer]
-    counts, on_class = _count_all(model, place, codes, embedded, threshold, matched)
+    counts, on_class = _count_all(place, codes, embedded, threshold, matched)
     instances = np.bincount(embedded.motifs["class"], minlength=len(embedded.classes))
     rows = []
     for i, name in matched.items():
@@ -127,7 +128,6 @@ def measure(
 
 
 def _count_all(
-    model: keras.Model,
     layer: Layer,
     codes: np.ndarray,
     embedded: Embedded,
@@ -135,10 +135,8 @@ def _count_all(
     matched: Mapping[int, str],
 ) -> tuple[dict[int, np.ndarray], dict[str, float]]:
     """Sum `_count` of each matched filter; compute the share of positions on each class's motif."""
-    import keras
-
     length = codes.shape[1]
-    device = open_device(keras.Model(model.inputs[0], layer.output))
+    device = open_device(reader(layer, length))
     positions = device.model.compute_output_shape((None, length, 4))[1]
     counts = {i: np.zeros(5) for i in matched}
     covered = dict.fromkeys(matched.values(), 0)

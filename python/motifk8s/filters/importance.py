@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.filters.extract import Layer, readable_layers
+from motifk8s.filters.layers import Layer, readable_layers
 from motifk8s.training.devices import open_device
 from motifk8s.training.scores import cross_entropies, macro_auroc
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from motifk8s.errors import Problem
-from motifk8s.filters.extract import Filters, extract_layer, readable_layers
+from motifk8s.errors import Problem, one_line
+from motifk8s.filters.extract import Filters, extract_layer
+from motifk8s.filters.layers import readable_layers
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.logos import logo_grid
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
+
+log = logging.getLogger(__name__)
 
 
 def extract_layers(
@@ -115,15 +120,27 @@ def match_layers(
 
 
 def draw_layers(
-    filters: dict[str, Filters], layers: dict[str, Any], title: str, folder: Path
+    filters: dict[str, Filters],
+    layers: dict[str, Any],
+    title: str,
+    folder: Path,
+    note: Callable[[str], None] = log.warning,
 ) -> None:
-    """Draw the logos of each layer; the label of a matched filter is its class."""
+    """Draw the logos of each layer; the label of a matched filter is its class.
+
+    A picture that cannot be drawn is left out: `note` is called, and the motifs stay.
+    """
     for name, layer in filters.items():
         labels = layers[name]["labels"]
-        logo_grid(
-            layer.ppm,
-            [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(layer.dead))],
-            folder / f"logos-{name}.png",
-            title=f"{title}, {name}",
-            dead=layer.dead,
-        )
+        path = folder / f"logos-{name}.png"
+        try:
+            logo_grid(
+                layer.ppm,
+                [labels.get(f"filter{i}", {}).get("class", "") for i in range(len(layer.dead))],
+                path,
+                title=f"{title}, {name}",
+                dead=layer.dead,
+            )
+        except Exception as error:  # matplotlib raises errors of many types
+            path.unlink(missing_ok=True)
+            note(f"{path.name} was not drawn: {one_line(error)}")

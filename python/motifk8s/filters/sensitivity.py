@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from motifk8s.filters.extract import Filters, Layer, extract_at, readable_layers
+from motifk8s.filters.extract import Filters, extract_at
 from motifk8s.filters.layer_motifs import layer_motifs
+from motifk8s.filters.layers import Layer, readable_layers
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.jaspar import releases

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ class Aggregate(NamedTuple):
     outputs: dict[str, str]  # path or URL of each output, by relative path
     table: pd.DataFrame  # as from `tables.table1`
     missing: str  # which cells are missing, and why; empty for a complete study
+    notes: tuple[str, ...] = ()  # a line for each picture that could not be drawn
 
 
 def aggregate(
@@ -41,21 +42,31 @@ def aggregate(
     cells, missing = read_finished(study, store)
     target, prefix = (store, f"{study.name}/") if out is None else (FolderStore(out, inputs), "")
     outputs: dict[str, str] = {}
+    notes: list[str] = []
+
+    def publish(files: Mapping[str, Path]) -> None:
+        for name, path in files.items():
+            target.upload(path, prefix + name)
+            outputs[name] = f"{target.url.rstrip('/')}/{prefix}{name}"
+
     try:
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-            written, table = write_outputs(study, cells, missing, Path(folder))
-            for name, path in written.items():
-                target.upload(path, prefix + name)
-                outputs[name] = f"{target.url.rstrip('/')}/{prefix}{name}"
+            _, table = write_outputs(study, cells, missing, Path(folder), notes, publish)
     except OSError as error:
         raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
-    return Aggregate(outputs, table, _missing_text(study, missing) if missing else "")
+    text = _missing_text(study, missing) if missing else ""
+    return Aggregate(outputs, table, text, tuple(notes))
 
 
 def write_outputs(
-    study: Study, cells: Mapping[str, CellFiles], missing: Mapping[str, str], folder: Path
+    study: Study,
+    cells: Mapping[str, CellFiles],
+    missing: Mapping[str, str],
+    folder: Path,
+    notes: list[str] | None = None,
+    publish: Callable[[Mapping[str, Path]], None] = lambda files: None,
 ) -> tuple[dict[str, Path], pd.DataFrame]:
-    """Write tables, figures and report of the finished cells of a study.
+    """Write tables, then figures and report of the finished cells of a study.
 
     Parameters
     ----------
@@ -64,6 +75,10 @@ def write_outputs(
     missing : dict of cell id to str
         The reason for each missing cell. If it begins with "failed", the report lists the cell as
         failed.
+    notes : list of str, optional
+        Gets a line for each picture that cannot be drawn; everything else is written.
+    publish : callable
+        Called with the tables as soon as they are written, and with the other files at the end.
 
     Returns
     -------
@@ -77,29 +92,39 @@ def write_outputs(
     results = tables.results((files.metrics for files in cells.values()), study)
     table = tables.table1(results, study)
     compared = comparison.comparisons(results, study)
-    notes = comparison.footnotes(compared, study)
+    notes_of_bounds = comparison.footnotes(compared, study)
     numbers = topics.frames(study, cells, results, table)
-    pictures = figures.draw(study, table, cells, folder / "figures")
-    beyond = topics.topics(study, results, numbers, folder / "figures")
-    content = page.Content(cells, missing, table, compared, pictures, beyond)
     frames = {"results": results, "comparison": compared, "table1": table, **numbers}
-    texts = {
-        **{f"tables/{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()},
-        "tables/table1.md": tables.to_markdown(table, notes, study) + "\n",
-        "tables/table1.html": tables.to_html(table, notes, study) + "\n",
-        "report.html": page.render(study, content),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    written = [
-        path
+    written = _write(
+        folder,
+        {
+            **{f"tables/{name}.csv": tables.to_csv(frame) for name, frame in frames.items()},
+            "tables/table1.md": tables.to_markdown(table, notes_of_bounds, study) + "\n",
+            "tables/table1.html": tables.to_html(table, notes_of_bounds, study) + "\n",
+        },
+    )
+    publish(written)
+    notes = [] if notes is None else notes
+    pictures = figures.draw(study, table, cells, folder / "figures", notes)
+    beyond = topics.topics(study, results, numbers, folder / "figures", notes)
+    drawn = {
+        path.relative_to(folder).as_posix(): path
         for by_dataset in (pictures, *(topic.pictures for topic in beyond.values()))
         for shown in by_dataset.values()
         for picture in shown
         for path in picture.files
-    ]
-    written += [folder / name for name in texts]
-    return {path.relative_to(folder).as_posix(): path for path in written}, table
+    }
+    publish(drawn)
+    content = page.Content(cells, missing, table, compared, pictures, beyond, notes)
+    report = _write(folder, {"report.html": page.render(study, content)})
+    publish(report)
+    return {**drawn, **written, **report}, table
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> dict[str, Path]:
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return {name: folder / name for name in texts}
 
 
 def _missing_text(study: Study, missing: Mapping[str, str]) -> str:

@@ -54,7 +54,7 @@ def fractions_plot(table: pd.DataFrame, study: Study, dataset: str, paths: Paths
     part = table[table.dataset == dataset].reset_index(drop=True)
     several = part.model.duplicated(keep=False)
     names = [
-        f"{row.label}, {row.layer}" if twice else str(row.label)
+        f"{short(str(row.label))}, {row.layer}" if twice else short(str(row.label))
         for row, twice in zip(part.itertuples(), several, strict=True)
     ]
     height = 0.95 + 0.27 * len(part)  # in
@@ -141,7 +141,7 @@ def history_plot(
     for axes, (name, trials) in zip(grid.flat, histories.items(), strict=False):
         for history in trials.values():
             _curves(axes, history, measure)
-        axes.set_title(name, size=8, parse_math=False, pad=3)
+        axes.set_title(short(name), size=8, parse_math=False, pad=3)
         axes.tick_params(labelsize=FONT, length=2)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=FAINT, lw=0.5)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.logos import GREY, GUTTER, PAGE, ROW, Panel, Paths, Sheet, logo_grid
 from motifk8s.motifs.motif import Motif, reverse_complement
@@ -32,6 +33,9 @@ TRUTH_PER_ROW = 6  # motifs of the classes in a row
 TRUTH_HEAD, TRUTH_ROW = 0.36, 2 * ROW + 0.12  # in, above these motifs, and of their row
 
 
+T = TypeVar("T")
+
+
 class Picture(NamedTuple):
     """A figure of the page: its image as a data URI, its texts, and its files."""
 
@@ -41,8 +45,27 @@ class Picture(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
+Drawings = dict[str, Callable[[], list[Picture]]]  # functions that draw pictures, by name
+
+
+def attempt(name: str, draw: Callable[[], T], instead: T, notes: list[str]) -> T:
+    """Draw a picture; if that fails, add a line to `notes` and return `instead`.
+
+    No picture is worth the tables: fonts, files and names of many kinds can make one fail.
+    """
+    try:
+        return draw()
+    except Exception as error:  # matplotlib raises errors of many types
+        notes.append(f"picture {name} was not drawn: {type(error).__name__}: {one_line(error)}")
+        return instead
+
+
 def draw(
-    study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], folder: Path
+    study: Study,
+    table: pd.DataFrame,
+    cells: Mapping[str, CellFiles],
+    folder: Path,
+    notes: list[str] | None = None,
 ) -> dict[str, list[Picture]]:
     """Draw each data set's figures as PNG and SVG; return them by data set, for the page.
 
@@ -55,19 +78,24 @@ def draw(
         The output folder of ``DATASET-{fractions,loss,auroc}.{png,svg}`` and of the logos:
         ``NAME.{png,svg}`` for each figure of the study, or ``DATASET-logos.{png,svg}`` if the
         study has none.
+    notes : list of str, optional
+        Gets a line for each picture that cannot be drawn.
     """
+    notes = [] if notes is None else notes
     datasets = dict.fromkeys(files.metrics["dataset"] for files in cells.values())
-    return {
-        name: [
-            _fractions(study, table, name, folder),
-            *_logos(study, table, cells, name, folder),
-            *_histories(study, cells, name, folder),
-        ]
-        for name in datasets
-    }
+    pictures: dict[str, list[Picture]] = {name: [] for name in datasets}
+    for name, shown in pictures.items():
+        drawings: Drawings = {
+            f"{name}-fractions": partial(_fractions, study, table, name, folder),
+            **_logos(study, table, cells, name, folder),
+            **_histories(study, cells, name, folder),
+        }
+        for part, drawing in drawings.items():
+            shown += attempt(part, drawing, [], notes)
+    return pictures
 
 
-def _fractions(study: Study, table: pd.DataFrame, dataset: str, folder: Path) -> Picture:
+def _fractions(study: Study, table: pd.DataFrame, dataset: str, folder: Path) -> list[Picture]:
     paths = both(folder, f"{dataset}-fractions")
     charts.fractions_plot(table, study, dataset, paths)
     caption = (
@@ -75,52 +103,58 @@ def _fractions(study: Study, table: pd.DataFrame, dataset: str, folder: Path) ->
         f"{study.matches.database}: mean and sd over trials, and the published numbers."
     )
     alt = "Chart of the match fractions of the table, a row for each architecture."
-    return picture(paths, caption, alt)
+    return [picture(paths, caption, alt)]
 
 
 def _logos(
     study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], dataset: str, folder: Path
+) -> Drawings:
+    chosen = study.figures_of(dataset) or _chosen(study, table, dataset)
+    return {
+        name: partial(_logo_figure, study, figure, cells, both(folder, name))
+        for name, figure in chosen.items()
+    }
+
+
+def _logo_figure(
+    study: Study, figure: FigureSpec, cells: Mapping[str, CellFiles], paths: Sequence[Path]
 ) -> list[Picture]:
-    pictures = []
-    for name, figure in (study.figures_of(dataset) or _chosen(study, table, dataset)).items():
-        paths = both(folder, name)
-        titles = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
-        if not titles:
-            continue
-        caption = (
-            f"{figure.title or 'Filters'}: {listed(titles)}, as sequence logos. If a filter "
-            "matches the motif of a class, the y axis shows the name of the class. Below are the "
-            "motifs of the classes."
-        )
-        pictures.append(
-            picture(paths, caption, f"Sequence logos of the filters of {listed(titles)}.")
-        )
-    return pictures
+    titles = [p.title for p in draw_figure(study, figure, cells, paths) if not p.note]
+    if not titles:
+        return []
+    caption = (
+        f"{figure.title or 'Filters'}: {listed(titles)}, as sequence logos. If a filter "
+        "matches the motif of a class, the y axis shows the name of the class. Below are the "
+        "motifs of the classes."
+    )
+    return [picture(paths, caption, f"Sequence logos of the filters of {listed(titles)}.")]
 
 
 def _histories(
     study: Study, cells: Mapping[str, CellFiles], dataset: str, folder: Path
-) -> list[Picture]:
+) -> Drawings:
     histories: dict[str, dict[int, pd.DataFrame]] = {}
     for files in cells.values():
         if files.metrics["dataset"] == dataset:
             name = label(study, files.metrics["model"])
             histories.setdefault(name, {})[files.metrics["trial"]] = files.history
-    loss, auroc = (both(folder, f"{dataset}-{measure}") for measure in ("loss", "auroc"))
-    charts.history_plot(histories, loss)
-    charts.history_plot(histories, auroc, "auroc")
-    return [
-        picture(
-            loss,
+    texts = {
+        "loss": (
             "Loss by epoch; each line is a trial.",
             "Training and validation loss by epoch, a panel for each architecture.",
         ),
-        picture(
-            auroc,
+        "auroc": (
             "AUROC on the validation set by epoch, mean over classes; each line is a trial.",
             "Validation AUROC by epoch, a panel for each architecture.",
         ),
-    ]
+    }
+
+    def drawing(measure: str) -> list[Picture]:
+        paths = both(folder, f"{dataset}-{measure}")
+        charts.history_plot(histories, paths, measure)
+        return [picture(paths, *texts[measure])]
+
+    return {f"{dataset}-{measure}": partial(drawing, measure) for measure in texts}
 
 
 def both(folder: Path, name: str) -> list[Path]:
@@ -173,7 +207,7 @@ def _first_panel(
     study: Study, dataset: str, model: str, layer: str, cells: Mapping[str, CellFiles]
 ) -> Panel:
     """Return the panel of a layer, from the first finished trial."""
-    name = label(study, model)
+    name = charts.short(label(study, model))
     if len(study.models[model].layers_before_pooling()) > 1:
         name += f", {layer}"
     finished = trials_of(cells, dataset, model)

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import pandas as pd
 from motifk8s.cells.finished import CellFiles
 from motifk8s.report import comparison, paired, prediction, tables
 from motifk8s.report.answer import WHOLE, answer
-from motifk8s.report.figures import Picture, layer_logos, motif_database, trials_of
+from motifk8s.report.charts import short
+from motifk8s.report.figures import Picture, attempt, layer_logos, motif_database, trials_of
 from motifk8s.report.topics import LEVEL, Rows, Topic
 from motifk8s.report.words import by_reason, label, plus_minus, truth_word
 from motifk8s.study.specs import Model
@@ -42,6 +44,7 @@ class Content(NamedTuple):
     compared: pd.DataFrame  # as from `comparison.comparisons`
     pictures: Mapping[str, list[Picture]]  # as from `figures.draw`
     topics: Mapping[str, Topic]  # as from `topics.topics`
+    notes: list[str]  # a line for each picture that could not be drawn
 
 
 def render(study: Study, content: Content) -> str:
@@ -70,7 +73,8 @@ def render(study: Study, content: Content) -> str:
         table=tables.to_html(table, comparison.footnotes(compared, study), study),
         pictures=content.pictures,
         topics=content.topics,
-        architectures={name: _architectures(study, name, cells, factors) for name in names},
+        architectures={name: _architectures(study, name, content, factors) for name in names},
+        notes=content.notes,
         failed=by_reason(failed),
         missing=by_reason(others),
         words={name: truth_word(study, name) for name in names},
@@ -95,20 +99,25 @@ def _yaml(study: Study) -> str:
 
 
 def _architectures(
-    study: Study, dataset: str, cells: Mapping[str, CellFiles], factors: Mapping[str, str]
+    study: Study, dataset: str, content: Content, factors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Return each architecture's section: its shape, trials, logos, matches and classes."""
     sections = []
     spec = study.datasets[dataset]
     for data, name in comparison.planned_trials(study):
-        trials = trials_of(cells, dataset, name)
+        trials = trials_of(content.cells, dataset, name)
         if data != dataset or not trials:
             continue
         first = trials[0]
         layers = [
             {
                 "name": layer,
-                "logos": layer_logos(first, layer, f"{label(study, name)}, {layer}"),
+                "logos": attempt(
+                    f"of {layer} of {label(study, name)}",
+                    partial(layer_logos, first, layer, f"{short(label(study, name))}, {layer}"),
+                    None,
+                    content.notes,
+                ),
                 "maximum": values["maximum"],
                 "hits": hits(values["labels"], factors),
             }
@@ -208,9 +217,9 @@ def _provenance(cells: Sequence[CellFiles]) -> list[tuple[str, str]]:
         (heading, _counted(record[key] for record in records if record.get(key) is not None))
         for key, heading in PROVENANCE.items()
     ]
-    libraries = sorted({name for record in records for name in record.get("libraries", {})})
+    libraries = sorted({name for record in records for name in record.get("libraries") or {}})
     rows += [
-        (name, _counted(record["libraries"].get(name, "none") for record in records))
+        (name, _counted((record.get("libraries") or {}).get(name, "none") for record in records))
         for name in libraries
     ]
     hashes: dict[str, list[Any]] = {}
@@ -219,9 +228,9 @@ def _provenance(cells: Sequence[CellFiles]) -> list[tuple[str, str]]:
     rows += [(f"Data {name}, SHA-256", _counted(values)) for name, values in hashes.items()]
     stages: Counter[str] = Counter()
     for record in records:
-        stages.update(record.get("stages", {}))
+        stages.update(record.get("stages") or {})
     rows += [(f"Seconds, {stage}, all cells", f"{s:,.1f}") for stage, s in stages.items()]
-    peak = max(record.get("peak_memory_bytes", 0) for record in records)
+    peak = max(record.get("peak_memory_bytes") or 0 for record in records)
     rows.append(("Largest peak memory of a cell", f"{peak / 2**20:,.0f} MiB"))
     resumed = sum(bool(record.get("resumed_at_epochs")) for record in records)
     rows.append(("Cells that resumed from a checkpoint", str(resumed)))

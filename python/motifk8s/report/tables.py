@@ -27,6 +27,8 @@ MEASURES = ("auroc", "aupr", "match_any", "match_truth", "match_null", "dead", "
 OF_THE_MODEL = ("auroc", "aupr")  # the other measures belong to a layer
 COMPARED = ("auroc", "match_any", "match_truth")
 PUBLISHED = ("kind", "mean", "sd", "difference", "verdict", "footnotes")
+# The first characters of a text that a spreadsheet takes for a formula.
+COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 KINDS = ("exact", "value", "at-most", "at-least")
 
 
@@ -77,6 +79,28 @@ def _rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise InputError(f"{name}: metrics.json has no {', '.join(absent)}; run the cell again")
         rows.append({column: row[column] for column in RESULTS})
     return rows
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Write a table as CSV; a text that a spreadsheet would compute gets an apostrophe in front.
+
+    These are names from the study and motif ids, such as ``=cmd()``. Numbers stay as they are.
+    """
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        one_row = value.replace("\r", " ")  # pandas does not quote it, but reads a new row
+        if not value.startswith(COMPUTED):
+            return one_row
+        try:
+            float(value)
+        except ValueError:
+            return f"'{one_row}"
+        return one_row
+
+    texts = frame.select_dtypes(exclude="number")
+    return frame.assign(**{str(name): texts[name].map(plain) for name in texts}).to_csv(index=False)
 
 
 def _natural(layer: str) -> tuple[int, str]:

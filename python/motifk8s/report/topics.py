@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from motifk8s.filters import analysis
 from motifk8s.report import charts, coverage, paired, prediction
 from motifk8s.report.answer import WHOLE
 from motifk8s.report.comparison import planned_trials
-from motifk8s.report.figures import Picture, both, picture
+from motifk8s.report.figures import Picture, attempt, both, picture
 from motifk8s.report.words import label, plus_minus, truth_word
 from motifk8s.study.study import Study
 
@@ -83,7 +84,11 @@ def frames(
 
 
 def topics(
-    study: Study, results: pd.DataFrame, numbers: Mapping[str, pd.DataFrame], folder: Path
+    study: Study,
+    results: pd.DataFrame,
+    numbers: Mapping[str, pd.DataFrame],
+    folder: Path,
+    notes: list[str] | None = None,
 ) -> dict[str, Topic]:
     """Make the tables of all topics, by name, and draw their charts into a folder.
 
@@ -96,19 +101,22 @@ def topics(
     folder : Path
         Output folder of the charts
         ``DATASET-{sensitivity-SETTING,coverage,importance,firing,paired}.{png,svg}``.
+    notes : list of str, optional
+        Gets a line for each chart that cannot be drawn.
     """
+    notes = [] if notes is None else notes
     finished = set(results.dataset)
     result = {}
     for name, (table, draw) in TOPICS.items():
         frame = numbers.get(name, results)
         parts = [
-            _Part(study, dataset, frame[frame.dataset == dataset], folder)
+            _Part(study, dataset, frame[frame.dataset == dataset], folder, notes)
             for dataset in dict.fromkeys(dataset for dataset, _ in planned_trials(study))
             if dataset in finished or name == "prediction"  # which needs no training
         ]
         result[name] = Topic(
             {part.dataset: table(part) for part in parts},
-            {part.dataset: draw(part) for part in parts},
+            {part.dataset: part.drawn(name, draw) for part in parts},
         )
     return result
 
@@ -116,8 +124,10 @@ def topics(
 class _Part:
     """The rows of one data set in a frame, and its names in tables and charts."""
 
-    def __init__(self, study: Study, dataset: str, frame: pd.DataFrame, folder: Path) -> None:
-        self.study, self.dataset, self.folder = study, dataset, folder
+    def __init__(
+        self, study: Study, dataset: str, frame: pd.DataFrame, folder: Path, notes: list[str]
+    ) -> None:
+        self.study, self.dataset, self.folder, self.notes = study, dataset, folder, notes
         self.frame = self._with_row(frame)
         self.classes = [name for name, ids in study.datasets[dataset].motif_ids.items() if ids]
         self.truth = f"{truth_word(study, dataset)} match"
@@ -138,10 +148,8 @@ class _Part:
         return f"{self.name(model)} {layer}" if several else self.name(model)
 
     def name(self, model: str) -> str:
-        """Return the label of a model, or its name if another model has the same label."""
-        name = label(self.study, model)
-        same = sum(label(self.study, other) == name for other in self.study.models)
-        return name if same == 1 else model
+        """Return the label of a model, different for each."""
+        return label(self.study, model)
 
     def means(self, setting: str) -> dict[str, pd.DataFrame]:
         """Return the mean over trials of each share, for one setting: a frame of row by value."""
@@ -149,6 +157,10 @@ class _Part:
         return {
             share: frame.pivot_table(share, "row", "value", sort=False) for share in self.shares
         }
+
+    def drawn(self, name: str, draw: Callable[[_Part], list[Picture]]) -> list[Picture]:
+        """Draw charts; without them, and with a note, if that fails."""
+        return attempt(f"{self.dataset}-{name}", lambda: draw(self), [], self.notes)
 
     def paths(self, name: str) -> list[Path]:
         """Return the paths of a chart, PNG and SVG."""
@@ -341,25 +353,31 @@ def _draw_paired(part: _Part) -> list[Picture]:
 
 
 def _draw_sensitivity(part: _Part) -> list[Picture]:
-    pictures = []
-    for setting, (title, axis) in SETTINGS.items():
-        means = part.means(setting)
-        layers, values = map(list, next(iter(means.values())).axes)
-        if len(values) < 2:
-            continue
-        own = analysis.own_values(part.study)[setting]
-        framed = values.index(own) if own in values else None
-        columns = [_short_value(value) for value in values]
-        maps = [
-            charts.Map(word, columns, means[share].to_numpy(float), framed)
-            for share, word in part.shares.items()
-        ]
-        name = f"sensitivity-{setting}"
-        charts.heat_maps(layers, maps, part.paths(name), charts.HeatStyle(axis=axis, cell=0.46))
-        caption = f"{title}. Share of the layer's filters. Framed: the value of the study."
-        alt = f"Heat maps of the match fractions: rows are layers, columns values of {axis}."
-        pictures.append(part.picture(name, caption, alt))
-    return pictures
+    return [
+        picture
+        for setting in SETTINGS
+        for picture in part.drawn(f"sensitivity-{setting}", partial(_draw_setting, setting))
+    ]
+
+
+def _draw_setting(setting: str, part: _Part) -> list[Picture]:
+    title, axis = SETTINGS[setting]
+    means = part.means(setting)
+    layers, values = map(list, next(iter(means.values())).axes)
+    if len(values) < 2:
+        return []
+    own = analysis.own_values(part.study)[setting]
+    framed = values.index(own) if own in values else None
+    columns = [_short_value(value) for value in values]
+    maps = [
+        charts.Map(word, columns, means[share].to_numpy(float), framed)
+        for share, word in part.shares.items()
+    ]
+    name = f"sensitivity-{setting}"
+    charts.heat_maps(layers, maps, part.paths(name), charts.HeatStyle(axis=axis, cell=0.46))
+    caption = f"{title}. Share of the layer's filters. Framed: the value of the study."
+    alt = f"Heat maps of the match fractions: rows are layers, columns values of {axis}."
+    return [part.picture(name, caption, alt)]
 
 
 def _draw_importance(part: _Part) -> list[Picture]:

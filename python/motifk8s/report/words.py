@@ -10,8 +10,10 @@ from motifk8s.study.study import Study
 
 
 def label(study: Study, model: str) -> str:
-    """Return a model's label, or its name if it has none."""
-    return (study.models[model].label if model in study.models else "") or model
+    """Return a model's label; its name if it has none, or if that could mean another model."""
+    own = study.models[model].label if model in study.models else ""
+    others = [(name, spec.label) for name, spec in study.models.items() if name != model]
+    return model if any(own in pair for pair in others) else own or model
 
 
 def truth_word(study: Study, dataset: str) -> str:

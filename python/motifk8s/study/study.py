@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -142,6 +143,7 @@ class Study(Strict):
         """Yield the mistakes in how parts fit together; each part is valid by itself."""
         if (n := sum(self._trials(model) for _, model in self._pairs())) > MOST_CELLS:
             yield ("trials",), f"gives {n:,} cells, but at most {MOST_CELLS:,} are allowed"
+        yield from _odd_texts(self.model_dump())
         yield from self._grid_mistakes()
         for name, figure in self.figures.items():
             for place, reason in self._figure_mistakes(name, figure):
@@ -273,6 +275,25 @@ class Study(Strict):
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain JSON with all defaults; validating it gives an equal study."""
         return self.model_dump(mode="json")
+
+
+def _odd_texts(value: Any, place: Place = ()) -> Iterator[Mistake]:
+    """Find texts that no file, terminal or picture can show: control characters, surrogates."""
+    if isinstance(value, str) and (odd := [c for c in value if _is_odd(c)]):
+        yield place, f"has the character {ascii(odd[0])}; remove it"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if any(map(_is_odd, str(key))):
+                yield place, f"the name {ascii(key)} has a control character; remove it"
+            else:
+                yield from _odd_texts(item, (*place, key))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _odd_texts(item, (*place, number))
+
+
+def _is_odd(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r"
 
 
 def parse_cell(text: str) -> Cell:
