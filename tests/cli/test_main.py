@@ -601,3 +601,36 @@ def grid_store(path: Path):
     from motifk8s.store.folder import FolderStore
 
     return FolderStore(path)
+
+
+@pytest.mark.parametrize(
+    "change, place",
+    [
+        ({"title": "{{=1+1}}"}, "line 1"),
+        ({"description": "a {{workflow.name}}"}, "line 1"),
+        ({"models": {"a": {"label": "{{x"}}}, "line 1"),
+        ({"datasets": {"small": {"classes": {"{{x}}": ["MA0083.3"]}}}}, "line 1"),
+        ("# {{x}}\n", "line 1"),
+        ("\n\ndescription: '{{x}}'\n", "line 4"),
+        # With YAML's escapes the text has no braces, but the study has.
+        ('title: "\\x7b{=1+1}}"\n', "title"),
+        ('description: "{\\u007b}}"\n', "description"),
+    ],
+)
+def test_argo_evaluates_no_study(change, place, tmp_path, here):
+    path = tmp_path / "own.yaml"
+    if isinstance(change, dict):
+        study_file(path, change)
+    else:
+        path.write_text(f"{change}name: own\nextends: smoke\n")
+        if change.startswith("\n"):
+            path.write_text(f"name: own\nextends: smoke{change}")
+    words = f'{place}: "{{{{" is not allowed in a study: Argo would evaluate it'
+    for line in (["plan", path], ["run", path], ["plan", path.read_text()], ["submit", path]):
+        code, _, err = here(*line, "--store", tmp_path / "store")
+        assert code == 2 and words in one_line(err)
+    (tmp_path / "child.yaml").write_text("name: child\nextends: ./own.yaml\n")
+    if not str(change).startswith("#"):  # the comments of a base are never given to Argo
+        code, _, err = here("plan", tmp_path / "child.yaml", "--store", tmp_path / "store")
+        assert code == 2 and "Argo would evaluate it" in one_line(err)
+    assert not (tmp_path / "store").exists()

@@ -800,23 +800,6 @@ def test_very_many_mistakes_are_cut() -> None:
         ("name: x\nextends: ./none.yaml\n", "extends: none.yaml: no such file"),
         ("name: x\nextends: koo2019\nmodels: &a {b: *a}\n", "a YAML alias contains itself"),
         ("name: x\nmodels: &a [*a]\n", "a YAML alias contains itself"),
-        *(
-            (
-                f"name: x\n{text}\n",
-                f'line {line}: "{{{{" is not allowed in a study: Argo would eval',
-            )
-            for text, line in [
-                ("title: '{{=1+1}}'", 2),
-                ("extends: smoke\ntitle: a {{workflow.name}}", 3),
-                ("# {{x}}", 2),
-                ("'{{x}}': 1", 2),
-                ("models: {a: {label: '{{x}}'}}", 2),
-                (r'title: "\x7b{=1+1}}"', 2),
-                (r'title: "{\u007b=1+1}}"', 2),
-                ("a: &a ['{{x}}']\nb: *a", 2),
-                ("title: >\n  a\n  {{x}}", 4),
-            ]
-        ),
     ],
 )
 def test_not_a_study(text: str, reason: str) -> None:
@@ -884,6 +867,9 @@ def test_not_a_file(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     assert error(path) == f"{path}: no such file"
     assert error(tmp_path).startswith(f"{tmp_path}: is a folder")
+    for address in ("S3://b/x.yaml", "gs://b/x", "file:///x.yaml"):
+        with pytest.raises(InputError, match="is an address; give the path of a file"):
+            load(address)
     path.write_bytes(b"name: x\ntitle: \xe9t\xe9\n")
     assert error(path) == f"{path}: line 2: not UTF-8; save the file as UTF-8"
     path.write_bytes(b"# " + b"x" * 2**20)

@@ -83,6 +83,14 @@ def open_study(args: argparse.Namespace) -> tuple[Study, Store]:
     A name that is not a built-in study is looked up in the store: the plan step of a workflow
     keeps each submitted study there. Of several versions, the newest is loaded.
     """
+    from motifk8s.study.study import refuse_braces
+
+    study, store = _open_study(args)
+    refuse_braces(study, args.study)
+    return study, store
+
+
+def _open_study(args: argparse.Namespace) -> tuple[Study, Store]:
     from motifk8s.store.open import open_store
     from motifk8s.study.study import load
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from motifk8s.errors import InputError, one_line
+from motifk8s.store.files import is_address
 from motifk8s.study.strict import no_such
 
 FOLDER = Path(__file__).parent / "builtin"
@@ -54,6 +55,9 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
     if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
         if isinstance(folder, str):
             raise InputError(f"{name_or_path}: a study in a store can only extend a built-in one")
+        if is_address(name_or_path):
+            hint = "give the path of a file (STUDY itself may be s3://bucket/key)"
+            raise InputError(f"{name_or_path}: is an address; {hint}")
         return (folder or Path()) / Path(name_or_path).expanduser()
     names = builtin_names()
     if name_or_path in names:
@@ -89,8 +93,7 @@ def decode(data: bytes, source: str) -> str:
 def parse(text: str, source: str) -> dict[str, Any]:
     """Parse a YAML mapping; error messages begin with `source`.
 
-    In YAML 1.2, 3e-4 is a number and `no` is a string. A duplicate key is an error. So is "{{":
-    Argo evaluates it in a study that is given as a parameter of a workflow.
+    In YAML 1.2, 3e-4 is a number and `no` is a string. A duplicate key is an error.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -99,7 +102,6 @@ def parse(text: str, source: str) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
-        _check_braces(text, node, source)
         _check_size(node, source)
         data = node and yaml.constructor.construct_document(node)
     except MarkedYAMLError as error:
@@ -120,23 +122,6 @@ def parse(text: str, source: str) -> dict[str, Any]:
         kind = "a list" if isinstance(data, list) else "a single value"
         raise InputError(f"{source}: line 1: {kind}; a study is a mapping (name: NAME, ...)")
     return data
-
-
-def _check_braces(text: str, node: Any, source: str) -> None:
-    """Raise `InputError` if a text has "{{", or one of its strings has, after YAML's escapes."""
-    line = text[: text.find("{{")].count("\n") + 1 if "{{" in text else 0
-    nodes, seen = [node], set()
-    while nodes and not line:
-        node = nodes.pop()
-        if id(node) not in seen:
-            seen.add(id(node))
-            nodes += _parts(node)
-            if isinstance(getattr(node, "value", None), str) and "{{" in node.value:
-                line = node.start_mark.line + 1
-    if line:
-        raise InputError(
-            f'{source}: line {line}: "{{{{" is not allowed in a study: Argo would evaluate it'
-        )
 
 
 def _check_size(root: Any, source: str) -> None:

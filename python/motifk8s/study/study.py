@@ -48,6 +48,7 @@ from motifk8s.study.strict import (
     mistakes_error,
     mistakes_of,
     no_such,
+    path,
 )
 
 MOST_CELLS = 5_000  # a limit that finds typing mistakes
@@ -315,6 +316,11 @@ def content_hash(obj: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def is_text(argument: str) -> bool:
+    """Return whether an argument is the text of a study, not a name, path or address."""
+    return "\n" in argument or argument.lstrip().startswith("{")
+
+
 def load(name_or_path: str) -> Study:
     """Load a study from the name of a built-in one, a path, an s3:// URL, or its text.
 
@@ -323,13 +329,42 @@ def load(name_or_path: str) -> Study:
     InputError
         There is no such study, or it has mistakes. The message has the key and reason of each.
     """
-    if "\n" in name_or_path or name_or_path.lstrip().startswith("{"):
+    if is_text(name_or_path):
         return loads(name_or_path, "the study's text")
     if name_or_path.startswith("s3://"):
         text = decode(read_url(name_or_path), name_or_path)
         return loads(text, name_or_path, name_or_path.rpartition("/")[0])
-    path = locate(name_or_path)
-    return loads(read_text(path), str(path), path.parent, (path.resolve(),))
+    file = locate(name_or_path)
+    return loads(read_text(file), str(file), file.parent, (file.resolve(),))
+
+
+def refuse_braces(study: Study, argument: str) -> None:
+    """Raise `InputError` if a study, or its text, has "{{", which Argo would evaluate.
+
+    Argo does so in every parameter of a workflow, before any step can check it. `argument` is that
+    of `load`. The text is searched if it is local, because comments count too.
+    """
+    text = argument if is_text(argument) else ""
+    if not text and Path(argument).is_file():
+        text = read_text(Path(argument))
+    places = [f"line {n}" for n, line in enumerate(text.split("\n"), 1) if "{{" in line]
+    places += [path(*place) for place, value in _strings(study.resolved()) if "{{" in value]
+    if places:
+        source = "the study's text" if is_text(argument) else argument
+        raise InputError(
+            f'{source}: {places[0]}: "{{{{" is not allowed in a study: Argo would evaluate it'
+        )
+
+
+def _strings(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Yield every string in plain JSON, keys too, with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield (*place, key), str(key)
+            yield from _strings(item, (*place, key))
 
 
 def loads(
