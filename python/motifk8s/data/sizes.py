@@ -12,6 +12,7 @@ import numpy as np
 from motifk8s.data import datasets
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.deepsea import KEPT, POSITIVES
+from motifk8s.data.hdf5 import open_file, own_array
 from motifk8s.data.stored import DATA, find, place
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
@@ -84,5 +85,7 @@ def check_labels(study: Study, name: str, store: Store) -> None:
 
 def _count(store: Store, path: str) -> Sizes:
     """Count the sequences in the file of a data set."""
-    with store.local(path) as file:
-        return Sizes(*np.bincount(datasets.read_labels(file)[1], minlength=3).tolist())
+    with store.local(path) as file, open_file(file) as content:
+        if (split := own_array(content, "split", file)) is None:
+            raise KeyError("split")
+        return Sizes(*np.bincount(split[...], minlength=3).tolist())
