@@ -126,7 +126,12 @@ def test_kinds_that_compare_numbers(row, shares, verdict):
 def test_numbers_of_both_sides_are_shown():
     row = claim(than=["cnn-1"])
     verdict = judged(row, *of(cnn_1=[0.1, 0.2], cnn_25=[0.9, 1.0]))
-    assert verdict == ("held", "cnn-25 0.950 ± 0.050, cnn-1 conv1 0.150 ± 0.050")
+    assert verdict == ("held", "cnn-25 0.950 ± 0.050 / cnn-1 conv1 0.150 ± 0.050")
+
+
+def test_a_score_belongs_to_the_model_not_to_a_layer():
+    verdict = judged(claim(measure="auroc", models=["cnn-1"]), *of(cnn_1=[0.1, 0.2]))
+    assert verdict == ("held", "cnn-1 0.950 ± 0.000")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +183,7 @@ def test_found_in_more_and_missed_in_less_than_half_of_the_trials():
             "0.500",
         ),
         ({"measure": "importance_ratio"}, {"importance": [("SRF", 4)]}, "-"),
+        ({"measure": "importance_ratio"}, {}, "-"),
         ({"measure": "importance_ratio"}, {"importance": [("SRF", 0), ("", 1)]}, "-"),
         (
             {"measure": "importance_rank"},  # numbers 1, 2, 3; rises 5, 1.5, 2: ranks 3, 1, 2
@@ -418,6 +424,24 @@ def test_ceiling_needs_synthetic_data():
     row = claim(measure="ceiling", models=None)
     with pytest.raises(ValueError, match="synthetic"):
         Study.model_validate({**text, "datasets": {"synthetic": data}, "claims": [row]})
+
+
+def test_what_a_test_compares_is_in_words():
+    rows = [
+        claim(),
+        claim(kind="similar", models=ALL, limit=0.02, measure="auroc"),
+        claim(kind="below", models=["cnn-4", "cnn-25"], than=["cnn-1"], by="mean"),
+        claim(kind="missed", measure=None, classes=["SRF", "SP1"]),
+    ]
+    found = module.claim_rows(claims(with_claims(*rows), {}))
+    assert [row["Test"] for row in found] == [
+        "synthetic: match of a class above 0.5",
+        "synthetic: AUROC similar 0.02",
+        "synthetic: mean match of a class below",
+        "synthetic: (SRF, SP1) missed",
+    ]
+    names = Claim.model_json_schema()["properties"]["measure"]["anyOf"][0]["enum"]
+    assert set(module.MEASURES) == {"", *names}
 
 
 def test_a_claim_keeps_its_defaults():

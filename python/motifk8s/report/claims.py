@@ -31,6 +31,15 @@ COLUMNS = [
 ]  # fmt: skip
 NOT_TESTED = "not tested"
 HOLDS, FAILS = ("yes", "held"), ("no", "not held")  # verdicts on complete results
+MEASURES = {  # in the report
+    "": "", "auroc": "AUROC", "auroc_sd": "AUROC's sd over classes", "aupr": "AUPR",
+    "match_any": "any match", "match_truth": "match of a class", "match_null": "null match",
+    "dead": "dead filters", "coverage": "coverage", "n_truth": "filters that match a class",
+    "truth_share": "share of matches that are of a class", "completeness": "completeness",
+    "importance_ratio": "rise of the loss without other filters / without filters of a class",
+    "importance_rank": "rank correlation of number and importance of a class's filters",
+    "ceiling": "AUROC with the true motifs",
+}  # fmt: skip
 LIKE = {"auroc": "auroc_by_class", "aupr": "aupr_by_class"}
 
 
@@ -76,12 +85,13 @@ def claims(
         due = sum(planned[pair] for pair in pairs)
         tested = _test(claim, study, trials, bits)
         verdict = {None: NOT_TESTED, True: "held", False: "not held"}[tested.holds]
-        texts = {key: " ".join(getattr(claim, key)) for key in ("models", "than", "classes")}
+        texts = {key: " ".join(getattr(claim, key)) for key in ("models", "than")}
         rows.append(
             {
                 **claim.model_dump(),
                 **texts,
                 "measure": claim.measure or "",
+                "classes": ", ".join(claim.classes),
                 "limit": math.nan if claim.limit is None else claim.limit,
                 "ours": tested.numbers,
                 "trials": finished,
@@ -102,7 +112,8 @@ def _test(
         """Return the trials, the layer, and the name in texts of MODEL or MODEL/LAYER."""
         model, layer = split_panel(panel)
         several = len(study.models[model].layers_before_pooling()) > 1
-        name = label(study, model) + (f" {layer}" if several else "")
+        of_model = claim.measure in ("auroc", "auroc_sd", "aupr")  # not of a layer
+        name = label(study, model) + (f" {layer}" if several and not of_model else "")
         return trials.get((claim.dataset, model), []), layer, name
 
     if claim.kind in ("found", "missed"):
@@ -114,16 +125,18 @@ def _test(
         value = ceiling(spec, study.data_seed(claim.dataset))
         return Tested(_ordered(claim, [value], []), f"{claim.dataset} {value:.4f}")
     means: list[list[float]] = []
-    texts = []
+    groups = []
     for group in (claim.models, claim.than):
         means.append([])
+        texts = []
         for files, layer, name in map(of, group):
             values = [trial_value(claim, cell, layer, bits) for cell in files]
             mean, sd = mean_sd([value for value in values if not math.isnan(value)])
             means[-1].append(mean)
             texts.append(f"{name} {plus_minus(mean, sd) or '-'}")
+        groups.append(", ".join(texts))
     known = not any(math.isnan(mean) for mean in (*means[0], *means[1]))
-    return Tested(_ordered(claim, *means) if known else None, ", ".join(texts))
+    return Tested(_ordered(claim, *means) if known else None, " / ".join(filter(None, groups)))
 
 
 def _find(claim: Claim, panels: Sequence[tuple[list[CellFiles], str, str]]) -> Tested:
@@ -322,11 +335,10 @@ def claim_rows(tested: pd.DataFrame) -> list[dict[str, str]]:
 
 def _words(row: Mapping[Any, Any]) -> str:
     """Write what a claim's test compares."""
-    limit = "" if math.isnan(row["limit"]) else f" {row['limit']:g}"
-    what = row["measure"].replace("_", " ")
-    classes = f" ({listed(row['classes'].split())})" if row["classes"] else ""
-    by = "mean " if row["by"] == "mean" else ""
-    return f"{row['dataset']}: {by}{what}{classes} {row['kind']}{limit}".replace(":  ", ": ")
+    words = [f"{row['dataset']}:", "mean" if row["by"] == "mean" else "", MEASURES[row["measure"]]]
+    words += [f"({row['classes']})" if row["classes"] else "", row["kind"]]
+    words.append("" if math.isnan(row["limit"]) else f"{row['limit']:g}")
+    return " ".join(filter(None, words))
 
 
 def summary(compared: pd.DataFrame, tested: pd.DataFrame) -> str:
