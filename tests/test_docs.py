@@ -24,7 +24,7 @@ from motifk8s.cli import main
 from motifk8s.data.datasets import describe, read
 from motifk8s.filters import analysis
 from motifk8s.motifs.tomtom import COLUMNS
-from motifk8s.report import comparison, tables
+from motifk8s.report import claims, comparison, tables
 from motifk8s.study.file import builtin_names
 from motifk8s.study.schema import json_schema
 from motifk8s.study.study import load, loads
@@ -245,7 +245,7 @@ def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
 KEYS_TABLES = [
     "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv",
     "TrainingSettings", "OutputBias", "MotifSettings", "Trim", "MatchSettings", "AnalysisSettings",
-    "FigureSpec", "Expected",
+    "FigureSpec", "Expected", "Claim",
 ]  # fmt: skip
 
 
@@ -348,6 +348,7 @@ def columns(name: str) -> list[str]:
 def test_columns_are_told() -> None:
     assert columns("## results.csv") == tables.RESULTS
     assert sorted(columns("## comparison.csv")) == sorted(comparison.COLUMNS)
+    assert sorted(columns("## claims.csv")) == sorted(claims.COLUMNS)
     part = text("docs/store.md")
     assert all(f"`{column}`" in part for column in COLUMNS)
     for name, told in analysis.TABLES.items():

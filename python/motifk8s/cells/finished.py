@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -33,6 +35,9 @@ PROVENANCE: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
+HITS = ["Query_ID", "Target_ID", "Optimal_offset", "Overlap", "Orientation"]
+
+
 class CellFiles(NamedTuple):
     """The files of a finished cell that a report uses."""
 
@@ -41,6 +46,7 @@ class CellFiles(NamedTuple):
     filters: dict[str, Filters]  # by layer
     provenance: dict[str, Any]
     analysis: dict[str, pd.DataFrame]  # "sensitivity", "importance", "firing"
+    hits: Mapping[str, pd.DataFrame] = {}  # by layer, columns `HITS`; only if a claim needs them
 
 
 def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
@@ -68,15 +74,31 @@ def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
         return marker.fetch(store, place, done, name)
 
     try:
+        metrics = _json(fetch("metrics.json"), METRICS)
+        aligned = any(claim.measure == "completeness" for claim in study.claims)
         return CellFiles(
-            metrics=_json(fetch("metrics.json"), METRICS),
+            metrics=metrics,
             history=pd.read_csv(BytesIO(fetch("history.csv"))),
             filters=read_filters(BytesIO(fetch("filters.h5"))),
             provenance=_json(fetch("provenance.json"), PROVENANCE),
             analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
+            hits={name: _hits(fetch(f"hits-{name}.tsv")) for name in metrics["layers"] if aligned},
         )
     except (ValueError, KeyError, TypeError, OSError) as error:  # of other programs' files
         raise DamagedError(f"{place}/{done.run} cannot be read: {one_line(error)}") from None
+
+
+def _hits(data: bytes) -> pd.DataFrame:
+    """Read the columns `HITS` of Tomtom's hits."""
+    kinds = {"Optimal_offset": int, "Overlap": int}
+    return pd.read_csv(
+        BytesIO(data),
+        sep="\t",
+        usecols=HITS,
+        dtype={name: kinds.get(name, str) for name in HITS},
+        keep_default_na=False,  # a motif may be called NA
+        quoting=csv.QUOTE_NONE,
+    )
 
 
 def _json(data: bytes, kinds: dict[str, tuple[type, ...]]) -> dict[str, Any]:

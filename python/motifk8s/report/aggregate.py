@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles, read_finished
-from motifk8s.report import comparison, figures, page, tables, topics
+from motifk8s.report import claims, comparison, figures, page, tables, topics
 from motifk8s.report.words import by_reason
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem, write_text
@@ -85,7 +85,7 @@ def write_outputs(
     written : dict of relative path to Path
         ``tables/results.csv`` (one row per cell and layer), ``tables/comparison.csv`` (one per
         published number), ``tables/table1.{csv,md,html}``, the tables of `topics.frames`,
-        ``figures/*`` and ``report.html``.
+        ``tables/claims.csv`` if the study has claims, ``figures/*`` and ``report.html``.
     table : DataFrame
         As from `tables.table1`.
     """
@@ -95,6 +95,9 @@ def write_outputs(
     notes_of_bounds = comparison.footnotes(compared, study)
     numbers = topics.frames(study, cells, results, table)
     frames = {"results": results, "comparison": compared, "table1": table, **numbers}
+    tested = claims.claims(study, cells, figures.motif_database(study.matches.database))
+    if study.claims:
+        frames["claims"] = tested
     written = _write(
         folder,
         {
@@ -115,7 +118,7 @@ def write_outputs(
         for path in picture.files
     }
     publish(drawn)
-    content = page.Content(cells, missing, table, compared, pictures, beyond, notes)
+    content = page.Content(cells, missing, table, compared, tested, pictures, beyond, notes)
     report = _write(folder, {"report.html": page.render(study, content)})
     publish(report)
     return {**drawn, **written, **report}, table

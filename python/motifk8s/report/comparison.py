@@ -69,16 +69,18 @@ def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     planned = planned_trials(study)
     rows: list[dict[str, Any]] = []
     bounds = 0
-    for expected in study.expected:
-        if not any((expected.dataset, m) in planned for m in expected.models):
-            continue
+    for expected in published_numbers(study):
+        rows.append(_compare(expected, expected.models, results, planned))
         if expected.kind in ("at-most", "at-least"):
-            rows.append(_compare(expected, expected.models, results, planned))
             rows[-1]["footnote"] = _letter(bounds)
             bounds += 1
-        else:
-            rows += [_compare(expected, [m], results, planned) for m in expected.models]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def published_numbers(study: Study) -> list[Expected]:
+    """Return the published numbers of planned models, in the order of `comparisons`."""
+    planned = planned_trials(study)
+    return [e for e in study.expected if any((e.dataset, m) in planned for m in e.models)]
 
 
 def _compare(

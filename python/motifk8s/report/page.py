@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles
-from motifk8s.report import comparison, paired, prediction, tables
+from motifk8s.report import claims, comparison, paired, prediction, tables
 from motifk8s.report.answer import WHOLE, answer
 from motifk8s.report.charts import short
 from motifk8s.report.figures import Picture, attempt, layer_logos, motif_database, trials_of
@@ -42,6 +42,7 @@ class Content(NamedTuple):
     missing: Mapping[str, str]  # the reason for each missing cell, by id
     table: pd.DataFrame  # as from `tables.table1`
     compared: pd.DataFrame  # as from `comparison.comparisons`
+    tested: pd.DataFrame  # as from `claims.claims`
     pictures: Mapping[str, list[Picture]]  # as from `figures.draw`
     topics: Mapping[str, Topic]  # as from `topics.topics`
     notes: list[str]  # a line for each picture that could not be drawn
@@ -71,6 +72,9 @@ def render(study: Study, content: Content) -> str:
         planned=len(planned),
         answers={name: answer(table, compared, study, name) for name in names},
         table=tables.to_html(table, comparison.footnotes(compared, study), study),
+        published=claims.published_rows(compared, study, cells),
+        claims=claims.claim_rows(content.tested),
+        hold=claims.summary(compared, content.tested),
         pictures=content.pictures,
         topics=content.topics,
         architectures={name: _architectures(study, name, content, factors) for name in names},

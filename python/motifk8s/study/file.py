@@ -236,23 +236,39 @@ MERGES: Mapping[str, Merge] = {  # for the keys of a study
 def _without_deleted(
     result: dict[str, Any], base: dict[str, Any], patch: dict[str, Any]
 ) -> dict[str, Any]:
-    """Drop the base's `expected` and figures that use a deleted data set or model."""
+    """Drop the base's rows and figures that use a deleted data set, class or model.
+
+    Rows are those of `expected` and `claims`. The ceiling of a data set that is no longer synthetic
+    is deleted, too.
+    """
     deleted = {
         key: _mapping(base.get(key)).keys() - _mapping(result.get(key)).keys()
         for key in ("datasets", "models")
     }
+    before, after = (_mapping(study.get("datasets")) for study in (base, result))
+
+    def fits(row: dict[str, Any], dataset: str) -> bool:
+        old, new = _mapping(before.get(dataset)), _mapping(after.get(dataset))
+        gone = _mapping(old.get("classes")).keys() - _mapping(new.get("classes")).keys()
+        classes = row.get("classes")
+        if isinstance(classes, list) and not gone.isdisjoint(map(str, classes)):
+            return False
+        return row.get("measure") != "ceiling" or old.get("kind") == new.get("kind")
 
     def stays(row: Any) -> bool:
         if not isinstance(row, dict):
             return True
-        models = row.get("models", row.get("panels"))
-        names = [str(name).partition("/")[0] for name in models] if isinstance(models, list) else []
-        if isinstance(dataset := row.get("dataset"), str) and dataset in deleted["datasets"]:
+        lists = [row[key] for key in ("models", "than", "panels") if isinstance(row.get(key), list)]
+        names = [str(name).partition("/")[0] for models in lists for name in models]
+        if isinstance(dataset := row.get("dataset"), str) and (
+            dataset in deleted["datasets"] or not fits(row, dataset)
+        ):
             return False
         return deleted["models"].isdisjoint(names)
 
-    if "expected" not in patch and isinstance(result.get("expected"), list):
-        result["expected"] = [row for row in result["expected"] if stays(row)]
+    for key in ("expected", "claims"):
+        if key not in patch and isinstance(result.get(key), list):
+            result[key] = [row for row in result[key] if stays(row)]
     if isinstance(result.get("figures"), dict):
         own = _mapping(patch.get("figures"))
         result["figures"] = {

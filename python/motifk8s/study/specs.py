@@ -25,11 +25,19 @@ MOST = 10**9
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # a probability, or a share of a maximum
 Positive = Annotated[float, Field(gt=0)]
+Panel = Annotated[str, Field(pattern=r"^[^\s/]+(/conv[1-9][0-9]*)?$")]
+"""MODEL, which means its first layer, or MODEL/LAYER."""
 
 
 def not_given(value: Any) -> bool:
     """Leave a field out of keys and kept studies: it was added when results existed."""
     return value is None
+
+
+def split_panel(panel: str) -> tuple[str, str]:
+    """Return the model and layer of MODEL (its conv1) or MODEL/LAYER."""
+    model, _, layer = panel.partition("/")
+    return model, layer or "conv1"
 
 
 class DataSet(Strict):
@@ -407,16 +415,12 @@ class FigureSpec(Strict):
 
     title: str = ""
     dataset: Name
-    panels: Annotated[
-        list[Annotated[str, Field(pattern=r"^[^\s/]+(/conv[1-9][0-9]*)?$")]],
-        Field(min_length=1, max_length=12),
-    ]
+    panels: Annotated[list[Panel], Field(min_length=1, max_length=12)]
     """MODEL (its first layer) or MODEL/LAYER."""
 
     def layers(self) -> list[tuple[str, str]]:
         """Return the model and layer of each panel."""
-        parts = (panel.partition("/") for panel in self.panels)
-        return [(model, layer or "conv1") for model, _, layer in parts]
+        return [split_panel(panel) for panel in self.panels]
 
 
 class Expected(Strict):
@@ -433,6 +437,8 @@ class Expected(Strict):
     sd: Annotated[float, Field(ge=0, le=1)] | None = None
     over: Literal["trials", "classes"] = "trials"
     """The sd is over trials or over classes."""
+    trials: Count | None = Field(default=None, exclude_if=not_given)
+    """Number of trials that the published mean is over; null: unknown."""
     source: str = ""
     """Section of the paper."""
 
@@ -444,3 +450,67 @@ class Expected(Strict):
         if self.kind in ("exact", "value") and len(self.models) > 1:
             raise mistakes_error([(("models",), f"kind {self.kind} needs one model, not several")])
         return self
+
+
+class Claim(Strict):
+    """A published statement that is not a number, and how results test it."""
+
+    says: Text
+    """The statement, one sentence."""
+    source: Text
+    """Section of the paper."""
+    dataset: Name
+    kind: Literal["rises", "falls", "above", "below", "similar", "found", "missed"]
+    """rises, falls: the mean over trials, from each model to the next. above, below: the mean of
+    each model, and of each of `than`, or `limit`. similar: the largest mean minus the smallest is
+    at most `limit`. found, missed: in more, in less than half of the trials of each model a filter
+    is labelled with each of `classes`."""
+    measure: (
+        Literal[
+            "auroc", "auroc_sd", "aupr", "match_any", "match_truth", "match_null", "dead",
+            "coverage", "n_truth", "truth_share", "completeness", "importance_ratio",
+            "importance_rank", "ceiling",
+        ]
+        | None
+    ) = None  # fmt: skip
+    """The number that is compared; found and missed have none."""
+    models: list[Panel] = []
+    """MODEL (its first layer) or MODEL/LAYER; none for `ceiling`, which belongs to the data."""
+    than: list[Panel] = []
+    """above, below: the others, as `models`."""
+    by: Literal["each", "mean"] = "each"
+    """above, below: compare each with each, or the mean of `models` with the mean of `than`."""
+    classes: list[Text] = []
+    """The classes that are found or missed, or to which auroc, aupr or completeness is limited."""
+    limit: float | None = None
+    """similar: the largest difference. above, below: a number instead of `than`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        compares, finds = self.kind in ("above", "below"), self.kind in ("found", "missed")
+        most = {"similar": 2, "rises": 2, "falls": 2}.get(self.kind, 1)
+        least = 0 if self.measure == "ceiling" else most
+        wrong = {
+            "measure": (self.measure is None) != finds and "is for all kinds but found and missed",
+            "models": len(self.models) < least and f"kind {self.kind} needs {least} or more",
+            "than": bool(self.than) != (compares and self.limit is None)
+            and "kinds above and below need either than or limit; no other kind has than",
+            "limit": self.limit is not None
+            and not (compares or self.kind == "similar")
+            and "is for above, below and similar",
+            "by": self.by != "each" and not compares and "mean is for above and below",
+            "classes": bool(self.classes) != finds
+            and not (self.classes and self.measure in ("auroc", "aupr", "completeness"))
+            and "is for found, missed, auroc, aupr and completeness",
+        }
+        if self.kind == "similar" and self.limit is None:
+            wrong["limit"] = "kind similar needs the largest difference"
+        if self.measure == "ceiling" and (self.models or not (compares and self.by == "each")):
+            wrong["models"] = "ceiling belongs to the data: only above or below a limit, no models"
+        if mistakes := [((key,), reason) for key, reason in wrong.items() if reason]:
+            raise mistakes_error(mistakes)
+        return self
+
+    def layers(self) -> list[tuple[str, str]]:
+        """Return the model and layer of each of `models` and `than`."""
+        return [split_panel(panel) for panel in (*self.models, *self.than)]

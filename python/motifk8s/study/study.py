@@ -29,6 +29,7 @@ from motifk8s.study.file import decode, locate, read, read_text
 from motifk8s.study.specs import (
     MOST,
     AnalysisSettings,
+    Claim,
     DeepSea,
     Expected,
     FigureSpec,
@@ -39,6 +40,7 @@ from motifk8s.study.specs import (
     Name,
     Synthetic,
     TrainingSettings,
+    split_panel,
 )
 from motifk8s.study.strict import (
     Mistake,
@@ -100,6 +102,8 @@ class Study(Strict):
     """Figures of filters, by name; if empty, the report chooses."""
     expected: list[Expected] = []
     """Published numbers to compare with."""
+    claims: list[Claim] = Field(default=[], exclude_if=lambda value: not value)
+    """Published statements that are not numbers, to be tested."""
 
     @field_validator("format")
     @classmethod
@@ -152,6 +156,9 @@ class Study(Strict):
         for i, row in enumerate(self.expected):
             for place, reason in self._expected_mistakes(row):
                 yield ("expected", i, *place), reason
+        for i, claim in enumerate(self.claims):
+            for place, reason in self._claim_mistakes(claim):
+                yield ("claims", i, *place), reason
         for name, dataset in self.datasets.items():
             if (window := self.motifs.window) and window > dataset.length:
                 reason = f"{window} is longer than the sequences of {name} ({dataset.length} bp)"
@@ -189,6 +196,23 @@ class Study(Strict):
                 yield ("models", i), no_such("model", model, self.models)
             elif reason := self._no_motifs(model, row.layer):
                 yield ("layer",), reason
+
+    def _claim_mistakes(self, claim: Claim) -> Iterator[Mistake]:
+        if claim.dataset not in self.datasets:
+            yield ("dataset",), no_such("data set", claim.dataset, self.datasets)
+            return
+        dataset = self.datasets[claim.dataset]
+        if claim.measure == "ceiling" and not isinstance(dataset, Synthetic):
+            yield ("measure",), f"ceiling needs a synthetic data set; {claim.dataset} is not one"
+        for i, name in enumerate(claim.classes):
+            if name not in dataset.motif_ids:
+                yield ("classes", i), no_such("class", name, dataset.motif_ids)
+        for key, panels in (("models", claim.models), ("than", claim.than)):
+            for i, (model, layer) in enumerate(map(split_panel, panels)):
+                if model not in self.models:
+                    yield (key, i), no_such("model", model, self.models)
+                elif reason := self._no_motifs(model, layer):
+                    yield (key, i), reason
 
     def _no_motifs(self, model: str, layer: str) -> str:
         known = self.models[model].layers_before_pooling()
