@@ -39,6 +39,7 @@ from motifk8s.study.specs import (
     Name,
     Synthetic,
     TrainingSettings,
+    not_given,
 )
 from motifk8s.study.strict import (
     Mistake,
@@ -100,6 +101,10 @@ class Study(Strict):
     """Figures of filters, by name; if empty, the report chooses."""
     expected: list[Expected] = []
     """Published numbers to compare with."""
+    best: Annotated[int, Field(ge=1, le=MOST_CELLS)] | None = Field(
+        default=None, exclude_if=not_given
+    )
+    """Tables average the trials of each model with the highest AUPR, this many; null: all."""
 
     @field_validator("format")
     @classmethod
