@@ -244,8 +244,8 @@ def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
 
 KEYS_TABLES = [
     "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv",
-    "TrainingSettings", "OutputBias", "MotifSettings", "Trim", "MatchSettings", "AnalysisSettings",
-    "FigureSpec", "Expected", "Claim",
+    "TrainingSettings", "OutputBias", "Plateau", "MotifSettings", "Trim", "MatchSettings",
+    "AnalysisSettings", "FigureSpec", "Expected", "Claim",
 ]  # fmt: skip
 
 

@@ -9,6 +9,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from helpers.tiny import FILES, command, one_line, provenance, results, run_folder, study_file
 
@@ -71,6 +73,30 @@ def test_metrics_agree_with_the_files(finished):
         hits = (folder / f"hits-{name}.tsv").read_text().splitlines()[1:]
         matched = {line.split("\t")[0] for line in hits if line.startswith("filter")}
         assert matched == set(layer["labels"]) and layer["match_any"] == len(matched) / 4
+
+
+def test_a_cell_with_a_plateau_and_matches_by_q_value(finished, tmp_path):
+    """Also where the earlier run of the cell matched by E-value."""
+    changes = {
+        "training": {"monitor": "auroc", "plateau": {"patience": 1, "min_delta": 0.5}},
+        "matches": {"distance": "pearson", "qvalue": 0.5},
+        "best": 1,
+    }
+    study = load(str(study_file(tmp_path / "tiny.yaml", changes)))
+    store = FolderStore(shutil.copytree(finished, tmp_path / "store"))
+    metrics = cell.run(study, B, store, threads=1)
+    folder = run_folder(tmp_path / "store", B.id)
+    history = pd.read_csv(folder / "history.csv")
+    np.testing.assert_allclose(
+        history["learning_rate"], 3e-3 * 10.0 ** -np.maximum(0, range(-1, 4))
+    )
+    assert metrics["best_epoch"] == 1 + history["val_auroc"].argmax()
+    layer = metrics["layers"]["conv1"]
+    hits = pd.read_csv(folder / "hits-conv1.tsv", sep="\t")
+    assert set(hits["Query_ID"]) == set(layer["labels"]) and (hits["q-value"] <= 0.5).all()
+    assert "evalue" not in (folder / "sensitivity.csv").read_text()
+    earlier = pd.read_csv(run_folder(finished, B.id) / "history.csv")
+    assert "learning_rate" not in earlier  # without a plateau
 
 
 def test_provenance_is_complete(finished):

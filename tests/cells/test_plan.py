@@ -256,7 +256,8 @@ def test_stopped_and_resumed_a_run_gives_what_cells_give(finished, tmp_path, her
 
     ran = command(*args)
     assert ran.returncode == 0, ran.stderr
-    lines = ran.stderr.splitlines()
+    # A slow machine also prints a line of progress, every half a minute.
+    lines = [line for line in ran.stderr.splitlines() if " of at most " not in line]
     assert len(lines) == 2 and {line.split()[0] for line in lines} == {"small/a/1", "small/b/1"}
     shown = ran.stdout.splitlines()
     assert shown[-1] == f"{store}/tiny/report.html"

@@ -111,7 +111,7 @@ def test_outputs_that_cannot_be_written(tmp_path, tiny, here):
     code, _, err = here(
         "plan", tiny, "--store", tiny.parent / "store", "--outputs", tmp_path / "out"
     )
-    assert code == 2 and f"cannot write to {tmp_path / 'out'}" in one_line(err)
+    assert code == 2 and f"cannot write {tmp_path / 'out'}" in one_line(err)
 
 
 # Progress and logs of a cell -----------------------------------------------------------------

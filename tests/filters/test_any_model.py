@@ -104,7 +104,7 @@ def test_data_without_usable_test_sequences(
         "absent": ({"X_train": np.zeros((2, 4, LENGTH))}, "has no dataset X_test"),
         "empty": ({"X_test": np.zeros((0, 4, LENGTH))}, "has no sequences in the test part"),
         "odd": ({"X_test": np.full((2, 4, LENGTH), 7.0)}, "X_test: sequence 0, position 0 is not"),
-        "wide": ({"X_test": np.zeros((2, 5, LENGTH))}, "X_test: one-hot sequences must have shape"),
+        "wide": ({"X_test": np.zeros((2, 5, LENGTH))}, "X_test is (2, 5, 20), not (N, 4, L)"),
     }
     for title, (arrays, words) in contents.items():
         path = tmp_path / f"{title}.h5"

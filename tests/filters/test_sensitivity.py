@@ -161,6 +161,32 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
     assert different > 0
 
 
+def test_rows_of_a_study_with_a_q_value(finished: Path, tmp_path: Path, keras: Any) -> None:
+    of = study(matches={"qvalue": 0.3, "distance": "pearson"})
+    codes, _ = load_dataset(of, "small", FolderStore(finished)).part("test")
+    truth = of.datasets["small"].motif_ids
+    folder = run_folder(finished, "small/b/1")
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    found = read_filters(folder / "filters.h5")
+    table = sensitivity.measure(model, codes, found, of, truth)
+    assert set(table.setting) == {"threshold", "trim_bits", "database"}
+    untrimmed = of.motifs.model_copy(update={"trim": None})
+    for rule, setting, value in (
+        (of.motifs, "threshold", "0.5"),
+        (of.motifs, "database", "JASPAR2016"),
+        (untrimmed, "trim_bits", "none"),
+    ):
+        layers = match_layers(
+            found, rule, "JASPAR2016", 0.1, truth, tmp_path, distance="pearson", qvalue=0.3
+        )
+        for layer, counted in layers.items():
+            chosen = (table.layer == layer) & (table.setting == setting) & (table.value == value)
+            [row] = table[chosen].to_dict("records")
+            for column in ("n_filters", *sensitivity.FRACTIONS, "dead"):
+                assert row[column] == counted[column], (setting, layer, column)
+    assert table.match_any.nunique() > 1
+
+
 def perfect(names: list[str], release: str) -> Filters:
     """Make filters that are motifs of a release, 19 columns wide, and a dead one."""
     ppm = np.full((len(names) + 1, 19, 4), 0.25, np.float32)

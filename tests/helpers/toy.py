@@ -16,7 +16,7 @@ from motifk8s.data import datasets
 from motifk8s.errors import Interrupted
 from motifk8s.filters import firing, importance
 from motifk8s.filters.extract import extract_layer, readable_layers
-from motifk8s.study.specs import Conv, Model, MotifSettings, TrainingSettings
+from motifk8s.study.specs import Conv, Model, MotifSettings, Plateau, TrainingSettings
 from motifk8s.training import devices, loop, models
 
 LENGTH, CLASSES = 25, 3  # an odd length, so that every "same" pooling pads
@@ -107,6 +107,13 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     out |= {f"weight{i}": w for i, w in enumerate(trained.model.get_weights())}
     out["probabilities"] = trained.predict(codes, batch_size=16)
 
+    before = [np.array(v) for v in trained.model.trainable_variables]
+    trained.set_learning_rate(0.0)
+    trained.train(trained.put(codes, labels), order, 8)
+    out["unmoved_at_rate_0"] = np.array(
+        same(before, [np.array(v) for v in trained.model.trainable_variables])
+    )
+
     model = trained.model
     shake_norms(model)
     layers = readable_layers(model)
@@ -129,22 +136,24 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
 def resumed() -> dict[str, np.ndarray]:
     """Check that a resumed training ends like one without interruption, with dropout."""
     parts = data(56), data(30, 1)  # batches of one size only, to compile less
+    falling = Plateau(factor=0.5, patience=1, min_delta=1.0)  # halved after every later epoch
+    settings = SETTINGS.model_copy(update={"plateau": falling})
     trained = device()
     initial = trained.state()
     kept, calls = Kept(), iter(range(100))
     try:
         loop.train(
-            trained, SETTINGS, *parts, 7, kept.checkpoint, stop=lambda: next(calls) == 2
+            trained, settings, *parts, 7, kept.checkpoint, stop=lambda: next(calls) == 2
         )  # fmt: skip
         raise AssertionError("not interrupted")
     except Interrupted:
         pass
     trained.restore([np.zeros_like(a) for a in initial])  # only the checkpoint has the state
-    again = loop.train(trained, SETTINGS, *parts, 7, kept.checkpoint)
+    again = loop.train(trained, settings, *parts, 7, kept.checkpoint)
     final = trained.state()
     trained.restore(initial)
-    history = loop.train(trained, SETTINGS, *parts, 7).history
-    columns = ["loss", "val_loss", "val_cross_entropy", "val_auroc"]
+    history = loop.train(trained, settings, *parts, 7).history
+    columns = ["loss", "val_loss", "val_cross_entropy", "val_auroc", "learning_rate"]
     exact = history[columns].equals(again.history[columns]) and same(trained.state(), final)
     return {"resumed_at": np.array(again.resumed_at), "resume_is_exact": np.array(exact)}
 

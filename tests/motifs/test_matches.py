@@ -65,6 +65,19 @@ def test_files_with_backgrounds_as_in_the_real_program(case):
     assert len(theirs) > 20 and n == 3  # also where two motifs are given twice
 
 
+@pytest.mark.parametrize("case", sorted(path.stem for path in PROGRAM.glob("*/*.tsv")))
+@pytest.mark.parametrize(
+    ("folder", "distance", "qvalue"), [("pearson", "pearson", 0.1), ("q-value", "euclidean", 0.2)]
+)
+def test_distances_and_q_value_cutoffs_as_in_the_real_program(folder, distance, qvalue, case):
+    database = PROGRAM / ("rna.db.meme" if case == "rna" else "database.meme")
+    options = {"distance": distance, "qvalue": qvalue}
+    hits, _ = run_tomtom(PROGRAM / f"{case}.meme", str(database), **options)
+    theirs = (PROGRAM / folder / f"{case}.tsv").read_text().splitlines()[1:]
+    assert to_tsv(hits).splitlines()[1:] == theirs
+    assert len(theirs) >= 3
+
+
 def test_the_background_matters():
     """Without it, rows of these files are wrong; so the test above can fail."""
     for case in ("dreme", "two-lines", "rich-in-gc", "bfile"):
@@ -317,6 +330,17 @@ def test_nothing_to_compare(jaspar2016):
 def test_bad_cutoff(evalue, jaspar2016):
     with pytest.raises(InputError, match="E-value"):
         tomtom([FLAT], jaspar2016, evalue)
+
+
+@pytest.mark.parametrize("qvalue", [0, -1, float("nan"), float("inf")])
+def test_bad_q_value_cutoff(qvalue, jaspar2016):
+    with pytest.raises(InputError, match="q-value"):
+        tomtom([FLAT], jaspar2016, qvalue=qvalue)
+
+
+def test_a_flat_motif_correlates_with_nothing(jaspar2016):
+    assert tomtom([FLAT], jaspar2016, distance="pearson").empty
+    assert null_targets(19, jaspar2016, distance="pearson", qvalue=0.1) == frozenset()
 
 
 def test_thirty_filters_take_under_a_second(jaspar2016):

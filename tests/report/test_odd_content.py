@@ -133,7 +133,7 @@ def test_texts_of_several_lines_and_of_any_script_stay():
 def test_no_text_of_a_table_is_a_formula(text):
     numbers = [-0.5, 1e-9]
     table = pd.DataFrame({"class": [text, "SRF"], "rise": numbers, "n": [-3, 4]})
-    csv = tables.to_csv(table)
+    csv = tables.csv_text(table)
     read = pd.read_csv(io.StringIO(csv, newline=""), float_precision="round_trip")
     assert list(read["class"]) == ["'" + text.replace("\r", " "), "SRF"]
     assert list(read.rise) == numbers and list(read.n) == [-3, 4]
@@ -141,9 +141,9 @@ def test_no_text_of_a_table_is_a_formula(text):
 
 def test_texts_that_are_numbers_stay_numbers():
     table = pd.DataFrame({"value": ["-0.5", "+1e-3", "none", "-inf"]})
-    assert tables.to_csv(table).split() == ["value", "-0.5", "+1e-3", "none", "-inf"]
+    assert tables.csv_text(table).split() == ["value", "-0.5", "+1e-3", "none", "-inf"]
     empty = pd.DataFrame(columns=["a", "b"])
-    assert tables.to_csv(empty) == "a,b\n"
+    assert tables.csv_text(empty) == "a,b\n"
 
 
 def test_formulas_in_labels_and_classes_reach_no_table(tmp_path):
@@ -155,7 +155,7 @@ def test_formulas_in_labels_and_classes_reach_no_table(tmp_path):
             for column in read.select_dtypes(exclude="number"):
                 assert not read[column].astype(str).str.startswith(("=", "@", "+")).any(), name
     plain = frame(of, {"cnn-25": [0.9]})
-    assert tables.to_csv(plain) == plain.to_csv(index=False)
+    assert tables.csv_text(plain) == plain.to_csv(index=False)
     assert "=cmd|x" in set(table.label)  # only the file has the apostrophe
 
 

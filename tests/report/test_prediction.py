@@ -18,8 +18,9 @@ def test_the_rule_reads_the_papers_architectures_as_the_paper_found_them() -> No
         for reading in predict(spec)
         if reading.whole
     }
-    first = "cnn-10 cnn-25 cnn-50 cnn-100 cnn-25-f60 cnn-25-f90 cnn-25-f120 cnn9-25 cnn-50-s2"
-    expected = {(name, "conv1") for name in [*first.split(), "cnn19-1-2"]}
+    first = "cnn-10 cnn-25 cnn-50 cnn-100 cnn-25-f60 cnn-25-f90 cnn-25-f120 cnn9-25"
+    others = "cnn-50-s2 cnn-50-s2-64 cnn19-1-2"
+    expected = {(name, "conv1") for name in f"{first} {others}".split()}
     assert whole == expected | {("cnn-1", "conv2"), ("cnn-1-1-100", "conv3")}
 
 

@@ -191,6 +191,52 @@ def test_an_exact_number_goes_before_the_bound_and_keeps_its_footnote():
     assert "over 1 of 2" in note["a"] and note["a"].endswith("+0.120: results are missing.")
 
 
+BEST = [
+    {"measure": "match_false", "models": ["cnn-25"], "kind": "value", "mean": 0.0},
+    {"measure": "aupr", "models": ["cnn-25"], "kind": "exact", "mean": 0.9, "sd": 0.01},
+]
+
+
+def best_of(best):
+    """Return a study of five trials, and results of four whose AUPR falls, is equal, rises."""
+    made = study(BEST).model_copy(update={"best": best})
+    aupr, any_match, truth = (0.9, 0.8, 0.9, 0.7), (0.9, 0.8, 0.7, 0.6), (0.9, 0.5, 0.5, 0.1)
+    cells = [
+        metrics("cnn-25", i + 1, match_any=any_match[i], match_truth=truth[i]) | {"aupr": aupr[i]}
+        for i in range(4)
+    ]
+    return made, tables.results(cells, made)
+
+
+@pytest.mark.parametrize(
+    ("best", "aupr", "truth", "false"),
+    [(None, 0.825, 0.5, 0.25), (1, 0.9, 0.9, 0.0), (2, 0.9, 0.7, 0.1),
+     (3, 2.6 / 3, 1.9 / 3, 0.5 / 3), (9, 0.825, 0.5, 0.25)],
+)  # fmt: skip
+def test_the_best_trials_by_aupr_are_averaged(best, aupr, truth, false):
+    made, results = best_of(best)
+    assert len(results) == 4
+    row = tables.table1(results, made).set_index("model").loc["cnn-25"]
+    assert row.aupr_mean == pytest.approx(aupr)
+    assert row.match_truth_mean == pytest.approx(truth)
+    assert row.match_false_mean == pytest.approx(false)
+    assert (row.trials, row.planned) == (4, 5)  # all of them
+    compared = comparison.comparisons(results, made).set_index("measure")
+    assert compared.ours_mean["match_false"] == pytest.approx(false)
+    assert compared.ours_mean["aupr"] == pytest.approx(aupr)
+    assert compared.verdict["aupr"] == ("yes" if best in (1, 2) else "no")
+    assert list(compared.trials) == [4, 4]
+    said = f"highest AUPR, at most {best} of"
+    for text in (tables.to_markdown(tables.table1(results, made), {}, made),
+                 tables.to_html(tables.table1(results, made), {}, made)):  # fmt: skip
+        assert (said in text) == (best is not None)
+        assert "False match, paper" in text and "AUPR, paper" in text
+
+
+def test_false_matches_are_printed_if_published():
+    assert "False match" not in "".join(rendered([EXACT]))
+
+
 # ---------------------------------------------------------------------------------- renderers
 
 

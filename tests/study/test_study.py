@@ -27,7 +27,7 @@ from motifk8s.study.schema import json_schema
 from motifk8s.study.specs import Conv, DeepSea, File, Model, MotifSettings, TrainingSettings, Trim
 from motifk8s.study.study import Cell, Study, content_hash, load, loads, parse_cell
 
-BUILTINS = ["demo", "koo2019", "koo2019-as-written", "koo2019-synthetic", "smoke"]
+BUILTINS = ["demo", "ghotra2021", "koo2019", "koo2019-as-written", "koo2019-synthetic", "smoke"]
 
 SMALL = """\
 name: small
@@ -210,6 +210,52 @@ def test_as_written_differs_only_where_it_says() -> None:
     ]
     assert own == [{"placement": "reference", "seed": 33}, {"placement": None, "seed": None}]
     assert run["datasets"] == written["datasets"]
+
+
+def test_ghotra2021_is_their_networks_on_the_data_of_koo2019() -> None:
+    study = load("ghotra2021")
+    assert study.datasets == load("koo2019-synthetic").datasets
+    assert (len(study.cells()), study.best) == (4 * 10, 3)
+    layers = {
+        name: [(c.filters, c.width, c.pool, c.activation) for c in model.conv]
+        for name, model in study.models.items()
+    }
+    second = (32, 7, 6, "relu")
+    assert layers == {
+        "cnn-relu": [(32, 19, 24, "relu")],
+        "cnn-exponential": [(32, 19, 24, "exponential")],
+        "cnn2-relu": [(32, 19, 4, "relu"), second],
+        "cnn2-exponential": [(32, 19, 4, "exponential"), second],
+    }
+    assert study.matches.model_dump() == {
+        "database": "JASPAR2016", "evalue": 0.1, "qvalue": 0.1, "distance": "pearson",
+    }  # fmt: skip
+    published = {(row.models[0], row.measure): (row.mean, row.sd) for row in study.expected}
+    assert len(published) == 12
+    assert published["cnn2-exponential", "match_truth"] == (0.844, 0.026)
+    assert published["cnn2-relu", "match_false"] == (0.094, 0.051)
+
+
+NEW = {  # settings that were added when results existed, by the stage whose key they change
+    "training: {plateau: {factor: 0.2}}": "training",
+    "training: {monitor: auroc}": "training",
+    "matches: {qvalue: 0.1}": "matches",
+    "matches: {distance: pearson}": "matches",
+    "best: 3": None,
+}
+
+
+@pytest.mark.parametrize("text", NEW)
+def test_settings_added_later_change_no_key_unless_given(text: str) -> None:
+    before = load("koo2019-synthetic")
+    after = loads(f"name: x\nextends: koo2019-synthetic\n{text}\n", "x.yaml")
+    cell, stages = before.cells()[0], ["training", "filters", "matches", "analysis"]
+    old, new = (stage_keys(study, cell, "") for study in (before, after))
+    changed = [stage for stage in stages if old[stage] != new[stage]]
+    assert changed == (stages[stages.index(NEW[text]) :] if NEW[text] else [])
+    dumped = json.dumps(before.resolved())
+    assert not any(f'"{key}"' in dumped for key in ("plateau", "qvalue", "distance", "best"))
+    assert Study.model_validate(after.resolved()) == after
 
 
 def test_a_model_may_have_its_own_number_of_trials() -> None:
@@ -471,7 +517,7 @@ REFUSED = [  # a line, the key that is wrong, what its reason holds
     (
         "training: {monitor: los}",
         "training.monitor",
-        ["'loss' or 'cross-entropy'", '"los"', 'did you mean "loss"'],
+        ["'loss', 'cross-entropy' or 'auroc'", '"los"', 'did you mean "loss"'],
     ),
     ("motifs: {window: 0}", "motifs.window", ["greater than or equal to 1", "not 0"]),
     ("motifs: {window: 90}", "motifs.window", ["90", "longer", "own (80 bp)"]),
@@ -884,7 +930,7 @@ def test_not_a_file(tmp_path: Path) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(InputError, match='study .* "koo2018"; did you mean "koo2019"'):
         load("koo2018")
-    with pytest.raises(InputError, match="known: demo, koo2019, koo2019-as-written, koo2019-sy"):
+    with pytest.raises(InputError, match="known: demo, ghotra2021, koo2019, koo2019-as-written"):
         load("zzz")
 
 

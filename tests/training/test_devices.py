@@ -168,6 +168,19 @@ def test_overlapping_pools_and_their_gradient(
         np.testing.assert_allclose(ours, stock, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [0, devices.COMPILED_FROM])
+def test_the_learning_rate_changes_what_is_compiled(keras: ModuleType, steps: int) -> None:
+    device = devices.open_device(toy.model(POOLED), toy.optimizer(), steps)
+    data, order = device.put(*toy.data(16)), np.arange(16, dtype=np.int32)
+    moved = []
+    for rate in (1e-3, 0.0, 1e-3):
+        device.set_learning_rate(rate)
+        before = [np.array(v) for v in device.model.trainable_variables]
+        device.train(data, order, 8)
+        moved.append(not toy.same(before, [np.array(v) for v in device.model.trainable_variables]))
+    assert moved == [True, False, True]
+
+
 def test_only_long_training_is_compiled(keras: ModuleType) -> None:
     for steps in (devices.COMPILED_FROM - 1, devices.COMPILED_FROM):
         device = devices.open_device(toy.model(POOLED), toy.optimizer(), steps)
@@ -294,6 +307,7 @@ def test_jax_trains_as_tensorflow_does(
     ours, jax = on_both
     initial = toy.model().get_weights()
     assert jax["loss"] == pytest.approx(ours["loss"], rel=1e-5)
+    assert jax["unmoved_at_rate_0"] and ours["unmoved_at_rate_0"]
     for i, start in enumerate(initial):
         a, b = ours[f"weight{i}"], jax[f"weight{i}"]
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=0.01 * np.abs(a - start).max())

@@ -14,9 +14,9 @@ import pytest
 from helpers import toy
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from motifk8s.errors import Interrupted, Problem
+from motifk8s.errors import InputError, Interrupted, Problem
 from motifk8s.store.base import DamagedError
-from motifk8s.study.specs import TrainingSettings
+from motifk8s.study.specs import Plateau, TrainingSettings
 from motifk8s.training import loop, scores
 from motifk8s.training.devices import Device
 
@@ -133,6 +133,102 @@ def test_loss_or_cross_entropy_is_monitored() -> None:
         trained = scripted_train(device, epochs=3, monitor=monitor)
         assert (trained.best_epoch, device.epoch) == (best, best)
         np.testing.assert_allclose(trained.history["val_loss"], [0.6, 0.5, 0.6])
+
+
+class Ranked(Scripted):
+    """A device with given validation AUROCs; it notes the learning rate of each epoch."""
+
+    def __init__(self, auroc: Sequence[float]) -> None:
+        super().__init__([])
+        self.auroc, self.rates = auroc, list[float]()
+
+    def predict(self, codes: np.ndarray, batch_size: int = 200) -> np.ndarray:
+        wanted = round(36 * self.auroc[self.epoch - 1])  # six positives and six negatives
+        p = np.repeat([[0.5], [0.4]], 6, axis=0)
+        full, rest = divmod(wanted, 6)
+        p[:6] = np.where(np.arange(6) < full, 0.9, 0.1)[:, None]
+        p[6:] = np.linspace(0.2, 0.7, 6)[:, None]
+        if full < 6:
+            p[full] = 0.15 + 0.1 * rest  # above `rest` negatives
+        return p
+
+    def set_learning_rate(self, rate: float) -> None:
+        self.rates.append(rate)
+
+
+def ranked_train(device: Device, kept: toy.Kept | None = None, **changes: Any) -> Any:
+    labels = np.repeat(np.array([[1], [0]], np.int8), 6, axis=0)
+    part = PART[0], labels
+    stop = changes.pop("stop", lambda: False)
+    settings = TrainingSettings(batch_size=5, monitor="auroc", **changes)
+    checkpoint = kept.checkpoint if kept else None
+    return loop.train(device, settings, part, part, 3, checkpoint, stop=stop)
+
+
+def test_auroc_is_monitored() -> None:
+    values = [0.5, 0.75, 0.75, 1.0, 0.75, 0.5, 1.0, 0.5]
+    device = Ranked(values)
+    trained = ranked_train(device, epochs=8, patience=3)
+    np.testing.assert_allclose(trained.history["val_auroc"], values[:7])
+    assert (trained.best_epoch, device.epoch) == (4, 4)
+
+
+def test_auroc_of_labels_that_are_all_equal_is_a_mistake_of_the_study() -> None:
+    with pytest.raises(InputError, match="training.monitor: auroc needs a class with both labels"):
+        scripted_train(Scripted([0.5, 0.4]), epochs=2, monitor="auroc")
+
+
+PLATEAU = {"factor": 0.2, "patience": 2, "minimum": 1e-5}
+
+
+def test_the_learning_rate_falls_on_a_plateau_and_a_resumed_training_has_the_same() -> None:
+    values = [0.5, 0.75, 0.75, 0.75, 1.0, 0.75, 0.5, 0.5, 0.5, 0.5, 0.5]
+    rates = [1e-3] * 4 + [2e-4] * 3 + [4e-5] * 2 + [1e-5] * 2
+    device = Ranked(values)
+    trained = ranked_train(device, epochs=11, patience=None, plateau=PLATEAU)
+    np.testing.assert_allclose(device.rates, rates, rtol=1e-12)
+    np.testing.assert_allclose(trained.history["learning_rate"], rates, rtol=1e-12)
+    for epoch in range(1, 11):
+        kept, calls = toy.Kept(), iter(range(100))
+        with pytest.raises(Interrupted):
+            ranked_train(
+                Ranked(values),
+                kept,
+                epochs=11,
+                patience=None,
+                plateau=PLATEAU,
+                stop=lambda: next(calls) == epoch,  # noqa: B023
+            )
+        device = Ranked(values)
+        resumed = ranked_train(device, kept, epochs=11, patience=None, plateau=PLATEAU)
+        np.testing.assert_allclose(device.rates, rates[epoch:], rtol=1e-12)
+        pd.testing.assert_series_equal(
+            resumed.history["learning_rate"], trained.history["learning_rate"], check_exact=True
+        )
+
+
+@pytest.mark.parametrize("changes", [{}, {"min_delta": 0.02}, {"patience": 1}, {"minimum": 0.1}])
+def test_the_learning_rate_is_that_of_keras(changes: dict[str, Any], keras: ModuleType) -> None:
+    values = np.cumsum(np.random.default_rng(1).normal(-0.005, 0.02, 60)) + 1
+    plateau = Plateau(**({"factor": 0.5, "patience": 3, "minimum": 1e-6} | changes))
+    optimizer = keras.optimizers.SGD(0.05)
+    callback = keras.callbacks.ReduceLROnPlateau(
+        "v",
+        mode="min",
+        factor=plateau.factor,
+        patience=plateau.patience,
+        min_delta=plateau.min_delta,
+        min_lr=plateau.minimum,
+    )
+    callback.set_model(SimpleNamespace(optimizer=optimizer))
+    callback.on_train_begin()
+    fell = 0
+    for n in range(1, len(values) + 1):
+        callback.on_epoch_end(n - 1, {"v": values[n - 1]})
+        ours = loop.learning_rate(values[:n], 0.05, plateau)
+        assert ours == pytest.approx(float(optimizer.learning_rate), rel=1e-5)
+        fell += ours < 0.05
+    assert (fell > 0) == (plateau.minimum < 0.05)
 
 
 @pytest.mark.parametrize("where", ["training", "validation"])
@@ -288,7 +384,13 @@ def test_auroc_of_a_case_worked_by_hand() -> None:
 # --- with a real model
 
 HARD = TrainingSettings(
-    batch_size=8, epochs=8, patience=2, l2=1e-3, learning_rate=0.05, batch_norm_momentum=0.5
+    output_bias=0.05,
+    batch_size=8,
+    epochs=8,
+    patience=2,
+    l2=1e-3,
+    learning_rate=0.05,
+    batch_norm_momentum=0.5,
 )
 EXACT = ["epoch", "loss", "val_loss", "val_cross_entropy", "val_auroc"]
 
@@ -387,6 +489,31 @@ def test_it_may_be_interrupted_again_and_again(run: Run) -> None:
     assert stops == len(run.history) - 1
     assert toy.same(final, run.final)
     pd.testing.assert_frame_equal(history[EXACT], run.history[EXACT], check_exact=True)
+
+
+def test_a_training_with_a_falling_learning_rate_is_resumed_exactly(run: Run) -> None:
+    plateau = {"factor": 0.1, "patience": 1, "min_delta": 0.5}  # falls after each later epoch
+    settings = TrainingSettings(**(HARD.model_dump() | {"plateau": plateau, "monitor": "auroc"}))
+    parts = run.train_part, run.valid_part, 9
+    run.device.restore(run.initial)
+    whole = loop.train(run.device, settings, *parts)
+    final = run.device.state()
+    assert whole.history["learning_rate"].nunique() > 2
+    [rate] = [v for v in run.device.optimizer.variables if v.name == "learning_rate"]
+    best = whole.history["learning_rate"].iloc[whole.best_epoch - 1]
+    assert float(np.asarray(rate)) == pytest.approx(best)  # the device has the best epoch's state
+    kept, calls = toy.Kept(), iter(range(1000))
+    run.device.restore(run.initial)
+    with pytest.raises(Interrupted):
+        stop = lambda: next(calls) == 4 * 2 + 2  # noqa: E731
+        loop.train(run.device, settings, *parts, kept.checkpoint, stop=stop)
+    resumed = loop.train(run.other, settings, *parts, kept.checkpoint)
+    assert resumed.resumed_at == [2]
+    assert toy.same(run.other.state(), final)
+    run.device.restore(run.initial)
+    fixed = loop.train(run.device, settings.model_copy(update={"plateau": None}), *parts)
+    n = min(len(fixed.history), len(whole.history))
+    assert list(fixed.history["loss"][:n]) != list(whole.history["loss"][:n])  # it has an effect
 
 
 def snapshot(state: list[np.ndarray]) -> loop.Snapshot:

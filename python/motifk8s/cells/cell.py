@@ -304,6 +304,8 @@ def _match(job: _Job, filters: dict[str, Filters], metrics: Json) -> None:
             study.matches.evalue,
             study.datasets[cell.dataset].motif_ids,
             job.folder,
+            distance=study.matches.distance,
+            qvalue=study.matches.qvalue,
         )
     with _timed(job.seconds, "logos", job.stop):
         title = f"{study.models[cell.model].label or cell.model}, trial {cell.trial}"

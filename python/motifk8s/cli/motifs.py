@@ -67,6 +67,15 @@ def _add_matching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evalue", metavar="E", type=positive, default=0.1, help=f"largest E-value {DEFAULT}"
     )
+    parser.add_argument(
+        "--qvalue", metavar="Q", type=positive, help="largest q-value, in place of --evalue"
+    )
+    parser.add_argument(
+        "--distance",
+        choices=["euclidean", "pearson"],
+        default="euclidean",
+        help=f"how columns are compared {DEFAULT}",
+    )
 
 
 def _filters(args: argparse.Namespace) -> int:
@@ -80,7 +89,8 @@ def _filters(args: argparse.Namespace) -> int:
         print(f"motifk8s: {text}", file=sys.stderr)
 
     more = args.database, args.evalue, args.out
-    layers = read_model(args.model, args.data, rule, *more, note)
+    options = {"distance": args.distance, "qvalue": args.qvalue}
+    layers = read_model(args.model, args.data, rule, *more, note, **options)
     terminal.print_layers(layers, args.out)
     return 0
 
@@ -89,7 +99,13 @@ def _tomtom(args: argparse.Namespace) -> int:
     from motifk8s.motifs.tomtom import run_tomtom, to_tsv
 
     hits, queries = run_tomtom(
-        args.query, args.database, args.evalue, args.out, background=args.background
+        args.query,
+        args.database,
+        args.evalue,
+        args.out,
+        background=args.background,
+        distance=args.distance,
+        qvalue=args.qvalue,
     )
     if args.out is None:
         write_data(to_tsv(hits))

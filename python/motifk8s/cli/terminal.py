@@ -241,6 +241,8 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
     from motifk8s.report.words import plus_minus, published, truth_word
 
     title = f"{study.name}, {dataset}: filters that match a motif, share of all, n trials"
+    if study.best:
+        title += f", mean of the best {study.best} by AUPR"
     table = new_table(title=title, padding=(0, 1, 0, 0))
     deeper = any(row["layer"] != "conv1" for row in rows)
     partial = any(row["trials"] != row["planned"] for row in rows)

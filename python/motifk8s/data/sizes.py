@@ -69,8 +69,8 @@ def check_labels(study: Study, name: str, store: Store) -> None:
     spec = study.datasets[name]
     file = Path(spec.path) if spec.kind == "file" else None
     with suppress(Problem):
-        if isinstance(store, FolderStore) and store.exists(f"{place(study, name)}/done.json"):
-            file = store.folder / place(study, name) / "data.h5"
+        if isinstance(store, FolderStore) and (found := find(study, name, store)):
+            file = store.folder / found.path
     if file is None or not file.is_file():
         return
     classes = list(spec.motif_ids)

@@ -28,6 +28,7 @@ def read_model(
     evalue: float,
     out: Path,
     note: Callable[[str], None] = lambda text: None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Extract and match the filters of a model that was trained elsewhere.
 
@@ -44,6 +45,8 @@ def read_model(
         Folder for ``filters.h5``, MEME files, hits and logos, written at the end.
     note : callable
         Called with a line if a layer is not read, or a picture not drawn.
+    options
+        ``distance`` and ``qvalue``, as in a study's ``matches``.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def read_model(
             note(f"{path}: the layers from here on are not read: {end}")
         filters = extract_layers(model, codes, rule)
         write_filters(folder / "filters.h5", filters)
-        layers = match_layers(filters, rule, database, evalue, {}, folder)
+        layers = match_layers(filters, rule, database, evalue, {}, folder, **options)
         draw_layers(filters, layers, path.stem, folder, note)
         for file in sorted(folder.iterdir()):
             target.upload(file, file.name)

@@ -96,20 +96,25 @@ def match_layers(
     evalue: float,
     truth: dict[str, list[str]],
     folder: Path,
+    *,
+    distance: str = "euclidean",
+    qvalue: float | None = None,
 ) -> dict[str, Any]:
     """Compare the motifs of each layer with the database; write MEME files and hits.
 
-    The result is ``layers`` in ``metrics.json``: the matches by layer.
+    `evalue`, `distance` and `qvalue` are as in `tomtom`. The result is ``layers`` in
+    ``metrics.json``: the matches by layer.
     """
     targets = read_database(database)
     layers: dict[str, Any] = {}
+    options: dict[str, Any] = {"distance": distance, "qvalue": qvalue}
     for name, layer in filters.items():
         queries = layer_motifs(layer, rule)
-        hits = tomtom(queries, targets, evalue)
+        hits = tomtom(queries, targets, evalue, **options)
         write_meme(queries, folder / f"motifs-{name}.meme")
         write_text(folder / f"hits-{name}.tsv", to_tsv(hits))
         widths = {len(query.ppm) for query in queries}
-        null = {width: matches.null_targets(width, targets, evalue) for width in widths}
+        null = {width: matches.null_targets(width, targets, evalue, **options) for width in widths}
         layers[name] = {
             "n_filters": len(layer.dead),
             "window": int(layer.ppm.shape[1]),

@@ -19,7 +19,7 @@ from motifk8s.motifs.database import read_database
 from motifk8s.motifs.jaspar import releases
 from motifk8s.motifs.motif import Motif
 from motifk8s.motifs.tomtom import tomtom
-from motifk8s.study.specs import MotifSettings, Trim
+from motifk8s.study.specs import MatchSettings, MotifSettings, Trim
 from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def values(study: Study) -> dict[str, list[Any]]:
     """List the values of each setting in ascending order, the study's own among them.
 
     None (untrimmed) sorts first; the list is empty if this setting is not varied. A database file
-    is not compared with JASPAR releases, because it has other ids.
+    is not compared with JASPAR releases, because it has other ids. E-values are not varied if a
+    q-value decides.
     """
     analysis, default = study.analysis, own(study)
     databases = analysis.databases
@@ -56,7 +57,7 @@ def values(study: Study) -> dict[str, list[Any]]:
     lists: dict[str, Sequence[Any]] = {
         "threshold": analysis.thresholds,
         "trim_bits": analysis.trim_bits,
-        "evalue": analysis.evalues,
+        "evalue": analysis.evalues if study.matches.qvalue is None else [],
         "database": databases,
     }
     return {
@@ -123,7 +124,8 @@ def measure(
         targets = read_database(database)
         ids = truth if database == study.matches.database else _any_version(truth, targets)
         same = [variant for variant in variants if variant.database == database]
-        for variant, summary in zip(same, _summaries(same, targets, ids), strict=True):
+        summaries = _summaries(same, targets, ids, study.matches)
+        for variant, summary in zip(same, summaries, strict=True):
             key = (variant.layer, variant.setting, text(variant.value), len(variant.filters.dead))
             fractions = [summary[fraction] for fraction in FRACTIONS]
             rows[variant[:3]] = (*key, *fractions, summary["dead"])
@@ -183,8 +185,40 @@ def _summaries(
     variants: Sequence[_Variant],
     targets: Sequence[Motif],
     truth: Mapping[str, Sequence[str]],
+    settings: MatchSettings,
 ) -> list[dict[str, Any]]:
-    """Summarize the matches of each variant with one database.
+    """Summarize the matches of each variant with one database."""
+    summarize = _summaries_by_evalue if settings.qvalue is None else _summaries_by_qvalue
+    return summarize(variants, targets, truth, settings)
+
+
+def _summaries_by_qvalue(
+    variants: Sequence[_Variant],
+    targets: Sequence[Motif],
+    truth: Mapping[str, Sequence[str]],
+    settings: MatchSettings,
+) -> list[dict[str, Any]]:
+    """Summarize the matches of each variant apart: q-values depend on the order of the queries."""
+    options: dict[str, Any] = {"distance": settings.distance, "qvalue": settings.qvalue}
+    summaries = []
+    for variant in variants:
+        queries = layer_motifs(variant.filters, variant.rule)
+        hits = tomtom(queries, targets, **options)
+        null = {
+            width: matches.null_targets(width, targets, **options)
+            for width in {len(query.ppm) for query in queries}
+        }
+        summaries.append(matches.summarize(hits, queries, variant.filters.dead, truth, null))
+    return summaries
+
+
+def _summaries_by_evalue(
+    variants: Sequence[_Variant],
+    targets: Sequence[Motif],
+    truth: Mapping[str, Sequence[str]],
+    settings: MatchSettings,
+) -> list[dict[str, Any]]:
+    """Summarize the matches of each variant.
 
     Most settings do not change most motifs. So each distinct motif is compared once, with the
     largest E-value; smaller E-values select among its hits.
@@ -193,7 +227,7 @@ def _summaries(
     motifs = [motif for variant_motifs in queries for motif in variant_motifs]
     flats = {width: matches.flat(width) for width in {len(motif.ppm) for motif in motifs}}
     largest = max(variant.evalue for variant in variants)
-    hits, rows = _compare([*motifs, *flats.values()], targets, largest)
+    hits, rows = _compare([*motifs, *flats.values()], targets, largest, settings.distance)
     summaries = []
     for variant, compared in zip(variants, queries, strict=True):
         own_rows = [rows[_key(motif)] for motif in compared]
@@ -211,13 +245,14 @@ def _summaries(
 
 
 def _compare(
-    motifs: Sequence[Motif], targets: Sequence[Motif], evalue: float
+    motifs: Sequence[Motif], targets: Sequence[Motif], evalue: float, distance: str
 ) -> tuple[pd.DataFrame, dict[tuple[bytes, float], np.ndarray]]:
     """Compare each distinct motif once; return the hits, and row numbers by `_key` of the motif."""
     distinct: dict[tuple[bytes, float], Motif] = {}
     for motif in motifs:
         distinct.setdefault(_key(motif), motif._replace(name=f"query{len(distinct)}"))
-    hits = tomtom(list(distinct.values()), targets, evalue, q_values=False)
+    queries = list(distinct.values())
+    hits = tomtom(queries, targets, evalue, q_values=False, distance=distance)
     rows = hits.groupby("Query_ID").indices
     return hits, {key: np.asarray(rows.get(m.name, []), int) for key, m in distinct.items()}
 

@@ -15,12 +15,17 @@ def flat(width: int) -> Motif:
     return Motif(f"flat{width}", np.full((width, 4), 0.25))
 
 
-def null_targets(width: int, targets: Sequence[Motif], evalue: float = 0.1) -> frozenset[str]:
+def null_targets(
+    width: int, targets: Sequence[Motif], evalue: float = 0.1, **options: Any
+) -> frozenset[str]:
     """Find the targets that a `flat` motif hits; hits of a filter on these have no meaning.
+
+    `options` are those of `tomtom`.
 
     At 19 bp and E <= 0.1, JASPAR 2016 has one such target, MA0615.1 (Gmeb1).
     """
-    return frozenset(tomtom([flat(width)], targets, evalue, q_values=False)["Target_ID"])
+    hits = tomtom([flat(width)], targets, evalue, q_values=False, **options)
+    return frozenset(hits["Target_ID"])
 
 
 def summarize(

@@ -1,7 +1,8 @@
 """Compare motifs with a database of motifs, as the Tomtom program of MEME 4.12 does.
 
-The options are ``-evalue -thresh E`` and otherwise the program's defaults: Euclidean distance,
-complete scores, overlaps from 1, both strands, motif pseudocount 0.1. The code follows the papers:
+The options are ``-evalue -thresh E`` or ``-thresh Q`` and ``-dist ed`` or ``-dist pearson``, and
+otherwise the program's defaults: complete scores, overlaps from 1, both strands, motif pseudocount
+0.1. The code follows the papers:
 Gupta et al. 2007, Genome Biol 8:R24; Tanaka et al. 2011, Bioinformatics 27:1603; Storey 2002,
 J R Stat Soc B 64:479. Integer scores, ties, and rounding to single precision follow the program.
 Three outputs of the program (600 hits) are reproduced digit for digit, q-values included. One
@@ -64,6 +65,8 @@ def tomtom(
     shares: tuple[np.ndarray, np.ndarray] = (UNIFORM, UNIFORM),
     strands: int = 2,
     q_values: bool = True,
+    distance: str = "euclidean",
+    qvalue: float | None = None,
 ) -> pd.DataFrame:
     """Compare motifs with a database of motifs.
 
@@ -79,7 +82,12 @@ def tomtom(
     strands : 1 or 2
         1 compares with the targets as they are, as MEME does with RNA.
     q_values : bool
-        False sets all q-values to NaN, which saves a fifth of the time.
+        False sets all q-values to NaN, which saves a fifth of the time; `qvalue` needs them.
+    distance : {"euclidean", "pearson"}
+        Of two columns: the Euclidean distance, or Pearson's correlation, the program's
+        ``-dist pearson``.
+    qvalue : float, optional
+        Hits with q <= qvalue are kept, and `evalue` is not used.
 
     Returns
     -------
@@ -92,8 +100,8 @@ def tomtom(
     Raises
     ------
     InputError
-        If there is no target, `evalue` is not a positive number, or a motif is too wide for the
-        memory.
+        If there is no target, `evalue` or `qvalue` is not a positive number, or a motif is too wide
+        for the memory.
 
     Notes
     -----
@@ -101,21 +109,30 @@ def tomtom(
     q-values depend on the order of the queries, because the program draws all bootstrap samples
     from one random stream. With 100 or fewer p-values (50 targets) pi0 is 1.
     """
-    if not 0 < evalue < np.inf:
-        raise InputError(f"E-value threshold: expected a positive number, got {evalue}")
+    for name, value in (("E-value", evalue), ("q-value", 1.0 if qvalue is None else qvalue)):
+        if not 0 < value < np.inf:
+            raise InputError(f"{name} threshold: expected a positive number, got {value}")
     if not targets:
         raise InputError("the database has no motif; give one with at least one motif")
     db = _prepare(targets, shares[1], strands)
     layout_of = cache(partial(_layout, widths=db.widths))
-    stream = _random_stream() if q_values else None
+    stream = _random_stream() if q_values or qvalue is not None else None
+    cutoff = _Cutoff(evalue, qvalue)
+    similarity = _SIMILARITIES[distance]
     rows: list[tuple[Any, ...]] = []
     for query in queries:
         ppm = _with_pseudocount(query.ppm, query.nsites, shares[0])
         with _naming(query):
             layout = layout_of(len(ppm))
-            rows += [(query.name, *row) for row in _hits(ppm, db, layout, evalue, stream)]
+            found = _hits(ppm, db, layout, similarity, cutoff, stream)
+            rows += [(query.name, *row) for row in found]
     kinds = dict.fromkeys(_NUMBERS, float) | {"Optimal_offset": int, "Overlap": int}
     return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)  # types also for an empty table
+
+
+class _Cutoff(NamedTuple):
+    evalue: float
+    qvalue: float | None  # if given, decides alone
 
 
 @contextmanager
@@ -200,16 +217,23 @@ def _hits(
     ppm: np.ndarray,
     db: _Database,
     layout: _Layout,
-    evalue: float,
+    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    cutoff: _Cutoff,
     stream: np.random.MT19937 | None,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of one query without its name; q-values are NaN without a random stream."""
     n_targets = len(db.ids)
-    p, offset, overlap = _compare(ppm, db, layout, np.inf if stream else evalue / n_targets)
+    _check_memory(len(ppm), db.columns.shape[1])
+    scores = _integers(similarity(ppm, db.columns))
+    largest = np.inf if stream else cutoff.evalue / n_targets
+    p, offset, overlap = _compare(scores, db, layout, largest)
     e = (p.astype(np.float32) * np.float32(n_targets)).astype(np.float64)
-    hits = np.flatnonzero(e <= evalue)
+    by_q = cutoff.qvalue is not None
+    hits = np.arange(len(p)) if by_q else np.flatnonzero(e <= cutoff.evalue)
     hits = hits[np.lexsort((db.rank[hits], db.minus[hits], -overlap[hits], p[hits]))]
     q = _q_values(np.sort(p), stream, hits.size > 0) if stream else np.full(len(p), np.nan)
+    if by_q:  # q rises with p
+        hits = hits[q <= cutoff.qvalue]
     letters = consensus(ppm)
     seen = set()
     for place, i in enumerate(hits.tolist()):
@@ -221,15 +245,14 @@ def _hits(
 
 
 def _compare(
-    query: np.ndarray, db: _Database, layout: _Layout, largest: float
+    scores: np.ndarray, db: _Database, layout: _Layout, largest: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute p-value, offset and overlap of a query's (w, 4) best alignment with each motif.
+    """Compute p-value, offset and overlap of a query's best alignment with each motif.
 
     The p-value is the probability of such a best score, over all alignments on both strands, with
     a random motif of the target's width: columns drawn from all columns of the database. A
     p-value above `largest` may be returned as 1.
     """
-    scores = _column_scores(query, db.columns)
     best, offset, overlap = _best_alignments(scores, layout)
     # A higher score has a smaller p. Usually all p up to `largest` are in the best quarter.
     quarter = [np.sort(best)[len(best) * 3 // 4]] if largest < 1 else []
@@ -243,27 +266,49 @@ def _compare(
     return np.clip(p, 0.0, 1.0), offset, overlap
 
 
-def _column_scores(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Compute integer scores (w, n) of query columns against all columns.
-
-    A score is the median distance over all columns minus the Euclidean distance, so an unaligned
-    query column scores 0. One integer factor scales all scores to a range of at most 100.
-    """
+def _euclidean(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Compute minus the Euclidean distance of query columns (w, 4) and all columns: (w, n)."""
     w, n = len(query), columns.shape[1]
-    _check_memory(w, n)
-    shifted = np.empty((w, n))
+    result = np.empty((w, n))
     terms = np.empty((4, n))
-    for row, letters in zip(shifted, query, strict=True):  # one row fits into the cache
+    for row, letters in zip(result, query, strict=True):  # one row fits into the cache
         np.subtract(letters[:, None], columns, out=terms)
         np.multiply(terms, terms, out=terms)
         np.add(terms[0], terms[1], out=row)
         row += terms[2]
         row += terms[3]
         np.sqrt(row, out=row)
-        # With two strands n is even. The program takes the larger middle distance, or the mean
-        # of the middle distance and the next larger one.
-        middle = [n // 2, min((n + 1) // 2, n - 1)]
-        np.subtract(np.partition(row, middle)[middle].sum() / 2, row, out=row)
+        np.negative(row, out=row)
+    return result
+
+
+def _pearson(query: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Compute Pearson's correlation of query columns (w, 4) and all columns: (w, n).
+
+    The mean of a column is taken as 0.25. The correlation with a flat column is 0.
+    """
+    a, b = query - 0.25, columns - 0.25
+    scales = np.outer(sum(a.T * a.T), sum(b * b))
+    products = sum(np.outer(x, y) for x, y in zip(a.T, b, strict=True))
+    roots = np.sqrt(scales)
+    return np.divide(products, roots, out=np.zeros_like(roots), where=roots != 0)
+
+
+_SIMILARITIES = {"euclidean": _euclidean, "pearson": _pearson}
+
+
+def _integers(shifted: np.ndarray) -> np.ndarray:
+    """Turn similarities (w, n), which are overwritten, into integer scores.
+
+    A score is the similarity minus the median over all columns, so an unaligned query column scores
+    0. One integer factor scales all scores to a range of at most 100.
+    """
+    w, n = shifted.shape
+    for row in shifted:
+        # With two strands n is even. The program takes the smaller middle value, or the mean of
+        # the middle value and the next smaller one.
+        middle = [max(n // 2 - 1, 0), max((n + 1) // 2 - 1, 0)]
+        row -= np.partition(row, middle)[middle].sum() / 2
     large, small = shifted.max(), shifted.min()
     small = np.floor(small if small < large else large - 1)
     scale = np.floor(_RANGE / (large - small))
@@ -413,6 +458,8 @@ def run_tomtom(
     out: Path | None = None,
     *,
     background: Path | None = None,
+    distance: str = "euclidean",
+    qvalue: float | None = None,
 ) -> Comparison:
     """Compare the motifs of a MEME file with a database, as `tomtom`; write the hits to `out`.
 
@@ -425,6 +472,7 @@ def run_tomtom(
     database : JASPAR release, or path or s3:// URL of a MEME file.
     out : TSV file, written completely or not at all.
     background : background file to use instead, as the program's ``-bfile``.
+    distance, qvalue : as in `tomtom`.
 
     Raises
     ------
@@ -450,7 +498,15 @@ def run_tomtom(
     else:
         shares = (without_zeros(read_background(background)),) * 2
     rna = file.alphabet == RNA
-    hits = tomtom(file.motifs, targets.motifs, evalue, shares=shares, strands=1 if rna else 2)
+    hits = tomtom(
+        file.motifs,
+        targets.motifs,
+        evalue,
+        shares=shares,
+        strands=1 if rna else 2,
+        distance=distance,
+        qvalue=qvalue,
+    )
     if rna:
         for column in ("Query_consensus", "Target_consensus"):
             hits[column] = hits[column].str.replace("T", "U")

@@ -101,7 +101,7 @@ def write_outputs(
     written = _write(
         folder,
         {
-            **{f"tables/{name}.csv": tables.to_csv(frame) for name, frame in frames.items()},
+            **{f"tables/{name}.csv": tables.csv_text(frame) for name, frame in frames.items()},
             "tables/table1.md": tables.to_markdown(table, notes_of_bounds, study) + "\n",
             "tables/table1.html": tables.to_html(table, notes_of_bounds, study) + "\n",
         },

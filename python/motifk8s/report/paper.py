@@ -133,7 +133,7 @@ def _table(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"
     )
-    write_text(folder / f"{name}.csv", tables.to_csv(table))
+    write_text(folder / f"{name}.csv", tables.csv_text(table))
     write_text(folder / f"{name}.md", f"# {title}\n\n{tables.to_markdown(table, notes, study)}\n")
     write_text(folder / f"{name}.html", page)
     planned = sum(cell.dataset == dataset for cell in study.cells())
@@ -198,7 +198,7 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
         f"DeepSEA's train.mat, both strands. The names of the ENCODE files are {ABSENT}.",
         "",
     ]
-    write_text(folder / "s1-table.csv", tables.to_csv(table))
+    write_text(folder / "s1-table.csv", tables.csv_text(table))
     write_text(folder / "s1-table.md", "\n".join(lines))
     return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from motifk8s.errors import InputError
-from motifk8s.report.comparison import SO_FAR, comparisons, mean_sd, planned_trials
+from motifk8s.report.comparison import SO_FAR, averaged, comparisons, mean_sd, planned_trials
 from motifk8s.report.words import label, plus_minus, published, signed, truth_word
 from motifk8s.study.study import Study
 
@@ -23,9 +23,11 @@ RESULTS = [
     "dataset", "model", "trial", "layer", "n_filters", "auroc", "aupr", "match_any",
     "match_truth", "match_null", "dead", "coverage", "val_loss", "epochs", "seconds",
 ]  # fmt: skip
-MEASURES = ("auroc", "aupr", "match_any", "match_truth", "match_null", "dead", "coverage")
+MEASURES = (
+    "auroc", "aupr", "match_any", "match_truth", "match_false", "match_null", "dead", "coverage",
+)  # fmt: skip
 OF_THE_MODEL = ("auroc", "aupr")  # the other measures belong to a layer
-COMPARED = ("auroc", "match_any", "match_truth")
+COMPARED = ("auroc", "aupr", "match_any", "match_truth", "match_false")
 PUBLISHED = ("kind", "mean", "sd", "difference", "verdict", "footnotes")
 # The first characters of a text that a spreadsheet takes for a formula.
 COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -81,7 +83,7 @@ def _rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def csv_text(frame: pd.DataFrame) -> str:
     """Write a table as CSV; a text that a spreadsheet would compute gets an apostrophe in front.
 
     These are names from the study and motif ids, such as ``=cmd()``. Numbers stay as they are.
@@ -112,7 +114,8 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
     """Make one row per architecture and layer: mean and sd over trials, and the paper's number.
 
     This is Table 1 (synthetic) and Table 2 (in vivo) of the paper. The sd is that of the
-    population, nan for one trial. Architectures without a finished cell have a row too.
+    population, nan for one trial. Architectures without a finished cell have a row too. If the
+    study says `best`, the mean is over these trials only; ``trials`` counts all.
 
     Parameters
     ----------
@@ -131,6 +134,7 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
         letters of all bounds that include the row.
     """
     compared = comparisons(results, study)
+    chosen = averaged(results, study)
     rows = []
     for (data, model), planned in planned_trials(study).items():
         if dataset not in (None, data):
@@ -140,17 +144,19 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
         theirs = compared[(compared.dataset == data) & in_group]
         layers = {*study.models[model].layers_before_pooling(), *ours.layer, *theirs.layer}
         for layer in sorted(layers, key=_natural):
-            cells = ours[ours.layer == layer]
+            averages = chosen[
+                (chosen.dataset == data) & (chosen.model == model) & (chosen.layer == layer)
+            ]
             row: dict[str, Any] = {
                 "dataset": data,
                 "model": model,
                 "label": label(study, model),
                 "layer": layer,
-                "trials": len(cells),
+                "trials": int((ours.layer == layer).sum()),
                 "planned": planned,
             }
             for measure in MEASURES:
-                row[f"{measure}_mean"], row[f"{measure}_sd"] = mean_sd(cells[measure])
+                row[f"{measure}_mean"], row[f"{measure}_sd"] = mean_sd(averages[measure])
             for measure in COMPARED:
                 numbers = theirs[(theirs.layer == layer) & (theirs.measure == measure)]
                 for key, value in _published(numbers).items():
@@ -180,12 +186,25 @@ def _published(numbers: pd.DataFrame) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------- renderers
 
 LEGEND = (
-    "Mean ± population sd over trials. Matches and coverage are fractions, 0 to 1; the total of a "
+    "Matches and coverage are fractions, 0 to 1; the total of a "
     "match fraction is all filters of the layer, including dead ones. Dead filters are a number. "
     "Paper: the published number, then our number minus it. If the paper gives mean and sd over "
     "trials, yes or no says whether our number is within two of its sd. ≤ and ≥ are bounds over "
     "several architectures; a bound is held or not held as a whole (see the notes)."
 )
+
+
+def legend(study: Study) -> str:
+    """Write what the numbers of a table mean."""
+    trials = "trials"
+    if study.best:
+        trials = (
+            f"the trials of each architecture with the highest AUPR, at most {study.best} of the "
+            "finished ones"
+        )
+    false = "False match: any match minus the match of the classes' own motifs. "
+    used = any(row.measure == "match_false" for row in study.expected)
+    return f"Mean ± population sd over {trials}. {false if used else ''}{LEGEND}"
 
 
 class Shown(NamedTuple):
@@ -202,11 +221,13 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
     truth = f"{truth_word(study, part.dataset.iloc[0]).capitalize()} match"
     names = dict(
         auroc="AUROC", aupr="AUPR", match_any="Any match", match_truth=truth,
-        match_null="Null match", dead="Dead filters", coverage="Coverage",
+        match_false="False match", match_null="Null match",
+        dead="Dead filters", coverage="Coverage",
     )  # fmt: skip
     paper = [m for m in COMPARED if (part[f"published_{m}_kind"] != "").any()]
     header = ["Architecture", "Layer", "Trials"]
-    for measure in MEASURES:
+    measures = [m for m in MEASURES if m != "match_false" or m in paper]
+    for measure in measures:
         header += [names[measure], f"{names[measure]}, paper"][: 1 + (measure in paper)]
     rows = []
     for row in part.to_dict("records"):
@@ -214,7 +235,7 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
         trials = f"{row['trials']}" if complete else f"{row['trials']} of {row['planned']}"
         cells = [Shown(row["label"]), Shown(row["layer"])]
         cells.append(Shown(trials, style="" if complete else "partial"))
-        for measure in MEASURES:
+        for measure in measures:
             # A model's score is printed once, in the row of its first layer.
             repeated = measure in OF_THE_MODEL and row["layer"] != "conv1"
             mean, sd = row[f"{measure}_mean"], row[f"{measure}_sd"]
@@ -260,7 +281,7 @@ def to_markdown(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> 
             )
             out.append("| " + " | ".join(cells) + " |")
         out.append("")
-    out += [LEGEND, ""]
+    out += [legend(study), ""]
     for letter, text in notes.items():
         out += [f"<sup>{letter}</sup> {_md(text)}", ""]
     return "\n".join(out)
@@ -287,7 +308,7 @@ def to_html(table: pd.DataFrame, notes: Mapping[str, str], study: Study) -> str:
             cells = "".join(map(_td, rest))
             out.append(f'<tr><th scope="row">{html.escape(first.text)}</th>{cells}</tr>')
         out.append("</tbody></table></div>")
-    out.append(f'<p class="legend">{html.escape(LEGEND)}</p>')
+    out.append(f'<p class="legend">{html.escape(legend(study))}</p>')
     for letter, text in notes.items():
         out.append(f'<p class="footnote"><sup>{letter}</sup> {html.escape(text)}</p>')
     return "\n".join(out)

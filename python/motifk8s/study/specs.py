@@ -268,6 +268,19 @@ class OutputBias(Strict):
     """Include the bias in the L2 penalty."""
 
 
+class Plateau(Strict):
+    """Lower the learning rate while `monitor` does not improve, as Keras's ReduceLROnPlateau."""
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The learning rate is multiplied by this."""
+    patience: Count = 10
+    """After this many epochs without improvement; then counting starts again."""
+    min_delta: Annotated[float, Field(ge=0)] = 1e-4
+    """A smaller improvement does not count."""
+    minimum: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest learning rate."""
+
+
 class TrainingSettings(Preset):
     """Training with Adam on the binary cross-entropy, the mean over classes and batch."""
 
@@ -293,8 +306,11 @@ class TrainingSettings(Preset):
     """Initial bias of the output layer, or how it is drawn."""
     batch_norm_momentum: Share = 0.99
     batch_norm_epsilon: Positive = 1e-8
-    monitor: Literal["loss", "cross-entropy"] = "loss"
-    """Validation value that decides best weights and early stopping; loss includes L2."""
+    monitor: Literal["loss", "cross-entropy", "auroc"] = "loss"
+    """Validation value that decides best weights and early stopping; loss includes L2; auroc is the
+    mean over classes."""
+    plateau: Plateau | None = Field(default=None, exclude_if=not_given)
+    """How the learning rate falls while `monitor` does not improve; null: it stays."""
 
     def steps(self, sequences: int) -> int:
         """Return the maximum number of batches of a training on so many sequences."""
@@ -369,6 +385,12 @@ class MatchSettings(Strict):
     """A JASPAR release, or the path of a MEME file, relative to the study file."""
     evalue: Positive = 0.1
     """Largest E-value of a match."""
+    qvalue: Annotated[Positive, Field(le=1)] | None = Field(default=None, exclude_if=not_given)
+    """Largest q-value of a match, in place of `evalue`; null: `evalue` decides."""
+    distance: Literal["euclidean", "pearson"] = Field(
+        default="euclidean", exclude_if=lambda value: value == "euclidean"
+    )
+    """How columns are compared: Euclidean distance, or Pearson's correlation."""
 
 
 class AnalysisSettings(Preset):
@@ -430,7 +452,8 @@ class Expected(Strict):
     models: Annotated[list[Name], Field(min_length=1)]
     """One model, or several for a bound on the largest or smallest of them."""
     layer: Annotated[str, Field(pattern=r"^conv[1-9][0-9]*$")] = "conv1"
-    measure: Literal["auroc", "match_any", "match_truth"]
+    measure: Literal["auroc", "aupr", "match_any", "match_truth", "match_false"]
+    """match_false is match_any minus match_truth."""
     kind: Literal["exact", "value", "at-most", "at-least"]
     """Mean and sd; mean only; largest mean of several models; smallest mean of several models."""
     mean: Annotated[float, Field(ge=0, le=1)]

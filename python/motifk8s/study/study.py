@@ -40,6 +40,7 @@ from motifk8s.study.specs import (
     Name,
     Synthetic,
     TrainingSettings,
+    not_given,
     split_panel,
 )
 from motifk8s.study.strict import (
@@ -104,6 +105,10 @@ class Study(Strict):
     """Published numbers to compare with."""
     claims: list[Claim] = Field(default=[], exclude_if=lambda value: not value)
     """Published statements that are not numbers, to be tested."""
+    best: Annotated[int, Field(ge=1, le=MOST_CELLS)] | None = Field(
+        default=None, exclude_if=not_given
+    )
+    """Tables average the trials of each model with the highest AUPR, this many; null: all."""
 
     @field_validator("format")
     @classmethod

@@ -170,6 +170,10 @@ class Device(ABC):
         """Compute the regularization term of the loss with the current weights."""
         return float(sum(float(np.asarray(loss)) for loss in self.model.losses))
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate: a variable of the optimizer, so nothing is compiled again."""
+        self.optimizer.learning_rate = rate
+
     @abstractmethod
     def put(self, codes: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
         """Copy codes (N, L) uint8 and labels (N, C) int8 to the device."""

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from motifk8s import signals
-from motifk8s.errors import Interrupted, Problem, one_line
+from motifk8s.errors import InputError, Interrupted, Problem, one_line
 from motifk8s.provenance import code_version
 from motifk8s.store.base import DamagedError
-from motifk8s.study.specs import TrainingSettings
+from motifk8s.study.specs import Plateau, TrainingSettings
 from motifk8s.training.devices import Device
 from motifk8s.training.scores import auroc, cross_entropies
 
@@ -198,6 +198,8 @@ def train(
     ------
     Problem
         If the loss is not a number.
+    InputError
+        If the monitored AUROC is not defined, because no class has both labels.
     Interrupted
         If `stop` returned True, or after a signal.
     """
@@ -210,6 +212,7 @@ def train(
         with signals.deferred(lambda: writer.is_losing(last)):
             while not _finished(last.rows, settings):
                 epoch, start, total = len(last.rows) + 1, time.monotonic(), 0.0
+                rate = _set_learning_rate(device, last.rows, settings)
                 try:
                     for order in _orders(seed, epoch, n, settings.batch_size):
                         if stop():
@@ -218,7 +221,7 @@ def train(
                     scores = _validate(device, valid, valid_part[1])
                 except KeyboardInterrupt:
                     raise writer.stopped(last) from None
-                row = {"epoch": epoch, "loss": total / n} | scores
+                row = {"epoch": epoch, "loss": total / n} | scores | rate
                 row["seconds"] = time.monotonic() - start
                 last = _next(last, row, device.state(), settings)
                 writer.save_in_time(last)
@@ -246,10 +249,47 @@ def _start(device: Device, checkpoint: Checkpoint | None) -> Snapshot:
     return last._replace(resumed_at=[*last.resumed_at, len(last.rows)])
 
 
-def _best_epoch(rows: list[dict[str, float]], settings: TrainingSettings) -> int:
-    """Return the number, from 1, of the first epoch with the smallest validation loss."""
+def _monitored(rows: list[dict[str, float]], settings: TrainingSettings) -> np.ndarray:
+    """Return the monitored value of each epoch; a smaller one is better."""
+    if settings.monitor == "auroc":
+        return np.array([-row["val_auroc"] for row in rows])
     measure = "val_loss" if settings.monitor == "loss" else "val_cross_entropy"
-    return 1 + int(np.argmin([row[measure] for row in rows]))
+    return np.array([row[measure] for row in rows])
+
+
+def _best_epoch(rows: list[dict[str, float]], settings: TrainingSettings) -> int:
+    """Return the number, from 1, of the first epoch with the best monitored value."""
+    return 1 + int(np.argmin(_monitored(rows, settings)))
+
+
+def _set_learning_rate(
+    device: Device, rows: list[dict[str, float]], settings: TrainingSettings
+) -> dict[str, float]:
+    """Set the rate of the epoch after `rows`; return its column of the history.
+
+    It depends on the history only, so a resumed training has the same rates.
+    """
+    if settings.plateau is None:
+        return {}
+    rate = learning_rate(_monitored(rows, settings), settings.learning_rate, settings.plateau)
+    device.set_learning_rate(rate)
+    return {"learning_rate": rate}
+
+
+def learning_rate(values: Sequence[float] | np.ndarray, rate: float, plateau: Plateau) -> float:
+    """Compute the learning rate after epochs with these monitored values; a smaller one is better.
+
+    `rate` is the first learning rate. The rule is that of ``keras.callbacks.ReduceLROnPlateau``.
+    """
+    best, waited = np.inf, 0
+    for value in values:
+        waited += 1
+        if value < best - plateau.min_delta:
+            best, waited = value, 0
+        elif waited >= plateau.patience:
+            rate = min(rate, max(rate * plateau.factor, plateau.minimum))
+            waited = 0
+    return rate
 
 
 def _finished(rows: list[dict[str, float]], settings: TrainingSettings) -> bool:
@@ -287,6 +327,11 @@ def _next(
         raise Problem(
             f"the loss is not a number at epoch {row['epoch']} (training {row['loss']}, "
             f"validation {row['val_loss']}): lower training.learning_rate"
+        )
+    if settings.monitor == "auroc" and np.isnan(row["val_auroc"]):
+        raise InputError(
+            "training.monitor: auroc needs a class with both labels in the validation part; "
+            "use loss or cross-entropy"
         )
     rows = [*last.rows, row]
     best = state if _best_epoch(rows, settings) == len(rows) else last.best

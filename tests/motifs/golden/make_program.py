@@ -7,6 +7,8 @@ it also runs it and writes what it prints as QUERY.tsv:
 
     tomtom -text -verbosity 1 -evalue -thresh 10 [-bfile bfile.txt] QUERY.meme database.meme
 
+and, as FOLDER/QUERY.tsv, with the options in `MORE` of that folder in place of -evalue -thresh 10.
+
 The motifs are JASPAR motifs with noise and five decimals. The files differ in what stands before
 the motifs. The test compares every row.
 """
@@ -71,6 +73,11 @@ HEADERS = {
     "bfile": f"{HEAD}{TITLE}\n{HUMAN}",
     "rna": f"{RNA}{TITLE}\n{CHIP.replace('T', 'U')}",
 }
+MORE = {
+    "pearson": ["-dist", "pearson", "-thresh", "0.1"],  # the largest q-value
+    "q-value": ["-dist", "ed", "-thresh", "0.2"],
+}
+OF_MORE = ("dreme", "none", "rich-in-gc", "rna", "sum", "twice")
 BFILE = "# order 0\nA 3.1213e-01\nC 1.8787e-01\nG 1.8787e-01\nT 3.1213e-01\n# order 1\nAA 0.1\n"
 
 
@@ -122,10 +129,12 @@ if __name__ == "__main__":
     for name in HEADERS:
         (FOLDER / f"{name}.meme").write_text(query(random, name))
         database = "rna.db.meme" if name == "rna" else "database.meme"
-        command = [*arguments, "-text", "-verbosity", "1", "-evalue", "-thresh", "10"]
-        command += ["-bfile", "bfile.txt"] if name == "bfile" else []
-        if arguments:
+        runs = {".": ["-evalue", "-thresh", "10"], **(MORE if name in OF_MORE else {})}
+        for folder, options in runs.items() if arguments else ():
+            command = [*arguments, "-text", "-verbosity", "1", *options]
+            command += ["-bfile", "bfile.txt"] if name == "bfile" else []
             ran = subprocess.run(
                 [*command, f"{name}.meme", database], cwd=FOLDER, check=True, capture_output=True
             )
-            (FOLDER / f"{name}.tsv").write_bytes(ran.stdout)
+            (FOLDER / folder).mkdir(exist_ok=True)
+            (FOLDER / folder / f"{name}.tsv").write_bytes(ran.stdout)
