@@ -133,6 +133,10 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
         exact number rather than a value, and either rather than a bound. ``footnotes`` has the
         letters of all bounds that include the row.
     """
+    # Results that exist have no columns of these, so only studies that need them do.
+    needed = {row.measure for row in study.expected}
+    measures = [m for m in MEASURES if m != "match_false" or m in needed]
+    theirs_of = [m for m in COMPARED if m not in ("aupr", "match_false") or m in needed]
     compared = comparisons(results, study)
     chosen = averaged(results, study)
     rows = []
@@ -155,16 +159,16 @@ def table1(results: pd.DataFrame, study: Study, dataset: str | None = None) -> p
                 "trials": int((ours.layer == layer).sum()),
                 "planned": planned,
             }
-            for measure in MEASURES:
+            for measure in measures:
                 row[f"{measure}_mean"], row[f"{measure}_sd"] = mean_sd(averages[measure])
-            for measure in COMPARED:
+            for measure in theirs_of:
                 numbers = theirs[(theirs.layer == layer) & (theirs.measure == measure)]
                 for key, value in _published(numbers).items():
                     row[f"published_{measure}_{key}"] = value
             rows.append(row)
     columns = ["dataset", "model", "label", "layer", "trials", "planned"]
-    columns += [f"{m}_{x}" for m in MEASURES for x in ("mean", "sd")]
-    columns += [f"published_{m}_{x}" for m in COMPARED for x in PUBLISHED]
+    columns += [f"{m}_{x}" for m in measures for x in ("mean", "sd")]
+    columns += [f"published_{m}_{x}" for m in theirs_of for x in PUBLISHED]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -224,7 +228,8 @@ def _shown(part: pd.DataFrame, study: Study) -> tuple[list[str], list[list[Shown
         match_false="False match", match_null="Null match",
         dead="Dead filters", coverage="Coverage",
     )  # fmt: skip
-    paper = [m for m in COMPARED if (part[f"published_{m}_kind"] != "").any()]
+    kinds = {m: part.get(f"published_{m}_kind", pd.Series(dtype=object)) for m in COMPARED}
+    paper = [m for m, kind in kinds.items() if (kind != "").any()]
     header = ["Architecture", "Layer", "Trials"]
     measures = [m for m in MEASURES if m != "match_false" or m in paper]
     for measure in measures:
