@@ -514,7 +514,7 @@ def test_the_table_of_the_paper_fits_a_terminal(capsys, monkeypatch, trials):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["./store/koo2019/tables/results.csv", "./store/koo2019/report.html"]
     rows = [line for line in lines if line.startswith("CNN")]
-    assert len(rows) == 17 and all(len(line.rstrip()) <= 80 for line in lines)
+    assert len(rows) == 18 and all(len(line.rstrip()) <= 80 for line in lines)
     n = "5" if trials == 5 else "2/5"
     [line] = [line for line in rows if line.startswith("CNN-25 (120)")]
     assert re.fullmatch(
