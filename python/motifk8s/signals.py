@@ -97,11 +97,11 @@ class _Handler:
     @contextmanager
     def installed(self) -> Iterator[None]:
         thread = threading.Thread(target=self.watch, name="signals", daemon=True)
-        thread.start()
         self.writer.setblocking(False)
         descriptor = signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
         before = {number: signal.signal(number, self.handle) for number in SIGNALS}
         try:
+            thread.start()  # after the handlers: it sends a signal at once if the parent has ended
             yield
         finally:
             self.raised = True  # a signal that comes now is too late to stop anything
@@ -109,7 +109,8 @@ class _Handler:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
             self.writer.send(b"\0")
-            thread.join()
+            if thread.ident:  # None if a signal came before its start
+                thread.join()
             self.reader.close()
             self.writer.close()
 
@@ -157,7 +158,9 @@ def deferred(losing: Callable[[], bool] = lambda: True, second: bool = True) -> 
         yield
     finally:
         handler.lost = time.monotonic()
-        handler.deferring, handler.losing, handler.second = False, lambda: False, before
+        handler.deferring, handler.losing = False, lambda: False
+        if not handler.handled.count:  # else the signals of the block would end the process now
+            handler.second = before
     if handler.handled.count:
         handler.raised = True
         raise KeyboardInterrupt

@@ -413,16 +413,20 @@ def test_events_of_an_orphan_are_ignored(tmp_path):
 
 def test_an_orphan_stops(finished, tmp_path, monkeypatch, one_thread):
     reader, writer = os.pipe()
-    os.close(writer)  # as the end of the parent process does
+    ended = []
 
     class Dead:
         sentinel = reader
 
+    def watch(event):
+        if not ended:
+            ended.append(event)
+            os.close(writer)  # as the end of the parent process does
+
+    monkeypatch.setattr(signals, "SECONDS_TO_STOP", 300)  # it would end this process, too
     monkeypatch.setattr(workers.multiprocessing, "parent_process", lambda: Dead)
     shutil.copytree(finished / "datasets", tmp_path / "store/datasets")
     study = load(str(finished.parent / "tiny.yaml"))
     with pytest.raises(Interrupted, match="small/a/1: stopped"):
-        workers.run_cell(
-            study, study.cells()[0], FolderStore(tmp_path / "store"), terminal.Progress()
-        )
+        workers.run_cell(study, study.cells()[0], FolderStore(tmp_path / "store"), watch)
     os.close(reader)
