@@ -438,7 +438,7 @@ def test_sizes_of_a_file(make, store, tmp_path, there):
         store.write(f"{place}/done.json", b'{"format": 1, "data_hash": ""}')
         store.write(f"{place}/data.h5", h5())
     elif there == "marker":
-        told = {"format": 1, "sequences": {"train": 5, "valid": 3, "test": 2}}
+        told = {"format": 1, "data_hash": "0", "sequences": {"train": 5, "valid": 3, "test": 2}}
         store.write(f"{place}/done.json", json.dumps(told).encode())
     wanted = None if there == "nowhere" else Sizes(5, 3, 2)
     assert count_sequences(study, "own", store) == wanted

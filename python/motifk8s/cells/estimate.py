@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.cells import marker
-from motifk8s.cells.keys import cell_folder, stage_keys
+from motifk8s.cells.keys import cell_folder, stage_keys, trained_as
 from motifk8s.cells.plan import State
 from motifk8s.data import stored
 from motifk8s.data.sizes import Sizes, count_sequences, described_sizes
@@ -316,10 +316,9 @@ def _data(study: Study, name: str, data_hash: str | None) -> str:
 
 def _kind(study: Study, cell: Cell, data_hash: str | None) -> Kind:
     """Return the kind of a cell, which is the same for all its trials."""
-    model = study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"})
-    settings = study.training_for(cell.dataset).model_dump(mode="json")
+    trained = trained_as(study, cell)
     data = _data(study, cell.dataset, data_hash)
-    return Kind(data, content_hash(model), content_hash(settings))
+    return Kind(data, content_hash(trained["model"]), content_hash(trained["settings"]))
 
 
 def _read_finished(study: Study, store: Store, sizes: SizesByData) -> list[Finished]:

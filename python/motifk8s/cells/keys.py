@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from motifk8s.motifs.database import database_version
 from motifk8s.study.study import Cell, Study, content_hash
 
@@ -16,14 +18,20 @@ def cell_folder(study: Study, cell: Cell) -> str:
     return f"{study.name}/cells/{cell.id}"
 
 
+def trained_as(study: Study, cell: Cell) -> dict[str, Any]:
+    """Return the architecture and the training settings, which all trials share, as plain JSON."""
+    return {
+        "model": study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"}),
+        "settings": study.training_for(cell.dataset).model_dump(mode="json"),
+    }
+
+
 def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
     """Return the key of each stage: a hash of its settings and of the stage before it."""
-    model = study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"})
     settings = {
         "training": {
             "data": data_hash,
-            "model": model,
-            "settings": study.training_for(cell.dataset).model_dump(mode="json"),
+            **trained_as(study, cell),
             "seed": study.seed_of(cell.id),
         },
         "filters": study.motifs.model_dump(mode="json"),

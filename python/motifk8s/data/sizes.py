@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from motifk8s.data import datasets
 from motifk8s.data.datasets import PARTS
 from motifk8s.data.deepsea import KEPT, POSITIVES
 from motifk8s.data.hdf5 import open_file, own_array
-from motifk8s.data.stored import DATA, find, place
+from motifk8s.data.stored import find
 from motifk8s.errors import Problem
 from motifk8s.store.base import Store
 from motifk8s.store.folder import FolderStore
@@ -33,14 +32,10 @@ def count_sequences(study: Study, name: str, store: Store) -> Sizes | None:
     """Count the sequences of each part of a data set; None if unknown."""
     if sizes := described_sizes(study, name):
         return sizes
-    spec, folder = study.datasets[name], place(study, name)
-    with suppress(Problem):
-        folder = found.place if (found := find(study, name, store)) else folder
-    with suppress(Problem, OSError, ValueError, KeyError, TypeError):  # It is absent or damaged.
-        facts = json.loads(store.read(f"{folder}/done.json"))
-        if "sequences" in facts:
-            return Sizes(**facts["sequences"])
-        return _count(store, f"{folder}/{facts.get('file', DATA)}")
+    spec = study.datasets[name]
+    with suppress(Problem, OSError, ValueError, KeyError, TypeError):  # It is damaged.
+        if found := find(study, name, store):
+            return Sizes(**found.sequences) if found.sequences else _count(store, found.path)
     if spec.kind == "file":
         parent, slash, file = spec.path.rpartition("/")
         with suppress(Problem, OSError, KeyError, TypeError):

@@ -19,9 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-
 from motifk8s.data import datasets
+from motifk8s.data.hdf5 import open_file
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import DamagedError, FormatError, MissingError, Store
 from motifk8s.store.files import sha256_of
@@ -45,6 +44,7 @@ class Found(NamedTuple):
     file: str = DATA  # in `place`
     sha256: str | None = None  # of the user's file; None for other kinds, and in old stores
     source: str | None = None  # `path` of the user's file
+    sequences: dict[str, int] | None = None  # by part; None in the first stores
 
     @property
     def path(self) -> str:
@@ -161,7 +161,7 @@ def _is_same(study: Study, name: str, store: Store, old: Found) -> bool:
             return True
         return _data_hash_of(spec.path, sha256, tuple(spec.motif_ids)) == old.data_hash
     try:
-        with store.local(old.path) as file, h5py.File(file, locking=False) as content:
+        with store.local(old.path) as file, open_file(file) as content:
             return content["classes"].asstr()[...].tolist() == list(spec.motif_ids)
     except (Problem, OSError, KeyError, TypeError, AttributeError):
         return True  # damaged: `load_dataset` says so
@@ -212,7 +212,8 @@ def read_marker(store: Store, folder: str) -> Found | None:
         if not re.fullmatch(r"[\w-]+\.h5", file):
             raise ValueError
         sha256, path = source.get("sha256"), source.get("path")
-        return Found(folder, str(marker["data_hash"]), file, sha256, path)
+        counts = marker.get("sequences")
+        return Found(folder, str(marker["data_hash"]), file, sha256, path, counts)
 
     try:
         return store.read_json(f"{folder}/done.json", FORMAT, parse)

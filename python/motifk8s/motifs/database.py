@@ -12,7 +12,7 @@ import numpy as np
 from motifk8s.errors import InputError
 from motifk8s.motifs.jaspar import jaspar, releases
 from motifk8s.motifs.meme import MotifFile, read_meme_file, read_text
-from motifk8s.motifs.motif import LETTERS, UNIFORM, Motif
+from motifk8s.motifs.motif import UNIFORM, Motif
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,7 @@ def read_database(name: str | Path) -> list[Motif]:
     InputError
         As for `read_database_file`, or if the motifs are of RNA.
     """
-    file = read_database_file(name)
-    if file.alphabet != LETTERS:
-        raise InputError(f"{name}: alphabet {file.alphabet}: expected DNA motifs ({LETTERS})")
-    return file.motifs
+    return read_database_file(name).dna(name)
 
 
 def read_database_file(name: str | Path) -> MotifFile:

@@ -60,6 +60,12 @@ class MotifFile(NamedTuple):
     alphabet: str = LETTERS  # or `RNA`
     repeated: tuple[str, ...] = ()  # names of motifs left out: an earlier one has the name
 
+    def dna(self, where: str | Path) -> list[Motif]:
+        """Return the motifs; raise InputError, which begins with `where`, if they are of RNA."""
+        if self.alphabet != LETTERS:
+            raise InputError(f"{where}: alphabet {self.alphabet}: expected DNA motifs ({LETTERS})")
+        return self.motifs
+
 
 def read_meme(source: str | Path) -> list[Motif]:
     """Read the motifs of a MEME file of DNA motifs, as `read_meme_file` does.
@@ -69,11 +75,7 @@ def read_meme(source: str | Path) -> list[Motif]:
     InputError
         As for `read_meme_file`, or if the motifs are of RNA.
     """
-    file = read_meme_file(source)
-    if file.alphabet != LETTERS:
-        where = "MEME text" if _is_content(source) else source
-        raise InputError(f"{where}: alphabet {file.alphabet}: expected DNA motifs ({LETTERS})")
-    return file.motifs
+    return read_meme_file(source).dna("MEME text" if _is_content(source) else source)
 
 
 def read_meme_file(source: str | Path, *, query: bool = False) -> MotifFile:
