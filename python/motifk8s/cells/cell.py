@@ -26,6 +26,7 @@ from motifk8s.cells import marker
 from motifk8s.cells.events import Epoch, Note, Watch, ignore
 from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.marker import Done, fetch, read_done
+from motifk8s.cells.networks import examine
 from motifk8s.cells.progress import logging_to
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.stored import load_dataset
@@ -39,6 +40,7 @@ from motifk8s.filters.layer_motifs import (
     read_filters,
     write_filters,
 )
+from motifk8s.filters.layers import numbered_layers
 from motifk8s.motifs.database import read_database
 from motifk8s.provenance import (
     code_version,
@@ -51,6 +53,7 @@ from motifk8s.provenance import (
 )
 from motifk8s.store.base import DamagedError, MissingError, Store
 from motifk8s.store.files import local_problem, replacing, write_text
+from motifk8s.study.specs import CustomModel, Model, TrainingSettings
 from motifk8s.study.study import Cell, Study
 from motifk8s.training import devices, loop, models
 from motifk8s.training.scores import aupr, auroc
@@ -95,6 +98,21 @@ class _Job:
         """The cell's folder in the store."""
         return cell_folder(self.study, self.cell)
 
+    @property
+    def spec(self) -> Model | CustomModel:
+        """The cell's architecture."""
+        return self.study.models[self.cell.model]
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """The settings of the cell's training."""
+        return self.study.training_for(self.cell.dataset)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The length of the sequences in bp, and the number of classes."""
+        return self.data.codes.shape[1], len(self.data.classes)
+
 
 def run(
     study: Study,
@@ -127,7 +145,6 @@ def run(
             devices.require_gpus()
             name = f"CPU, threads: {threads or cores()}" if device == "cpu" else device
             log.info("device: %s", name)
-            import keras
         with _timed(seconds, "data"):
             data = load_dataset(study, cell.dataset, store)
             keys = stage_keys(study, cell, data.data_hash)
@@ -139,13 +156,15 @@ def run(
         # Check both now: after training, an error would cost hours.
         read_database(study.matches.database)
         analysis.check(study)
+        if isinstance(job.spec, CustomModel):
+            examine(job.spec, models.build(job.spec, job.settings, *job.shape))
         earlier = _reuse(job, done)
         metrics, provenance = earlier or _train(job, device, threads)
-        model = keras.models.load_model(folder / "model.keras", compile=False)
+        model = models.load(folder / "model.keras", job.spec, job.settings, *job.shape)
         filters = _extract(job, model)
         _match(job, filters, metrics)
         _analyse(job, model, filters, metrics)
-        _write_results(job, metrics, provenance)
+        _write_results(job, model, metrics, provenance)
         marker.publish(store, job.place, keys, folder)
         _forget_checkpoint(job)
     return metrics
@@ -190,19 +209,11 @@ def _reuse(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
 
 def _train(job: _Job, kind: str, threads: int | None) -> tuple[Json, Json]:
     """Train and test the model, write its files; return metrics and provenance."""
-    import keras
-
-    settings, seed = job.study.training_for(job.cell.dataset), job.study.seed_of(job.cell.id)
-    length, classes = job.data.codes.shape[1], job.data.classes
-    model = models.build(job.study.models[job.cell.model], settings, length, len(classes), seed)
-    optimizer = keras.optimizers.Adam(
-        settings.learning_rate,
-        beta_1=settings.beta_1,
-        beta_2=settings.beta_2,
-        epsilon=settings.epsilon,
-    )
+    settings, seed = job.settings, job.study.seed_of(job.cell.id)
+    model = models.build(job.spec, settings, *job.shape, seed)
     train, valid, test = (job.data.part(name) for name in ("train", "valid", "test"))
-    device = devices.open_device(model, optimizer, settings.steps(len(train[0])))
+    steps = 0 if isinstance(job.spec, CustomModel) else settings.steps(len(train[0]))
+    device = devices.open_device(model, loop.optimizer(settings), steps)
 
     def report(number: int, most: int, row: dict[str, float]) -> None:
         job.watch(Epoch(job.cell.id, number, most, row))
@@ -287,7 +298,9 @@ def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
     if not file.exists():
         with _timed(job.seconds, "filters", job.stop):
             test = job.data.part("test")[0]
-            write_filters(file, extract_layers(model, test, job.study.motifs))
+            found = numbered_layers(model)
+            layers = {name: found[name] for name in job.spec.layers_before_pooling()}
+            write_filters(file, extract_layers(model, layers, test, job.study.motifs))
     return read_filters(file)
 
 
@@ -321,10 +334,12 @@ def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics
             write_text(job.folder / f"{name}.csv", table.to_csv(index=False))
 
 
-def _write_results(job: _Job, metrics: Json, provenance: Json) -> None:
+def _write_results(job: _Job, model: keras.Model, metrics: Json, provenance: Json) -> None:
     """Add to metrics and provenance what is known at the end, and write both files."""
     import keras
 
+    if isinstance(job.spec, CustomModel):
+        provenance["network"] = examine(job.spec, model)._asdict()
     provenance["stages"] |= job.seconds
     metrics["seconds"] = sum(provenance["stages"].values())
     provenance |= {

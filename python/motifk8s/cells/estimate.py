@@ -12,7 +12,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from statistics import fmean, median
@@ -23,14 +23,17 @@ import pandas as pd
 
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder, stage_keys, trained_as
+from motifk8s.cells.networks import Network
 from motifk8s.cells.plan import State
 from motifk8s.data import stored
 from motifk8s.data.sizes import Sizes, count_sequences, described_sizes
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import Store
-from motifk8s.study.specs import Model
+from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Cell, Study, content_hash, parse_cell
 from motifk8s.training.loop import CHECKPOINT_SECONDS
+
+NONE: Mapping[tuple[str, str], Network] = {}
 
 # The largest number of finished cells to read: trials of an architecture, and in all.
 TRIALS_READ, CELLS_READ = 3, 200
@@ -145,10 +148,17 @@ class Estimate(NamedTuple):
         return "; ".join(parts)
 
 
-def estimate(study: Study, store: Store, states: Sequence[State], gpus: int = 1) -> Estimate:
+def estimate(
+    study: Study,
+    store: Store,
+    states: Sequence[State],
+    gpus: int = 1,
+    networks: Mapping[tuple[str, str], Network] = NONE,
+) -> Estimate:
     """Estimate the time of the unfinished cells of a study; `states` are from `plan.plan`.
 
-    A cell trains on one GPU; `gpus` are those that its pod requests, which all cost.
+    A cell trains on one GPU; `gpus` are those that its pod requests, which all cost. `networks` are
+    the custom models of these cells, from `networks.try_all`.
 
     Lists the store, and reads three small files of at most 200 finished cells and one file of each
     outdated cell, 8 in parallel. For 1,000 cells this takes seconds.
@@ -163,7 +173,10 @@ def estimate(study: Study, store: Store, states: Sequence[State], gpus: int = 1)
     finished = _read_finished(study, store, by_data)
     machine = _machine(study, finished)
     firsts = dict.fromkeys(state.cell._replace(trial=1) for state in todo)
-    whole = {cell: _cost(study, cell, sizes, hashes, finished, machine) for cell in firsts}
+    whole = {}
+    for cell in firsts:
+        network = networks.get((cell.dataset, cell.model))
+        whole[cell] = _cost(study, cell, network, sizes, hashes, finished, machine)
 
     def left(state: State) -> Cost:
         cost, data_hash = whole[state.cell._replace(trial=1)], hashes[state.cell.dataset]
@@ -207,6 +220,7 @@ def _machine(study: Study, finished: Sequence[Finished]) -> Machine | None:
 def _cost(
     study: Study,
     cell: Cell,
+    network: Network | None,
     sizes_of: dict[str, Sizes | None],
     hashes: dict[str, str | None],
     finished: Sequence[Finished],
@@ -217,14 +231,13 @@ def _cost(
         return Cost(cell, 0, False, 0, 0, "unknown")
     kind = _kind(study, cell, hashes[cell.dataset])
     epochs, at_most = _epochs(study, cell, kind, finished)
-    work = count_work(study, cell, sizes)
+    work = count_work(study, cell, sizes, network)
     if machine is None:
-        model, data = study.models[cell.model], study.datasets[cell.dataset]
+        model = study.models[cell.model]
         # The analysis predicts some of the test sequences once for each silenced filter.
-        filters = sum(conv.filters for conv in model.conv)
+        filters = sum(map(model.n_filters, model.layers_before_pooling()))
         predictions = sizes.test + filters * min(sizes.test, study.analysis.sequences)
-        outside_work = predictions * count_forward(model, data.length, data.n_classes)
-        outside = LONGEST_START + outside_work / SLOWEST
+        outside = LONGEST_START + predictions * _forward(study, cell, network) / SLOWEST
         return Cost(cell, epochs, at_most, work / SLOWEST, outside, "bound")
     near = [done for done in finished if done.machine == machine]
     if same := [done for done in near if done.kind == kind]:
@@ -285,10 +298,21 @@ def count_forward(model: Model, length: int, classes: int) -> float:
     return work
 
 
-def count_work(study: Study, cell: Cell, sizes: Sizes) -> float:
-    """Count the work of an epoch with its validation; training takes three times a prediction."""
-    data, settings = study.datasets[cell.dataset], study.training_for(cell.dataset)
-    forward = count_forward(study.models[cell.model], data.length, data.n_classes)
+def _forward(study: Study, cell: Cell, network: Network | None) -> float:
+    """Return the work of predicting one sequence; a custom model's is known when it is built."""
+    model, data = study.models[cell.model], study.datasets[cell.dataset]
+    if isinstance(model, CustomModel):
+        assert network is not None
+        return network.multiply_adds
+    return count_forward(model, data.length, data.n_classes)
+
+
+def count_work(study: Study, cell: Cell, sizes: Sizes, network: Network | None = None) -> float:
+    """Count the work of an epoch with its validation; training takes three times a prediction.
+
+    `network` is the cell's, if it has a custom model.
+    """
+    settings, forward = study.training_for(cell.dataset), _forward(study, cell, network)
     batches = math.ceil(sizes.train / settings.batch_size)
     return 3 * (forward * sizes.train + BATCH * batches) + forward * sizes.valid
 
@@ -355,7 +379,8 @@ def read_cell(store: Store, place: str, sizes: SizesByData) -> Finished | None:
         if not math.isfinite(total):
             return None
         outside = max(0.0, total - seconds * len(rows))
-        work = count_work(study, cell, size)
+        network = Network(**record["network"]) if record.get("network") else None
+        work = count_work(study, cell, size, network)
         name = place.partition("/")[0]
         return Finished(name, kind, machine, len(rows), seconds, outside, work)
     return None

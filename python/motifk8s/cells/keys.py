@@ -21,7 +21,7 @@ def cell_folder(study: Study, cell: Cell) -> str:
 def trained_as(study: Study, cell: Cell) -> dict[str, Any]:
     """Return the architecture and the training settings, which all trials share, as plain JSON."""
     return {
-        "model": study.models[cell.model].model_dump(mode="json", exclude={"label", "trials"}),
+        "model": study.models[cell.model].trained_as(),
         "settings": study.training_for(cell.dataset).model_dump(mode="json"),
     }
 
@@ -34,7 +34,10 @@ def stage_keys(study: Study, cell: Cell, data_hash: str) -> dict[str, str]:
             **trained_as(study, cell),
             "seed": study.seed_of(cell.id),
         },
-        "filters": study.motifs.model_dump(mode="json"),
+        "filters": {
+            **study.motifs.model_dump(mode="json"),
+            **study.models[cell.model].filters_as(),
+        },
         "matches": {
             **study.matches.model_dump(mode="json"),
             "database": database_version(study.matches.database),

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from motifk8s.cells.events import Begun, Failed, Note, Watch
+from motifk8s.cells.networks import try_all
 from motifk8s.cells.plan import plan
 from motifk8s.cells.workers import run_in_parallel
 from motifk8s.data import stored
@@ -49,6 +50,7 @@ def run_study(
     study = stored.pinned(study, store)
     states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
+    try_all(study, todo)
     for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
             if change := stored.change(study, name, store):

@@ -98,6 +98,7 @@ def add_plan(commands: Commands) -> None:
 
 def _plan(args: argparse.Namespace) -> int:
     from motifk8s.cells import estimate
+    from motifk8s.cells.networks import try_all
     from motifk8s.cells.plan import keep_study, plan
     from motifk8s.cli import terminal
     from motifk8s.data.sizes import check_labels
@@ -107,12 +108,15 @@ def _plan(args: argparse.Namespace) -> int:
     unfinished = [state.cell for state in states if state.state != "done"]
     for name in dict.fromkeys(cell.dataset for cell in unfinished):
         check_labels(study, name, store)
+    networks = try_all(study, unfinished)
     if args.json:
         print(json.dumps([cell.id for cell in unfinished]))
     else:
         terminal.print_plan(study, store, states)
+        for (dataset, model), network in networks.items():
+            print(f"{dataset}/{model}: {network}")
     if args.max_gpu_hours or (args.price and not args.json):
-        expected = estimate.estimate(study, store, states, args.gpus)
+        expected = estimate.estimate(study, store, states, args.gpus, networks)
         if not args.json:
             terminal.print_estimate(expected, args.price, args.max_gpu_hours, args.attempts)
         if args.max_gpu_hours:

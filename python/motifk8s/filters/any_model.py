@@ -68,9 +68,10 @@ def read_model(
     model = _load(path, data, codes.shape[1])
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
         folder = Path(temporary)
-        if end := found.find_layers(model).end:
+        readable, end = found.find_layers(model)
+        if end:
             note(f"{path}: the layers from here on are not read: {end}")
-        filters = extract_layers(model, codes, rule)
+        filters = extract_layers(model, readable, codes, rule)
         write_filters(folder / "filters.h5", filters)
         layers = match_layers(filters, rule, database, evalue, {}, folder, **options)
         draw_layers(filters, layers, path.stem, folder, note)

@@ -10,7 +10,7 @@ import numpy as np
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.filters import extract
 from motifk8s.filters.extract import Filters
-from motifk8s.filters.layers import Layer, readable_layers, reader
+from motifk8s.filters.layers import Layer, numbered_layers, reader
 from motifk8s.motifs.jaspar import jaspar_motif
 from motifk8s.study.specs import MotifSettings, Synthetic
 from motifk8s.training.devices import open_device
@@ -116,7 +116,7 @@ def measure(
     # Filters that match no class never fire here.
     threshold = np.full(len(filters.maximum), np.inf, np.float32)
     threshold[[*matched]] = extract.threshold(filters.maximum, rule.threshold)[[*matched]]
-    place = readable_layers(model)[layer]
+    place = numbered_layers(model)[layer]
     counts, on_class = _count_all(place, codes, embedded, threshold, matched)
     instances = np.bincount(embedded.motifs["class"], minlength=len(embedded.classes))
     rows = []

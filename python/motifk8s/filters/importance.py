@@ -1,19 +1,20 @@
 """Measure the importance of filters by ablation.
 
-A filter's output is set to 0 after its activation. Pooling and dropout do not change a channel of
-zeros, so the network up to them runs once. The next layer and its batch norm are linear: without a
-filter, their output is the complete output minus the contribution of the filter. Only the layers
-after these run once for each filter.
+A filter's output is set to 0 after its activation. In a plain chain of layers, pooling and dropout
+do not change a channel of zeros, so the network up to them runs once. The next layer and its batch
+norm are linear: without a filter, their output is the complete output minus the contribution of the
+filter. Only the layers after these run once for each filter. Any other network runs as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.filters.layers import Layer, readable_layers
+from motifk8s.filters.layers import Layer, numbered_layers, reader
 from motifk8s.training.devices import open_device
 from motifk8s.training.scores import cross_entropies, macro_auroc
 
@@ -74,7 +75,8 @@ def ablate(
     -----
     Memory: F x N x C probabilities and one batch's activations. Time of one core for 2,000
     sequences of 200 bp: 1 s for CNN-25 and for the second layer of CNN-1. The first layer of CNN-1
-    is not pooled and needs 3 s. CNN-1-1-100 needs 40 s, mostly for its third convolution.
+    is not pooled and needs 3 s. CNN-1-1-100 needs 40 s, mostly for its third convolution. A network
+    that is not a plain chain predicts F + 1 times.
     """
     import pandas as pd
 
@@ -97,16 +99,45 @@ def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarr
     """Predict with the complete network (N, C), and without each filter (F, N, C)."""
     import keras
 
-    head, reader, rest = _cut(model, readable_layers(model)[name])
+    layer = numbered_layers(model)[name]
+    if not _is_plain(model):
+        return _predict_any(model, layer, codes)
+    head, following, rest = _cut(model, layer)
     device = open_device(keras.Model(model.inputs[0], head))
-    outputs = int(np.prod(reader.output.shape[1:]))
+    outputs = int(np.prod(following.output.shape[1:]))
     batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
-    without_each = _without_each(head.shape[-1], reader, rest)
+    without_each = _without_each(head.shape[-1], following, rest)
     predictions = np.concatenate(list(device.map(codes, batch, reduce=without_each)), axis=1)
     return predictions[-1], predictions[:-1]
 
 
-def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
+def _predict_any(
+    model: keras.Model, layer: Layer, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict as `_predict`; the whole network runs once for each filter."""
+    from keras import ops
+
+    last = (layer.conv, *layer.tail)[-1]
+    call, n_filters = last.call, reader(layer, codes.shape[1]).output.shape[-1]
+    masks = 1 - np.eye(n_filters + 1, n_filters, dtype=np.float32)
+
+    def without_each(x: Any, y: Any) -> Any:
+        def without(mask: Any) -> Any:
+            last.call = lambda z: call(z) * mask
+            try:
+                return model(x, training=False)
+            finally:
+                del last.call
+
+        return ops.map(without, masks)
+
+    batch = max(1, BASES_PER_BATCH // codes.shape[1])
+    batches = open_device(model).map(codes, batch, reduce=without_each)
+    predictions = np.concatenate(list(batches), axis=1)
+    return predictions[-1], predictions[:-1]
+
+
+def _without_each(n_filters: int, following: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
     """Make the function from pooled outputs (n, P, F) to predictions without each filter.
 
     It returns (F + 1, n, C); the last prediction is that of the complete network.
@@ -114,8 +145,8 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
     import keras
     from keras import ops
 
-    units = reader.kernel.shape[-1]
-    kernel = ops.reshape(reader.kernel, (-1, n_filters, units))  # (W or P, F, units)
+    units = following.kernel.shape[-1]
+    kernel = ops.reshape(following.kernel, (-1, n_filters, units))  # (W or P, F, units)
     adds, norm = kernel, None
     if rest and isinstance(rest[0], keras.layers.BatchNormalization):  # it is linear too
         norm, *rest = rest
@@ -123,21 +154,21 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
 
     def read(y: Any, weights: Any) -> Any:
         """Compute the contribution of channels y (n, P, f), with weights (W or P, f, units)."""
-        if isinstance(reader, keras.layers.Conv1D):
-            return ops.conv(y, weights, 1, reader.padding, data_format="channels_last")
+        if isinstance(following, keras.layers.Conv1D):
+            return ops.conv(y, weights, 1, following.padding, data_format="channels_last")
         flat = ops.reshape(y, (-1, y.shape[1] * y.shape[2]))
         return ops.matmul(flat, ops.reshape(weights, (-1, units)))
 
     def without_each(x: Any, y: Any) -> Any:
         z = read(y, kernel)
-        if reader.use_bias:
-            z += reader.bias
+        if following.use_bias:
+            z += following.bias
         if norm is not None:
             z = norm(z)
 
         def without(one: Any) -> Any:
             channel, weights = one
-            p = reader.activation(z - read(channel[:, :, None], weights[:, None]))
+            p = following.activation(z - read(channel[:, :, None], weights[:, None]))
             for layer in rest:
                 p = layer(p)
             return p
@@ -150,6 +181,31 @@ def _without_each(n_filters: int, reader: Any, rest: list[Any]) -> Callable[[Any
     return without_each
 
 
+def _is_plain(model: keras.Model) -> bool:
+    """Return whether a network is a chain of the layers that `models.build` uses."""
+    import keras
+    from keras import layers as kinds
+
+    known = (
+        kinds.InputLayer, kinds.Conv1D, kinds.BatchNormalization, kinds.Activation,
+        kinds.MaxPooling1D, kinds.Dropout, kinds.Flatten, kinds.Dense,
+    )  # fmt: skip
+    for before, layer in pairwise(model.layers):
+        if type(layer) not in known or len(layer._inbound_nodes) != 1:  # noqa: SLF001
+            return False
+        if layer.input is not before.output:
+            return False
+        if isinstance(layer, kinds.Conv1D):
+            usual = (layer.strides, layer.dilation_rate, layer.groups) == ((1,), (1,), 1)
+            if not usual or layer.padding == "causal":
+                return False
+        if isinstance(layer, kinds.BatchNormalization):
+            follows = getattr(before, "activation", keras.activations.linear)
+            if follows is not keras.activations.linear or not (layer.scale and layer.center):
+                return False
+    return True
+
+
 def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
     """Split a network after the pooling of a layer.
 
@@ -157,10 +213,10 @@ def _cut(model: keras.Model, layer: Layer) -> tuple[Any, Any, list[Any]]:
     -------
     head : symbolic tensor (N, P, F)
         The output of the pooling.
-    reader : keras.Layer
+    following : keras.Layer
         The next convolution, or the next dense layer after a flatten.
     rest : list of keras.Layer
-        The layers after `reader`.
+        The layers after it.
     """
     import keras
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from motifk8s.errors import Problem, one_line
 from motifk8s.filters.extract import Filters, extract_layer
-from motifk8s.filters.layers import readable_layers
+from motifk8s.filters.layers import Layer
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.logos import logo_grid
@@ -33,10 +33,9 @@ log = logging.getLogger(__name__)
 
 
 def extract_layers(
-    model: keras.Model, codes: np.ndarray, rule: MotifSettings
+    model: keras.Model, layers: Mapping[str, Layer], codes: np.ndarray, rule: MotifSettings
 ) -> dict[str, Filters]:
-    """Extract the motifs of the filters of every layer before the first pooling."""
-    layers = readable_layers(model)
+    """Extract the motifs of the filters of each layer of a model."""
     return {name: extract_layer(model, layer, codes, rule) for name, layer in layers.items()}
 
 

@@ -59,6 +59,14 @@ def readable_layers(model: keras.Model) -> dict[str, Layer]:
     return find_layers(model).layers
 
 
+def numbered_layers(model: keras.Model) -> dict[str, Layer]:
+    """Find the same layers, and name them conv1, conv2, ... in order.
+
+    These are the names of a study's results, where those of a custom model would mean nothing.
+    """
+    return {f"conv{i}": layer for i, layer in enumerate(readable_layers(model).values(), start=1)}
+
+
 def find_layers(model: keras.Model) -> Readable:
     """Find the convolutions before the first pooling, and why it ends there; see above."""
     import keras
@@ -328,7 +336,10 @@ def achievable_maximum(layer: Layer) -> np.ndarray | None:
     Methods). If the scale of the batch norm is negative, the smallest weight counts. A deeper layer
     has no closed form, nor has one whose filters are mixed after it, and the result is None.
     """
-    if not layer.first or any(map(_mixes, (layer.conv, *layer.tail))):
+    kind = type(layer.conv)
+    if not layer.first or kind not in _convolutions():  # a subclass may compute anything
+        return None
+    if any(map(_mixes, (layer.conv, *layer.tail))):
         return None
     number = len(layer.path) - len(layer.tail) - 1
     bases = np.asarray(_through(layer.path[:number], np.eye(4)[:, None]), np.float64)[:, 0]

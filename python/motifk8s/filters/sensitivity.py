@@ -13,7 +13,7 @@ import numpy as np
 
 from motifk8s.filters.extract import Filters, extract_at
 from motifk8s.filters.layer_motifs import layer_motifs
-from motifk8s.filters.layers import Layer, readable_layers
+from motifk8s.filters.layers import Layer, numbered_layers
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.jaspar import releases
@@ -113,7 +113,7 @@ def measure(
 
     if not any(values(study).values()):
         return pd.DataFrame(columns=list(COLUMNS))
-    layers = readable_layers(model)
+    layers = numbered_layers(model)
     variants = [
         variant
         for name, layer_filters in filters.items()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from motifk8s.report.comparison import planned_trials
 from motifk8s.report.words import label, listed, truth_word, value_range, verb
+from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Study
 
 # A layer learns whole motifs if at least this share of its filters matches a motif of the classes,
@@ -21,7 +22,9 @@ def pooling_family(study: Study, dataset: str) -> list[str]:
     groups: dict[Any, list[str]] = {}
     for data, name in planned_trials(study):
         model = study.models[name]
-        if data != dataset or any(conv.step != conv.pool for conv in model.conv):
+        if data != dataset or isinstance(model, CustomModel):
+            continue
+        if any(conv.step != conv.pool for conv in model.conv):
             continue
         bare = [conv.model_dump(exclude={"pool", "stride"}) for conv in model.conv]
         key = repr((bare, model.dense, model.dense_dropout))
@@ -46,7 +49,8 @@ def answer(
     if first.empty:
         return [f"There is no answer yet, because no cell of {dataset} is finished."], []
     share = dict(zip(first.model.astype(str), first.match_truth_mean.astype(float), strict=True))
-    pools = {m: study.models[m].conv[0].pool for m in pooling_family(study, dataset) if m in share}
+    family = {m: study.models[m] for m in pooling_family(study, dataset) if m in share}
+    pools = {m: model.conv[0].pool for m, model in family.items() if isinstance(model, Model)}
     if len(set(pools.values())) < 2:
         pools = {}
     others = {m: s for m, s in share.items() if m not in pools}

@@ -109,7 +109,7 @@ def _fractions(study: Study, table: pd.DataFrame, dataset: str, folder: Path) ->
 def _logos(
     study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], dataset: str, folder: Path
 ) -> Drawings:
-    chosen = study.figures_of(dataset) or _chosen(study, table, dataset)
+    chosen = study.figures_of(dataset) or _chosen(study, table, cells, dataset)
     return {
         name: partial(_logo_figure, study, figure, cells, both(folder, name))
         for name, figure in chosen.items()
@@ -167,7 +167,9 @@ def picture(paths: Sequence[Path], caption: str, alt: str) -> Picture:
     return Picture(embed(paths[0]), caption, alt, tuple(paths))
 
 
-def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, FigureSpec]:
+def _chosen(
+    study: Study, table: pd.DataFrame, cells: Mapping[str, CellFiles], dataset: str
+) -> dict[str, FigureSpec]:
     """Choose the models with the lowest, middle and highest match fraction, as one figure.
 
     They are chosen from the architectures that differ only in pooling if two or more of these
@@ -175,7 +177,8 @@ def _chosen(study: Study, table: pd.DataFrame, dataset: str) -> dict[str, Figure
     """
     first = table[(table.dataset == dataset) & (table.layer == "conv1") & (table.trials > 0)]
     share = dict(zip(first.model, first.match_truth_mean, strict=True))
-    fits = [m for m in share if study.models[m].conv[0].filters <= MOST_FILTERS]
+    filters = {m: trials_of(cells, dataset, m)[0].filters["conv1"] for m in share}
+    fits = [m for m in share if len(filters[m].dead) <= MOST_FILTERS]
     family = [m for m in pooling_family(study, dataset) if m in fits]
     models = family if len(family) > 1 else fits
     if len(models) > PANELS:
@@ -213,7 +216,7 @@ def _first_panel(
     finished = trials_of(cells, dataset, model)
     if finished:
         return _panel(finished[0], layer, f"{name}, trial {finished[0].metrics['trial']}")
-    n = study.models[model].conv[int(layer.removeprefix("conv")) - 1].filters
+    n = study.models[model].n_filters(layer)
     nothing = np.zeros((n, 1, 4))
     return Panel(name, nothing, [""] * n, np.zeros(n, bool), "no result yet")
 

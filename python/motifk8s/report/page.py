@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from motifk8s.report.charts import short
 from motifk8s.report.figures import Picture, attempt, layer_logos, motif_database, trials_of
 from motifk8s.report.topics import LEVEL, Rows, Topic
 from motifk8s.report.words import by_reason, label, plus_minus, truth_word
-from motifk8s.study.specs import Model
+from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Study
 
 JASPAR = "https://jaspar.elixir.no/matrix/{}"
@@ -107,7 +107,6 @@ def _architectures(
 ) -> list[dict[str, Any]]:
     """Return each architecture's section: its shape, trials, logos, matches and classes."""
     sections = []
-    spec = study.datasets[dataset]
     for data, name in comparison.planned_trials(study):
         trials = trials_of(content.cells, dataset, name)
         if data != dataset or not trials:
@@ -132,7 +131,7 @@ def _architectures(
                 "anchor": f"{dataset}-{name}",
                 "label": label(study, name),
                 "shape": describe(study.models[name]),
-                "parameters": study.models[name].n_parameters(spec.length, spec.n_classes),
+                "parameters": _parameters(study, dataset, name, first),
                 "trials": [_trial(files.metrics, truth_word(study, dataset)) for files in trials],
                 "shown": first.metrics["trial"],
                 "layers": layers,
@@ -140,6 +139,14 @@ def _architectures(
             }
         )
     return sections
+
+
+def _parameters(study: Study, dataset: str, name: str, cell: CellFiles) -> int | None:
+    """Return the number of trainable parameters; a custom model's is in the results of a cell."""
+    model, data = study.models[name], study.datasets[dataset]
+    if isinstance(model, CustomModel):
+        return cell.provenance.get("network", {}).get("parameters")
+    return model.n_parameters(data.length, data.n_classes)
 
 
 def _trial(metrics: Mapping[str, Any], word: str) -> dict[str, str]:
@@ -159,8 +166,11 @@ def _trial(metrics: Mapping[str, Any], word: str) -> dict[str, str]:
     return row
 
 
-def describe(model: Model) -> str:
+def describe(model: Model | CustomModel) -> str:
     """Describe an architecture in one line."""
+    if isinstance(model, CustomModel):
+        options = ", ".join(f"{name}={value!r}" for name, value in model.options.items())
+        return f"{PurePath(model.file).name}: {model.function}({options})"
     steps = []
     for i, conv in enumerate(model.conv):
         steps.append(f"{conv.filters} filters of {conv.width}{' bp' if i == 0 else ''}")

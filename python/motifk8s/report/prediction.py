@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from motifk8s.report.answer import WHOLE
-from motifk8s.study.specs import Model
+from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Study
 
 if TYPE_CHECKING:
@@ -52,9 +52,14 @@ class Reading(NamedTuple):
     whole: bool  # the rule predicts whole motifs
 
 
-def predict(model: Model) -> list[Reading]:
-    """Apply the rule to the layers before the first pooling, whose filters have motifs."""
-    readings = []
+def predict(model: Model | CustomModel) -> list[Reading]:
+    """Apply the rule to the layers before the first pooling, whose filters have motifs.
+
+    The rule knows nothing of a custom model.
+    """
+    readings: list[Reading] = []
+    if isinstance(model, CustomModel):
+        return readings
     for i, layer in enumerate(model.layers_before_pooling()):
         field = model.receptive_field(i)
         uncertainty = None
@@ -94,10 +99,10 @@ def score(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.to_dict("records"):
         known = any(study.datasets[row["dataset"]].motif_ids.values())
-        for reading in predict(study.models[row["model"]]):
-            if reading.layer != row["layer"]:
+        model = study.models[row["model"]]
+        for reading in predict(model):
+            if reading.layer != row["layer"] or isinstance(model, CustomModel):
                 continue
-            model = study.models[row["model"]]
             pool = model.conv[model.layers_before_pooling().index(reading.layer)].pool
             predicted = "whole" if reading.whole else "parts"
             baseline = "whole" if pool >= BLUR else "parts"

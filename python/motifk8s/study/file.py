@@ -4,7 +4,7 @@ A file with the key `extends: NAME_OR_PATH` is a merge patch (RFC 7396) over tha
 merge, other values replace, null deletes. There are three exceptions:
 
 - Under `training`, `motifs` and `analysis`, null is a value.
-- A preset, or another kind of data set, replaces the whole value of the base.
+- A preset, or another kind of data set or model, replaces the whole value of the base.
 - If the file deletes a data set or a model, the base's published numbers and figures for it are
   deleted too.
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from motifk8s.errors import InputError, one_line
 from motifk8s.store.files import is_address
+from motifk8s.store.open import read_url
 from motifk8s.study.strict import no_such
 
 FOLDER = Path(__file__).parent / "builtin"
@@ -66,23 +67,25 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Read a study file; raise an `InputError` if it cannot be read."""
+    """Read a file of a study; raise an `InputError` if it cannot be read."""
     try:
         with path.open("rb") as file:  # perhaps a pipe or a device, of any length
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
-            raise InputError(f"{path}: too large for a study file (more than {LARGEST:,} bytes)")
+            raise InputError(f"{path}: too large (more than {LARGEST:,} bytes)")
         return decode(data, str(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give the path of a .yaml file") from None
+        raise InputError(
+            f"{path}: is a folder; give the path of a {path.suffix or '.yaml'} file"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def decode(data: bytes, source: str) -> str:
-    """Decode the bytes of a study file; error messages begin with `source`."""
+    """Decode the bytes of a file of a study; error messages begin with `source`."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,6 +173,7 @@ def read(
     folder = folder or Path()
     data = parse(text, source)
     _make_absolute(data, folder)
+    _add_sources(data, source)
     if "extends" not in data:
         return data
     extends = data.pop("extends")
@@ -225,11 +229,20 @@ def merge_data_set(base: Any, patch: Any) -> Any:
     return merge({} if fresh else base, patch, {"training": merge_settings})
 
 
+def merge_model(base: Any, patch: Any) -> Any:
+    """Merge a model: one that a function builds discards one of layers, and the reverse."""
+    fresh = ("build" in _mapping(base)) != ("build" in _mapping(patch)) and (
+        not _mapping(patch).keys().isdisjoint(("build", "conv"))
+    )
+    return merge({} if fresh else base, patch)
+
+
 MERGES: Mapping[str, Merge] = {  # for the keys of a study
     "training": merge_settings,
     "motifs": merge_settings,
     "analysis": merge_settings,
     "datasets": partial(merge, merges={"*": merge_data_set}),
+    "models": partial(merge, merges={"*": merge_model}),
 }
 
 
@@ -294,9 +307,27 @@ def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
         return str((folder / Path(path).expanduser()).absolute())
 
     matches = data.get("matches")
+    for model in _mapping(data.get("models")).values():
+        if isinstance(model, dict) and isinstance(model.get("build"), str):
+            model["build"] = absolute(model["build"])
     for spec in _mapping(data.get("datasets")).values():
         if isinstance(spec, dict) and isinstance(spec.get("path"), str) and spec["path"]:
             spec["path"] = absolute(spec["path"])
     if isinstance(matches, dict) and isinstance(name := matches.get("database"), str):
         is_path = "/" in name or name.endswith((".meme", ".txt"))
         matches["database"] = absolute(name) if is_path else name
+
+
+def _add_sources(data: dict[str, Any], source: str) -> None:
+    """Add the text of the Python file of each model that has one, unless the study has it."""
+    for name, model in _mapping(data.get("models")).items():
+        if not isinstance(model, dict) or model.get("source") is not None:
+            continue
+        file, colon, _ = str(model.get("build", "")).rpartition(":")
+        if not (colon and file.endswith(".py")):
+            continue  # the study's check says what is wrong
+        try:
+            text = decode(read_url(file), file) if "://" in file else read_text(Path(file))
+        except InputError as error:
+            raise InputError(f"{source}: models.{name}.build: {error}") from None
+        model["source"] = text

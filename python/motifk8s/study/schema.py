@@ -44,7 +44,10 @@ def json_schema() -> dict[str, Any]:
         }
     parts = _tidy(parts)
     # In a file that extends another these may be incomplete. Lists are always complete.
-    partial = ("Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "FigureSpec")
+    partial = (
+        "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model",
+        "CustomModel", "FigureSpec",
+    )  # fmt: skip
     patches = {f"{name}Patch": _patch(parts[name], partial) for name in partial}
     extension = patches["StudyPatch"]
     extension["required"] = ["name", "extends"]

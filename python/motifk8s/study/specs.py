@@ -194,6 +194,14 @@ class Model(Strict):
     trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """Number of trials of this model; null: that of the study."""
 
+    def trained_as(self) -> dict[str, Any]:
+        """Return what determines the trained network, as plain JSON."""
+        return self.model_dump(mode="json", exclude={"label", "trials"})
+
+    def filters_as(self) -> dict[str, Any]:
+        """Return what more determines the filters, given the trained network, as plain JSON."""
+        return {}
+
     def lengths(self, length: int) -> list[int]:
         """Return the positions after each layer's pooling, for sequences of `length` bp."""
         result = []
@@ -209,6 +217,10 @@ class Model(Strict):
         """
         pooled = (i for i, conv in enumerate(self.conv, 1) if conv.pool > 1)
         return [f"conv{i}" for i in range(1, next(pooled, len(self.conv)) + 1)]
+
+    def n_filters(self, layer: str) -> int:
+        """Return the number of filters of a layer, conv1 for example."""
+        return self.conv[int(layer.removeprefix("conv")) - 1].filters
 
     def receptive_field(self, layer_index: int) -> int:
         """Return the receptive field in bp of a layer before the first pooling (index from 0).
@@ -237,6 +249,59 @@ class Model(Strict):
             total += units * dense + 2 * dense
             units = dense
         return total + units * classes + classes
+
+
+class CustomModel(Strict):
+    """A network that a Python function of the user builds."""
+
+    label: str = ""
+    """Name in tables and figures (default: the key of the model)."""
+    build: Annotated[str, Field(pattern=r"^(.*/)?[^/]+\.py:[A-Za-z_][A-Za-z0-9_]*$")]
+    """FILE.py:FUNCTION; the path is relative to the study file. The function takes the length of
+    sequences in bp, the number of classes, and the options. It returns a Keras model that reads
+    one-hot sequences (N, length, 4), in the order A C G T, and gives probabilities (N, classes)."""
+    options: dict[Text, Any] = {}
+    """More arguments of the function, by name."""
+    layers: Annotated[int, Field(ge=1, le=50)] = 1
+    """Number of convolutions, from the first, whose filters give motifs; they are called conv1,
+    conv2, ... in results."""
+    source: Annotated[str, Field(min_length=1, max_length=2**18)] | None = None
+    """Text of the file; null: it is read when the study is read, so that it goes where the study
+    goes."""
+    trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    """Number of trials of this model; null: that of the study."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source is None:
+            raise mistakes_error([(("source",), "the text of the Python file is missing")])
+        return self
+
+    @property
+    def file(self) -> str:
+        """Return the path of the Python file."""
+        return self.build.rpartition(":")[0]
+
+    @property
+    def function(self) -> str:
+        """Return the name of the function."""
+        return self.build.rpartition(":")[2]
+
+    def trained_as(self) -> dict[str, Any]:
+        """Return what determines the trained network, as plain JSON: not where the file is."""
+        return {"function": self.function, "options": self.options, "source": self.source}
+
+    def filters_as(self) -> dict[str, Any]:
+        """Return what more determines the filters, given the trained network, as plain JSON."""
+        return {"layers": self.layers}
+
+    def layers_before_pooling(self) -> list[str]:
+        """Return the layers that give motifs."""
+        return [f"conv{i}" for i in range(1, self.layers + 1)]
+
+    def n_filters(self, layer: str) -> int:
+        """Return 1: the number of filters is not known before the network is built."""
+        return 1
 
 
 class Preset(Strict):

@@ -22,6 +22,7 @@ Mistake = tuple[Place, str]  # a place and a reason
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 TAGS = ("<number>", "<mapping>")  # of a value that may be either
+MODELS = ("<conv>", "<build>")  # of a model: its layers, or the function that builds it
 KINDS = ("synthetic", "file", "deepsea")  # of data sets
 # By kind of error, the words that replace pydantic's.
 EXPECTED = {
@@ -132,7 +133,7 @@ def path(*place: str | int) -> str:
 
 def _place(details: ErrorDetails) -> Place:
     """Return the keys as they are in the file, without the parts that pydantic adds."""
-    place = [part for part in details["loc"] if part not in ("[key]", *TAGS)]
+    place = [part for part in details["loc"] if part not in ("[key]", *TAGS, *MODELS)]
     if place[:1] == ["datasets"] and len(place) > 2 and place[2] in KINDS:
         del place[2]
     if details["type"].startswith("union_tag"):

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -30,6 +32,7 @@ from motifk8s.study.specs import (
     MOST,
     AnalysisSettings,
     Claim,
+    CustomModel,
     DeepSea,
     Expected,
     FigureSpec,
@@ -44,6 +47,7 @@ from motifk8s.study.specs import (
     split_panel,
 )
 from motifk8s.study.strict import (
+    MODELS,
     Mistake,
     Place,
     Strict,
@@ -55,6 +59,10 @@ from motifk8s.study.strict import (
 )
 
 MOST_CELLS = 5_000  # a limit that finds typing mistakes
+AnyModel = Annotated[
+    Annotated[Model, Tag(MODELS[0])] | Annotated[CustomModel, Tag(MODELS[1])],
+    Discriminator(lambda value: MODELS[_is_custom(value)]),
+]
 PAPER = ("table1", "table2", "s1-table", "fig1")  # names that `motifk8s paper` takes
 
 
@@ -89,7 +97,7 @@ class Study(Strict):
         dict[Name, Annotated[Synthetic | File | DeepSea, Field(discriminator="kind")]],
         Field(min_length=1),
     ]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     motifs: MotifSettings = Field(default_factory=MotifSettings)
     matches: MatchSettings = Field(default_factory=MatchSettings)
@@ -126,7 +134,7 @@ class Study(Strict):
 
     @field_validator("models")
     @classmethod
-    def _label(cls, models: dict[str, Model]) -> dict[str, Model]:
+    def _label(cls, models: dict[str, Model | CustomModel]) -> dict[str, Model | CustomModel]:
         return {
             name: model if model.label else model.model_copy(update={"label": name})
             for name, model in models.items()
@@ -232,6 +240,8 @@ class Study(Strict):
                 continue
             length = self.datasets[dataset].length
             model = self.models[name]
+            if isinstance(model, CustomModel):
+                continue
             where = f"on {dataset} ({length} bp)"
             inputs = [length, *model.lengths(length)]
             for i, (conv, n) in enumerate(zip(model.conv, inputs, strict=False)):
@@ -305,6 +315,10 @@ class Study(Strict):
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain JSON with all defaults; validating it gives an equal study."""
         return self.model_dump(mode="json")
+
+
+def _is_custom(model: Any) -> bool:
+    return isinstance(model, CustomModel) or (isinstance(model, dict) and "build" in model)
 
 
 def _odd_texts(value: Any, place: Place = ()) -> Iterator[Mistake]:

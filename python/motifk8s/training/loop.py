@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from motifk8s.store.base import DamagedError
 from motifk8s.study.specs import Plateau, TrainingSettings
 from motifk8s.training.devices import Device
 from motifk8s.training.scores import auroc, cross_entropies
+
+if TYPE_CHECKING:
+    import keras
 
 # Rows in one dispatch to the device: about a second on one core. A signal to stop waits as long.
 ROWS_PER_DISPATCH = 5_000
@@ -49,6 +52,18 @@ class Trained(NamedTuple):
     best_epoch: int  # the epoch whose weights are kept
     resumed_at: list[int]  # number of finished epochs at each resume from a checkpoint
     trained_by: str  # the code version that trained the last epoch
+
+
+def optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a training: Adam."""
+    import keras
+
+    return keras.optimizers.Adam(
+        settings.learning_rate,
+        beta_1=settings.beta_1,
+        beta_2=settings.beta_2,
+        epsilon=settings.epsilon,
+    )
 
 
 class Snapshot(NamedTuple):

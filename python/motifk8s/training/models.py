@@ -1,4 +1,4 @@
-"""Build a Keras model from the description of an architecture.
+"""Build a Keras model from the description of an architecture, and load its weights.
 
 A model takes one-hot sequences, ``(N, L, 4)`` float32; `devices` converts base codes on the device.
 The layers are named ``conv1``, ``bn1``, ``act1``, ``pool1``, ``dropout1``, ``conv2``, ...,
@@ -7,29 +7,36 @@ The layers are named ``conv1``, ``bn1``, ``act1``, ``pool1``, ``dropout1``, ``co
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motifk8s.study.specs import Model, OutputBias, TrainingSettings
+from motifk8s.study.specs import CustomModel, Model, OutputBias, TrainingSettings
+from motifk8s.training import custom
 
 if TYPE_CHECKING:
     import keras
 
 
 def build(
-    spec: Model, training: TrainingSettings, length: int, n_classes: int, seed: int = 0
+    spec: Model | CustomModel,
+    training: TrainingSettings,
+    length: int,
+    n_classes: int,
+    seed: int = 0,
 ) -> keras.Model:
     """Build a CNN of the paper's family (Methods, "CNN models"): (N, L, 4) to probabilities (N, C).
 
     Batch norm, activation, max-pooling and dropout follow each convolution. Batch norm, ReLU and
     dropout follow each dense layer. These layers have no bias; the sigmoid output has one. All
-    paddings are "same".
+    paddings are "same". A custom model is what its function builds.
 
     Parameters
     ----------
     training : TrainingSettings
-        Initializer, output bias, L2 strength and batch norm constants are used.
+        Initializer, output bias, L2 strength and batch norm constants are used; a custom model
+        has its own.
     length : int
         Sequence length L in bp.
     n_classes : int
@@ -39,6 +46,8 @@ def build(
     """
     import keras
 
+    if isinstance(spec, CustomModel):
+        return custom.build(spec, length, n_classes, seed)
     # Each layer has its own seed, so the weights of a layer do not depend on the size of others.
     most = 2 * (len(spec.conv) + len(spec.dense)) + 2
     seeds = map(int, np.random.SeedSequence(seed).generate_state(most))
@@ -68,6 +77,27 @@ def build(
         x
     )
     return keras.Model(inputs, outputs, name="cnn")
+
+
+def load(
+    file: Path,
+    spec: Model | CustomModel,
+    training: TrainingSettings,
+    length: int,
+    n_classes: int,
+) -> keras.Model:
+    """Load a model that `build` has built and Keras has saved as ``.keras``.
+
+    A custom model is built again and gets the weights of the file, so that layers of its own need
+    no registration.
+    """
+    import keras
+
+    if not isinstance(spec, CustomModel):
+        return keras.models.load_model(file, compile=False)
+    model = build(spec, training, length, n_classes)
+    model.load_weights(file)
+    return model
 
 
 def _kernel(training: TrainingSettings, seed: int) -> dict[str, Any]:
