@@ -243,7 +243,7 @@ def test_the_generated_in_vivo_study_is_the_papers_under_another_name() -> None:
 
 
 KEYS_TABLES = [
-    "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv",
+    "Study", "Synthetic", "File", "DeepSea", "DeepSeaClass", "Model", "Conv", "CustomModel",
     "TrainingSettings", "OutputBias", "Plateau", "MotifSettings", "Trim", "MatchSettings",
     "AnalysisSettings", "FigureSpec", "Expected", "Claim",
 ]  # fmt: skip
@@ -295,7 +295,7 @@ def test_studies_in_the_pages_load(page: str) -> None:
     found = blocks(page, "yaml")
     assert found
     for block in found:
-        assert loads(block, page).cells()
+        assert loads(block, page, ROOT / "examples").cells()
 
 
 # --- the example

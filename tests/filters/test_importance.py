@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import toy
 
@@ -101,6 +102,20 @@ def test_each_filter_is_as_if_silenced_by_hand(
         if max(rises) > 1e-4:
             assert row["worst_class"] == CLASSES[int(np.argmax(rises))]
     assert (table["loss_increase"].abs() > 1e-3).any()
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_a_network_that_is_no_chain_gives_the_same(
+    keras: ModuleType, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    """The general way, which runs the whole network for each filter, against the fast one."""
+    codes, labels = data()
+    fast = importance.ablate(shaken(DEEP), layer, codes, labels, LABELS, CLASSES)
+    monkeypatch.setattr(importance, "_is_plain", lambda model: False)
+    general = importance.ablate(model := shaken(DEEP), layer, codes, labels, LABELS, CLASSES)
+    pd.testing.assert_frame_equal(fast, general, rtol=1e-3, atol=1e-6)
+    again = importance.ablate(model, layer, codes, labels, LABELS, CLASSES)
+    pd.testing.assert_frame_equal(general, again)  # the layer is as it was
 
 
 def test_without_a_dead_filter_nothing_changes(keras: ModuleType) -> None:

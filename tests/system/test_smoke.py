@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from typing import Any
 
@@ -16,13 +18,14 @@ from helpers.cluster import (
     locally,
     motifk8s,
     nodes,
+    objects,
     pods,
     provenance,
     submit,
     table,
     workflow,
 )
-from helpers.tiny import study_file
+from helpers.tiny import ROOT, study_file
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -99,6 +102,35 @@ def test_a_finished_study_starts_no_training_pod(smoke, store):
     assert nodes(found, "cell") == nodes(found, "prepare") == []
     assert time.monotonic() - before < 60
     print(f"a finished study, submitted again: {time.monotonic() - before:.0f} s")
+
+
+def test_a_network_of_the_user_trains_as_it_does_locally(store, smoke, tmp_path):
+    """`submit` takes the Python file along, and the workflow first tries the network."""
+    shutil.copy(ROOT / "examples/networks.py", tmp_path)
+    own = {"build": "networks.py:both_strands", "options": {"filters": 4, "width": 9, "pool": 10}}
+    study = tmp_path / "custom.yaml"
+    study.write_text(
+        json.dumps(
+            {
+                "extends": "smoke",
+                "name": "custom",
+                "models": {"own": own},
+                "grid": {"tiny": ["own"]},
+            }
+        )
+    )
+    done = motifk8s("submit", study, "--store", store.url, "--wait")
+    assert done.returncode == 0, done
+    ours = table(store, "custom")
+    assert list(ours["model"]) == ["own"] and list(ours["n_filters"]) == [8]
+    theirs = table(locally(study, tmp_path / "store"), "custom")
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    broken = (tmp_path / "networks.py").read_text().replace("import keras\n", "import kreas\n", 1)
+    (tmp_path / "networks.py").write_text(broken)
+    done = motifk8s("submit", study, "--store", store.url, "--wait")
+    assert done.returncode == 1 and "No module named 'kreas'" in done.stdout + done.stderr
+    newest = max(objects("workflows"), key=lambda w: w["metadata"]["creationTimestamp"])
+    assert nodes(newest, "cell") == nodes(newest, "prepare") == []  # no GPU was asked for
 
 
 def test_two_workflows_of_one_study_at_the_same_time(store, smoke, tmp_path):

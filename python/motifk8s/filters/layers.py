@@ -319,6 +319,9 @@ def reader(layer: Layer, length: int) -> keras.Model:
 def _copy(layer: Any, number: int, shape: tuple[int | None, ...]) -> Any:
     """Copy a layer and its weights, in float32."""
     config = {**layer.get_config(), "name": f"layer{number}", "dtype": "float32"}
+    # These play no part, and functions of the user would need to be registered with Keras.
+    unused = ("_initializer", "_regularizer", "_constraint")
+    config |= {key: None for key in config if key.endswith(unused)}
     weights = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
     if config.get("groups", 1) > 1:  # TensorFlow has no groups on a CPU
         config["groups"] = 1
