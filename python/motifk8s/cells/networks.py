@@ -30,7 +30,7 @@ class Network(NamedTuple):
     parameters: int  # trainable
     multiply_adds: float  # of predicting one sequence
     layers: dict[str, str]  # the user's name of each layer that gives motifs, by conv1, conv2, ...
-    end: str  # why the layer after them has no motifs; "" if it pools or was not asked for
+    end: str  # why the layer after them has no motifs; "" if it pools or is not wanted
 
     def __str__(self) -> str:
         names = ", ".join(f"{ours} ({own})" for ours, own in self.layers.items())
@@ -166,8 +166,8 @@ def _rehearse(spec: CustomModel, settings: TrainingSettings, length: int, n_clas
     if not (np.isfinite(predicted).all() and predicted.min() >= 0 and predicted.max() <= 1):
         low, high = float(predicted.min()), float(predicted.max())
         raise InputError(
-            f"{where}: predictions from {low:.3g} to {high:.3g} are no probabilities; end the "
-            "network with a sigmoid"
+            f"{where}: predictions from {low:.3g} to {high:.3g} are not probabilities; "
+            "make the last layer a sigmoid"
         )
     if not np.isfinite(step(one)):
         raise InputError(f"{where}: the loss of one training step is not a finite number")
@@ -193,7 +193,7 @@ def _equal(one: devices.Device, other: devices.Device) -> bool:
 def _save(
     spec: CustomModel, settings: TrainingSettings, model: keras.Model, length: int, n_classes: int
 ) -> None:
-    """Save a model and load it; raise `InputError` if it does not come back as it was."""
+    """Save a model and load it; raise `InputError` if a weight differs."""
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder, custom.executing(spec):
         file = Path(folder) / "model.keras"
         model.save(file)

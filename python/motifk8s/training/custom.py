@@ -132,8 +132,8 @@ def _describe(spec: CustomModel, error: BaseException) -> str:
     where = f"{_name(spec)}, line {lines[-1]}" if lines else f"{_name(spec)}: {spec.function}"
     if isinstance(error, ModuleNotFoundError):
         return (
-            f"{where}: {error}; install it here and in the image (a network is one file; a module "
-            "beside it does not go with the study)"
+            f"{where}: {error}; install it here and in the image (a network is one file; other "
+            "modules in its folder do not go with the study)"
         )
     kind, text = type(error).__name__, str(error).split("Arguments received by")[0]
     if "in user code:" in text:  # TensorFlow repeats the traceback before the error's own line
