@@ -162,7 +162,7 @@ def _rehearse(spec: CustomModel, settings: TrainingSettings, length: int, n_clas
             "Python's random module, which have the cell's seed, and nothing from time or files"
         )
     with custom.executing(spec):
-        predicted = one.predict(codes)
+        predicted = np.asarray(one.model(devices.one_hot(codes)))
     if not (np.isfinite(predicted).all() and predicted.min() >= 0 and predicted.max() <= 1):
         low, high = float(predicted.min()), float(predicted.max())
         raise InputError(
