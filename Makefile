@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 
 .DEFAULT_GOAL := help
 .PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
-.PHONY: bench pages requirements clean
+.PHONY: bench pages dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -104,6 +104,11 @@ bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Compare training with
 
 pages: .venv/dev.stamp ## Write docs/cli.md and the chart's table of values from the code
 	@$(BIN)/python docs/generate.py
+
+dist: .venv/dev.stamp ## Build the wheel and the sdist into dist/, and try the wheel in a fresh environment
+	@$(BIN)/python packaging/build.py
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@packaging/check.sh $(BIN)/uv dist/*.whl "$(VERSION)" requirements/cpu.txt
 
 requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
