@@ -25,7 +25,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 
 .DEFAULT_GOAL := help
 .PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
-.PHONY: bench pages dist requirements clean
+.PHONY: bench pages docs dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -105,6 +105,14 @@ bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Compare training with
 pages: .venv/dev.stamp ## Write docs/cli.md and the chart's table of values from the code
 	@$(BIN)/python docs/generate.py
 
+docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an error
+	@mkdir -p build; $(BIN)/motifk8s run smoke --store build/smoke >build/smoke.log 2>&1 \
+	  || { cat build/smoke.log; exit 1; }
+	@$(BIN)/python docs/site.py build/smoke/smoke/report.html
+	@$(BIN)/zensical build --strict --clean --config-file build/docs/zensical.toml
+	@rm -rf site && mv build/docs/site site
+	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
+
 dist: .venv/dev.stamp ## Build the wheel and the sdist into dist/, and try the wheel in a fresh environment
 	@$(BIN)/python packaging/build.py
 	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
@@ -119,7 +127,7 @@ requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml 
 	@! grep -n '://' requirements/*.txt || { echo "make: host names in requirements" >&2; exit 1; }
 
 clean: ## Delete .venv and the caches of tools; keep the results in STORE
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
+	rm -rf .venv build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The steps to create .venv. dev.txt and bench.txt include all of cpu.txt in the same versions, so

@@ -5,7 +5,7 @@
 #     packaging/check.sh UV WHEEL VERSION CONSTRAINTS       (make dist)
 set -euo pipefail
 uv=$(realpath -s "$1") wheel=$(realpath "$2") version=$3 pins=$(realpath "$4")
-place=$(mktemp -d)
+here=$PWD place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 unset PYTHONPATH VIRTUAL_ENV
@@ -17,4 +17,5 @@ said=$(fresh/bin/motifk8s --version)
 [ "$said" = "$version" ] || { echo "make: the wheel says version $said, not $version" >&2; exit 1; }
 fresh/bin/motifk8s run smoke --store results
 test -s results/smoke/report.html
+mkdir -p "$here/build" && rm -rf "$here/build/smoke" && mv results "$here/build/smoke" # for make docs
 fresh/bin/motifk8s completion bash | bash -n

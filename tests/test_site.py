@@ -1,0 +1,77 @@
+"""The pages of the site: each link of the repository's files leads to a page or a copied file.
+
+``make docs`` builds the site from them; it finds dead links between pages and in docstrings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "docs").is_dir(), reason="the pages are not part of an image"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """docs/site.py, which has written the pages to a temporary folder."""
+    spec = importlib.util.spec_from_file_location("docs_site", ROOT / "docs" / "site.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("docs")
+    module.BUILD, module.PAGES = folder, folder / "pages"
+    report = folder.parent / "report.html"
+    report.write_text("<title>A report</title>")
+    module.main(report)
+    return module
+
+
+def test_every_link_leads_to_a_page_or_a_file_of_the_site(site: ModuleType) -> None:
+    pages = list(site.PAGES.rglob("*.md"))
+    assert len(pages) > 20
+    for page in pages:
+        for _, target in site.LINK.findall(page.read_text(encoding="utf-8")):
+            if "://" not in target and (path := target.partition("#")[0]):
+                assert (page.parent / path).exists(), f"{page.name}: {target}"
+
+
+def test_the_start_page_is_the_readme_and_its_links_are_pages(site: ModuleType) -> None:
+    text = (site.PAGES / "index.md").read_text(encoding="utf-8")
+    assert "[docs/cli.md](cli.md)" in text and 'src="fig2.png"' in text
+    assert "[docs/results](results/index.md)" in text
+    assert "(contributing.md)" in text and "](docs/" not in text
+    design = (site.PAGES / "design.md").read_text(encoding="utf-8")
+    assert "[README](index.md#code)" in design
+
+
+def test_every_page_of_docs_is_in_the_navigation(site: ModuleType) -> None:
+    config = tomllib.loads((site.BUILD / "zensical.toml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w/-]+\.md", str(config["project"]["nav"]))
+    assert len(listed) == len(set(listed))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(listed)
+    assert all((site.PAGES / name).exists() for name in listed)
+
+
+def test_the_reference_is_of_modules_that_exist(site: ModuleType) -> None:
+    named = re.findall(r"^::: (\S+)$", site.reference(), re.MULTILINE)
+    assert named
+    for name in named:
+        assert importlib.import_module(name).__doc__
+
+
+def test_a_link_to_a_missing_file_is_an_error(
+    site: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("[gone](docs/gone.md)")
+    with pytest.raises(SystemExit, match=r"README\.md: no such file: docs/gone\.md"):
+        site.page("README.md", {"README.md"})
