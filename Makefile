@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
+.PHONY: help study install local image image-gpu docker test test-cluster test-image lint lint-workflows format
 .PHONY: bench pages docs dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
@@ -93,6 +93,10 @@ lint: .venv/dev.stamp ## Check style, types, and imports between packages
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@output=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$output" >&2; exit 1; }
+
+lint-workflows: ## Check .github/workflows with actionlint, which needs Go
+	@command -v go >/dev/null || { echo "make: no go here; install Go" >&2; exit 1; }
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 format: .venv/dev.stamp ## Format the code as lint requires
 	@$(BIN)/ruff format
