@@ -117,10 +117,12 @@ docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an e
 	@rm -rf site && mv build/docs/site site
 	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
 
-dist: .venv/dev.stamp ## Build the wheel and the sdist into dist/, and try the wheel in a fresh environment
+dist: .venv/dev.stamp ## Build package and chart into dist/, and try the wheel in a fresh environment
 	@$(BIN)/python packaging/build.py
 	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	@packaging/check.sh $(BIN)/uv dist/*.whl "$(VERSION)" requirements/cpu.txt
+	@if command -v helm >/dev/null; then helm package helm/motifk8s --destination dist; \
+	  else echo "no helm here: dist/ has no chart"; fi
 
 requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
