@@ -7,6 +7,7 @@ of the site, or to a copy of the file.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "docs"
@@ -37,7 +39,13 @@ NAV = {
         "docs/paper.md",
         "docs/performance.md",
     ],
-    "Reference": ["docs/cli.md", "docs/api.md", "docs/reference.md", "docs/versions.md"],
+    "Reference": [
+        "docs/cli.md",
+        "docs/api.md",
+        "examples/motifs_from_fasta.ipynb",
+        "docs/reference.md",
+        "docs/versions.md",
+    ],
     "Project": ["docs/design.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"],
 }
 # Where the file of a page is not its place on the site.
@@ -67,7 +75,7 @@ REFERENCE_HEAD = """\
 Made from the docstrings. Arrays of sequences have the shape (N, L, 4) in the order A C G T,
 position probability matrices (W, 4).
 """
-# What a notebook imports, until there is motifk8s.api; then that alone.
+# What a notebook imports, until the package itself has names; then those alone.
 MODULES = {
     "Studies": ["study.study"],
     "Motifs": ["motifs.motif", "motifs.meme", "motifs.jaspar", "motifs.tomtom", "motifs.logos"],
@@ -78,7 +86,7 @@ LINK = re.compile(r'(\]\(|src=")([^)"\s]+)')
 
 def place(source: str) -> str:
     """Return where the page made from a file of the repository is on the site."""
-    return PLACES.get(source, source.removeprefix("docs/"))
+    return PLACES.get(source, source.removeprefix("docs/").replace(".ipynb", ".md"))
 
 
 def sources() -> dict[str, list[str]]:
@@ -101,8 +109,8 @@ def made() -> dict[str, str]:
 
 def reference() -> str:
     """Return the page of the Python reference."""
-    if (ROOT / "python" / "motifk8s" / "api.py").exists():
-        return f"{REFERENCE_HEAD}\n## motifk8s.api\n\n::: motifk8s.api\n"
+    if "__all__" in (ROOT / "python" / "motifk8s" / "__init__.py").read_text(encoding="utf-8"):
+        return f"{REFERENCE_HEAD}\n::: motifk8s\n"
     parts = [REFERENCE_HEAD]
     for title, modules in MODULES.items():
         parts += [f"## {title}\n", *(f"::: motifk8s.{name}\n" for name in modules)]
@@ -110,7 +118,15 @@ def reference() -> str:
 
 
 def page(source: str, pages: set[str]) -> str:
-    """Return the text of a page, with the links of the site; copy the files that it links to."""
+    """Return the text of the page of a file; copy the files that it links to."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    if source.endswith(".ipynb"):
+        return "\n\n".join(notebook(json.loads(text)["cells"], source, pages))
+    return with_links(text, source, pages)
+
+
+def with_links(text: str, source: str, pages: set[str]) -> str:
+    """Return a text of a file with the links of the site; copy the files that it links to."""
     folder, here = (ROOT / source).parent, (PAGES / place(source)).parent
 
     def link(found: re.Match[str]) -> str:
@@ -123,13 +139,37 @@ def page(source: str, pages: set[str]) -> str:
         to = place(target) if target in pages else copy(target, pages)
         return found[1] + os.path.relpath(PAGES / to, here) + anchor + fragment
 
-    return LINK.sub(link, (ROOT / source).read_text(encoding="utf-8"))
+    return LINK.sub(link, text)
+
+
+def notebook(cells: list[dict[str, Any]], source: str, pages: set[str]) -> Iterator[str]:
+    """Yield the Markdown of an executed notebook's cells and of their outputs."""
+    for number, cell in enumerate(cells):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield with_links(text, source, pages)
+            continue
+        yield f"```python\n{text}\n```"
+        for output in cell["outputs"]:
+            data = {kind: "".join(lines) for kind, lines in output.get("data", {}).items()}
+            if "image/png" in data:
+                picture = (PAGES / place(source)).with_suffix(f".{number}.png")
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                picture.write_bytes(base64.b64decode(data["image/png"]))
+                yield f"![Output]({picture.name})"
+            elif "text/html" in data:
+                # Tables without a class get the look of the site, and scroll on a narrow screen.
+                plain = re.sub(r"<style.*?</style>\s*", "", data["text/html"], flags=re.DOTALL)
+                yield re.sub(r"<table [^>]*>", "<table>", plain)
+            else:
+                shown = data.get("text/plain") or "".join(output.get("text", ""))
+                yield f"```text\n{shown.rstrip()}\n```"
 
 
 def copy(source: str, pages: set[str]) -> str:
     """Copy a file to the site, or list the files of a folder on a page; return its place."""
     path, to = ROOT / source, place(source)
-    if path.suffix == ".md":
+    if path.suffix in (".md", ".ipynb"):
         pages.add(source)
         write(to, page(source, pages))
         return to

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -66,6 +67,35 @@ def test_the_reference_is_of_modules_that_exist(site: ModuleType) -> None:
     assert named
     for name in named:
         assert importlib.import_module(name).__doc__
+
+
+def test_a_notebook_is_a_page_with_its_outputs(
+    site: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [
+        {"name": "stdout", "text": ["one\n", "two\n"]},
+        {
+            "data": {
+                "text/html": ['<style>\n a\n</style>\n<table class="a"></table>'],
+                "text/plain": "no",
+            }
+        },
+        {"data": {"image/png": "iVBORw==\n", "text/plain": "no"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Motifs\n", "[page](../README.md)"]},
+        {"cell_type": "code", "source": ["print(1)"], "outputs": outputs},
+    ]
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    monkeypatch.setattr(site, "PAGES", tmp_path / "pages")
+    (tmp_path / "README.md").touch()
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    assert site.page("examples/a.ipynb", {"README.md"}) == (
+        "# Motifs\n[page](../index.md)\n\n```python\nprint(1)\n```\n\n"
+        "```text\none\ntwo\n```\n\n<table></table>\n\n![Output](a.1.png)"
+    )
+    assert (tmp_path / "pages" / "examples" / "a.1.png").read_bytes() == b"\x89PNG"
 
 
 def test_a_link_to_a_missing_file_is_an_error(
