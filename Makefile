@@ -114,6 +114,7 @@ docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an e
 	  || { cat build/smoke.log; exit 1; }
 	@$(BIN)/python docs/site.py build/smoke/smoke/report.html
 	@$(BIN)/zensical build --strict --clean --config-file build/docs/zensical.toml
+	@$(BIN)/python docs/links.py build/docs/site
 	@rm -rf site && mv build/docs/site site
 	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
 

@@ -86,7 +86,8 @@ LINK = re.compile(r'(\]\(|src=")([^)"\s]+)')
 
 def place(source: str) -> str:
     """Return where the page made from a file of the repository is on the site."""
-    return PLACES.get(source, source.removeprefix("docs/").replace(".ipynb", ".md"))
+    plain = source.removeprefix("docs/").replace(".ipynb", ".md")
+    return PLACES.get(source, re.sub(r"(^|/)\.", r"\1", plain))  # zensical skips names with a dot
 
 
 def sources() -> dict[str, list[str]]:

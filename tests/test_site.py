@@ -21,13 +21,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """docs/site.py, which has written the pages to a temporary folder."""
-    spec = importlib.util.spec_from_file_location("docs_site", ROOT / "docs" / "site.py")
+def script(name: str) -> ModuleType:
+    """Import a script of docs/."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """docs/site.py, which has written the pages to a temporary folder."""
+    module = script("site")
     folder = tmp_path_factory.mktemp("docs")
     module.BUILD, module.PAGES = folder, folder / "pages"
     report = folder.parent / "report.html"
@@ -50,6 +56,7 @@ def test_the_start_page_is_the_readme_and_its_links_are_pages(site: ModuleType) 
     assert "[docs/cli.md](cli.md)" in text and 'src="fig2.png"' in text
     assert "[docs/results](results/index.md)" in text
     assert "(contributing.md)" in text and "](docs/" not in text
+    assert (site.PAGES / "github" / "workflows" / "ci.yml").exists()  # of a link in CONTRIBUTING
     design = (site.PAGES / "design.md").read_text(encoding="utf-8")
     assert "[README](index.md#code)" in design
 
@@ -105,3 +112,15 @@ def test_a_link_to_a_missing_file_is_an_error(
     (tmp_path / "README.md").write_text("[gone](docs/gone.md)")
     with pytest.raises(SystemExit, match=r"README\.md: no such file: docs/gone\.md"):
         site.page("README.md", {"README.md"})
+
+
+def test_dead_links_of_a_built_site_are_found(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "index.html").write_text('<h1 id="here"> <a href="../data%20x.csv">')
+    (tmp_path / "data x.csv").touch()
+    page = tmp_path / "a.html"
+    page.write_text('<a href="sub/#here"> <a href="https://x.org/y"> <img src="data:image/png,">')
+    dead = script("links").dead_links
+    assert list(dead(tmp_path)) == []
+    page.write_text('<a href="sub/#there"> <a href="#no"> <img src="no.png"> <a href="/sub/">')
+    assert list(dead(tmp_path)) == ["a.html: #no", "a.html: no.png", "a.html: sub/#there"]
