@@ -24,8 +24,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study install local image image-gpu docker test test-cluster test-image lint format
-.PHONY: bench pages requirements clean
+.PHONY: help study install local image image-gpu docker test test-cluster test-image lint lint-workflows format
+.PHONY: bench pages docs dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -94,6 +94,10 @@ lint: .venv/dev.stamp ## Check style, types, and imports between packages
 	@$(BIN)/mypy
 	@output=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$output" >&2; exit 1; }
 
+lint-workflows: ## Check .github/workflows with actionlint, which needs Go
+	@command -v go >/dev/null || { echo "make: no go here; install Go" >&2; exit 1; }
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
 format: .venv/dev.stamp ## Format the code as lint requires
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
@@ -105,6 +109,22 @@ bench: $(if $(TORCH),.venv/bench.stamp,.venv/run.stamp) ## Compare training with
 pages: .venv/dev.stamp ## Write docs/cli.md and the chart's table of values from the code
 	@$(BIN)/python docs/generate.py
 
+docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an error
+	@mkdir -p build; $(BIN)/motifk8s run smoke --store build/smoke >build/smoke.log 2>&1 \
+	  || { cat build/smoke.log; exit 1; }
+	@$(BIN)/python docs/site.py build/smoke/smoke/report.html
+	@$(BIN)/zensical build --strict --clean --config-file build/docs/zensical.toml
+	@$(BIN)/python docs/links.py build/docs/site
+	@rm -rf site && mv build/docs/site site
+	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
+
+dist: .venv/dev.stamp ## Build package and chart into dist/, and try the wheel in a fresh environment
+	@$(BIN)/python packaging/build.py
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@packaging/check.sh $(BIN)/uv dist/*.whl "$(VERSION)" requirements/cpu.txt
+	@if command -v helm >/dev/null; then helm package helm/motifk8s --destination dist; \
+	  else echo "no helm here: dist/ has no chart"; fi
+
 requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml (UPGRADE=--upgrade: newest)
 	@$(COMPILE) $(UPGRADE) --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) $(UPGRADE) --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
@@ -114,7 +134,7 @@ requirements: .venv/dev.stamp ## Compile requirements/*.txt from pyproject.toml 
 	@! grep -n '://' requirements/*.txt || { echo "make: host names in requirements" >&2; exit 1; }
 
 clean: ## Delete .venv and the caches of tools; keep the results in STORE
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
+	rm -rf .venv build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache python/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The steps to create .venv. dev.txt and bench.txt include all of cpu.txt in the same versions, so

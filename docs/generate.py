@@ -77,7 +77,7 @@ def values_table() -> str:
     """The table of the chart's values, from the comments in values.yaml."""
     values = YAML().load(CHART / "values.yaml")
     rows = [
-        f"| `{path}` | `{_cell(default)}` | {_cell(comment)} |"
+        f"| `{path}` | {f'`{_cell(default)}`' if default else ''} | {_cell(comment)} |"
         for path, default, comment in _values(values)
     ]
     return "\n".join(["| value | default | meaning |", "| --- | --- | --- |", *rows])

@@ -33,10 +33,11 @@ ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
 DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
 PAGES = [
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/cli.md", "docs/design.md",
+    "README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md",
+    "docs/cli.md", "docs/design.md",
     "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
-    "docs/results/README.md", "argo/README.md", "helm/motifk8s/README.md", *DATA_PAGES,
-    *CLUSTER_PAGES,
+    "docs/results/README.md", "docs/versions.md", "argo/README.md", "helm/motifk8s/README.md",
+    *DATA_PAGES, *CLUSTER_PAGES,
 ]  # fmt: skip
 FOLDERS = r"bench|docs|examples|python|tests|requirements|helm|argo|images|\.ci"
 PACKAGE = ROOT / "python" / "motifk8s"

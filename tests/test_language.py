@@ -48,7 +48,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 
 def files() -> list[Path]:
     named = [path for pattern in (*PAGES, *OTHERS) for path in ROOT.glob(pattern)]
-    folders = ("python", "jobs", "bench")
+    folders = ("python", "jobs", "bench", "packaging")
     code = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted({*named, *code})
 

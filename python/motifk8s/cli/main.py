@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from motifk8s import signals
-from motifk8s.cli import clean, cluster, importing, motifs, studies
+from motifk8s.cli import clean, cluster, completion, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, PARSER, print_error
 from motifk8s.cli.streams import plain_output
 from motifk8s.errors import Interrupted, Problem, one_line
@@ -97,4 +97,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add_command in COMMANDS:
         add_command(commands)
+    completion.register(commands, parser)
     return parser
