@@ -22,6 +22,7 @@ from motifk8s.data.assemble import TEST, TRAIN, VALID, Notes, Rows
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.files import check_budget, read_lines
 from motifk8s.data.genome import Genome, open_genome
+from motifk8s.data.places import rows_at
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
 
@@ -180,7 +181,9 @@ def import_bed(
         touched, labels = _label(tables, options.bin_size)
         bins, labels = _cut_all(touched, labels, source, parts, options, bin_seed, notes)
         codes = _read_sequences(source, bins, options, progress)
-    rows = Rows(codes, labels, bins.pop("part").to_numpy())
+    name, names = pd.factorize(bins["chrom"])
+    place = rows_at(name, bins["sequence_start"].to_numpy())
+    rows = Rows(codes, labels, bins.pop("part").to_numpy(), place)
     if options.negatives == "bins":
         rows, bins = _drop_unknown_negatives(rows, bins, notes)
     if isinstance(options.valid, float):
@@ -194,7 +197,7 @@ def import_bed(
     if options.both_strands:
         rows = _add_reverse_strands(rows)
         bins = pd.concat([bins, bins.assign(strand="-")])
-    dataset, order = assemble.finish(rows, tuple(peaks), "BED", HINT)
+    dataset, order = assemble.finish(rows, tuple(peaks), names, "BED", HINT)
     return dataset, notes, bins.iloc[order].reset_index(drop=True)
 
 
@@ -420,7 +423,9 @@ def _drop_unknown_negatives(
 def _add_reverse_strands(rows: Rows) -> Rows:
     """Add the reverse complement of every sequence, with the same labels and part."""
     codes = np.concatenate([rows.codes, COMPLEMENT[rows.codes[:, ::-1]]])
-    return Rows(codes, np.tile(rows.labels, (2, 1)), np.tile(rows.part, 2))
+    place = np.tile(rows.place, 2)
+    place["strand"][len(rows.place) :] = -1
+    return Rows(codes, np.tile(rows.labels, (2, 1)), np.tile(rows.part, 2), place)
 
 
 def _draw_valid(bins: pd.DataFrame, part: np.ndarray, options: BedOptions, seed: int) -> np.ndarray:
