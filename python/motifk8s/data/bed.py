@@ -8,7 +8,7 @@ flanks (Zhou & Troyanskaya 2015, Methods).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -181,9 +181,7 @@ def import_bed(
         touched, labels = _label(tables, options.bin_size)
         bins, labels = _cut_all(touched, labels, source, parts, options, bin_seed, notes)
         codes = _read_sequences(source, bins, options, progress)
-    name, names = pd.factorize(bins["chrom"])
-    place = rows_at(name, bins["sequence_start"].to_numpy())
-    rows = Rows(codes, labels, bins.pop("part").to_numpy(), place)
+    rows = Rows(codes, labels, bins.pop("part").to_numpy(), _places(bins, parts))
     if options.negatives == "bins":
         rows, bins = _drop_unknown_negatives(rows, bins, notes)
     if isinstance(options.valid, float):
@@ -197,7 +195,7 @@ def import_bed(
     if options.both_strands:
         rows = _add_reverse_strands(rows)
         bins = pd.concat([bins, bins.assign(strand="-")])
-    dataset, order = assemble.finish(rows, tuple(peaks), names, "BED", HINT)
+    dataset, order = assemble.finish(rows, tuple(peaks), parts, "BED", HINT)
     return dataset, notes, bins.iloc[order].reset_index(drop=True)
 
 
@@ -403,6 +401,12 @@ def _read_sequences(
         starts = table["sequence_start"].to_numpy()
         codes[table.index] = genome.windows(str(chrom), starts, length)
     return codes
+
+
+def _places(bins: pd.DataFrame, chromosomes: Iterable[str]) -> np.ndarray:
+    """Return the places (n,) of PLACE of the sequences of all bins."""
+    number = {name: i for i, name in enumerate(chromosomes)}
+    return rows_at(bins["chrom"].map(number).to_numpy(), bins["sequence_start"].to_numpy())
 
 
 def _check_size(n: int, options: BedOptions) -> None:
