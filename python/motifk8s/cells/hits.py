@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import cache
 from io import BytesIO
@@ -61,7 +61,7 @@ def find_hits(
     """Find where the filters that match a motif fire, in all layers before the first pooling.
 
     The sequences are streamed once for each layer of each finished cell. Memory holds the data set
-    and all hits, about 100 bytes for each.
+    and all hits, before merging about 200 bytes each.
 
     Parameters
     ----------
@@ -88,8 +88,7 @@ def find_hits(
     cells = [state.cell for state in states if state.state == "done"]
     missing = {s.cell.id: _why(s) for s in states if s.state != "done"}
     if not cells:
-        first, why = next(iter(missing.items()))
-        raise IncompleteError(f"study {study.name}: none of the cells is finished; {first}: {why}")
+        raise IncompleteError(f"study {study.name}: no cell is finished: {listed(missing)}")
     if min_cells > len(cells):
         raise InputError(f"--min-cells {min_cells}: the number of finished cells is {len(cells)}")
     devices.setup()
@@ -108,6 +107,14 @@ def find_hits(
     shuffled = int(_in_part(dataset, part).sum()) - len(rows)
     placed = dataset.places is not None
     return Found(hits, list(labels), names, placed, shuffled, len(cells), missing)
+
+
+def listed(missing: Mapping[str, str]) -> str:
+    """Return the ids of cells, grouped by why they are missing."""
+    cells: dict[str, list[str]] = {}
+    for cell, reason in missing.items():
+        cells.setdefault(reason, []).append(cell)
+    return "; ".join(f"{', '.join(ids)} ({reason})" for reason, ids in cells.items())
 
 
 def _choose(study: Study, store: Store, patterns: Sequence[str]) -> list[State]:

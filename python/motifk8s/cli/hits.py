@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,9 @@ def register(commands: Commands) -> None:
 
 
 def _hits(args: argparse.Namespace) -> int:
-    from motifk8s.cells.hits import find_hits
+    from motifk8s.cells.hits import find_hits, listed
     from motifk8s.cli import terminal
     from motifk8s.filters.hits import bed_lines
-    from motifk8s.report.words import by_reason
     from motifk8s.store.files import refuse_inputs
 
     study, store = open_study(args)
@@ -84,12 +84,10 @@ def _hits(args: argparse.Namespace) -> int:
         print(f"{len(found.hits)} places of {motifs} {what}: {args.out}")
     if found.missing:
         sys.stdout.flush()
-        groups = by_reason(found.missing).items()
-        names = "; ".join(f"{', '.join(cells)} ({reason})" for reason, cells in groups)
-        total = found.cells + len(found.missing)
+        n, total = len(found.missing), found.cells + len(found.missing)
         raise IncompleteError(
-            f"study {study.name} is incomplete: {len(found.missing)} of {total} cells are missing, "
-            f"and the hits are those of the others: {names}"
+            f"study {study.name}: {n} of {total} cells {'is' if n == 1 else 'are'} not finished, "
+            f"and the hits are those of the others: {listed(found.missing)}"
         )
     return 0
 
@@ -110,8 +108,8 @@ def _write(path: Path | None, lines: Iterator[str]) -> None:
     from motifk8s.store.files import replacing
 
     if path is None:
-        for line in lines:
-            write_data(line)
+        while text := "".join(islice(lines, 10_000)):
+            write_data(text)
         return
     packed = path.suffix == ".gz"
     with replacing(path) as file:
