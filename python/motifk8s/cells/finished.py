@@ -82,13 +82,15 @@ def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
             filters=read_filters(BytesIO(fetch("filters.h5"))),
             provenance=_json(fetch("provenance.json"), PROVENANCE),
             analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
-            hits={name: _hits(fetch(f"hits-{name}.tsv")) for name in metrics["layers"] if aligned},
+            hits={
+                name: read_hits(fetch(f"hits-{name}.tsv")) for name in metrics["layers"] if aligned
+            },
         )
     except (ValueError, KeyError, TypeError, OSError) as error:  # of other programs' files
         raise DamagedError(f"{place}/{done.run} cannot be read: {one_line(error)}") from None
 
 
-def _hits(data: bytes) -> pd.DataFrame:
+def read_hits(data: bytes) -> pd.DataFrame:
     """Read the columns `HITS` of Tomtom's hits."""
     kinds = {"Optimal_offset": int, "Overlap": int}
     return pd.read_csv(

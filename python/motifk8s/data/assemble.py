@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from motifk8s.data import datasets
 from motifk8s.data.datasets import Dataset
+from motifk8s.data.places import NOWHERE, make_places
 from motifk8s.data.shuffle import dinucleotide_shuffle
 from motifk8s.errors import InputError
 
@@ -25,6 +27,7 @@ class Rows(NamedTuple):
     codes: np.ndarray  # (N, L)
     labels: np.ndarray  # (N, C)
     part: np.ndarray  # (N,)
+    place: np.ndarray  # (N,) of PLACE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ def _digests(codes: np.ndarray) -> list[bytes]:
 def merge(rows: Rows, notes: Notes) -> Rows:
     """Merge all copies of a sequence into one row, held out if any copy is.
 
-    Where their labels differ, 1 overrides 0, and 0 overrides unknown.
+    Where their labels differ, 1 overrides 0, and 0 overrides unknown. The place is the first one's.
     """
     index: dict[bytes, int] = {}
     target = np.array([index.setdefault(digest, len(index)) for digest in _digests(rows.codes)])
@@ -76,7 +79,7 @@ def merge(rows: Rows, notes: Notes) -> Rows:
     if moved := int(((latest > TRAIN) & (earliest < latest)).sum()):
         notes["of them also held out, kept out of training"] = moved
     first = np.unique(target, return_index=True)[1]
-    return Rows(rows.codes[first], labels, latest)
+    return Rows(rows.codes[first], labels, latest, rows.place[first])
 
 
 def draw_parts(kind: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
@@ -118,19 +121,23 @@ def add_shuffles(
     negative = np.where(rows.labels[parents[fresh]] == 1, 0, -1).astype(np.int8)
     parent = np.concatenate([np.arange(len(rows.codes)), parents[fresh]])
     codes = np.concatenate([rows.codes, shuffled[fresh]])
-    return Rows(codes, np.concatenate([rows.labels, negative]), rows.part[parent]), parent
+    labels = np.concatenate([rows.labels, negative])
+    place = np.concatenate([rows.place, np.repeat(NOWHERE, len(fresh))])
+    return Rows(codes, labels, rows.part[parent], place), parent
 
 
 def finish(
-    rows: Rows, classes: tuple[str, ...], source: str, hint: str
+    rows: Rows, classes: tuple[str, ...], names: Iterable[str], source: str, hint: str
 ) -> tuple[Dataset, np.ndarray]:
     """Sort the rows by part and check that each class can be learnt and scored.
 
     Return the data set and, for each of its rows, the number of the row in `rows`. An empty part
-    or a class without positives or negatives raises InputError, which ends with `hint`.
+    or a class without positives or negatives raises InputError, which ends with `hint`. `names` are
+    those of the places.
     """
     order = np.argsort(rows.part, kind="stable")
     part = rows.part[order].astype(np.uint8)
-    dataset = Dataset(rows.codes[order], rows.labels[order], part, classes)
+    places = make_places(rows.place[order], names)
+    dataset = Dataset(rows.codes[order], rows.labels[order], part, classes, places=places)
     datasets.check_parts(dataset, source, hint)
     return dataset, order

@@ -8,7 +8,7 @@ flanks (Zhou & Troyanskaya 2015, Methods).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from motifk8s.data.assemble import TEST, TRAIN, VALID, Notes, Rows
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.files import check_budget, read_lines
 from motifk8s.data.genome import Genome, open_genome
+from motifk8s.data.places import rows_at
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.errors import InputError
 
@@ -180,7 +181,7 @@ def import_bed(
         touched, labels = _label(tables, options.bin_size)
         bins, labels = _cut_all(touched, labels, source, parts, options, bin_seed, notes)
         codes = _read_sequences(source, bins, options, progress)
-    rows = Rows(codes, labels, bins.pop("part").to_numpy())
+    rows = Rows(codes, labels, bins.pop("part").to_numpy(), _places(bins, parts))
     if options.negatives == "bins":
         rows, bins = _drop_unknown_negatives(rows, bins, notes)
     if isinstance(options.valid, float):
@@ -194,7 +195,7 @@ def import_bed(
     if options.both_strands:
         rows = _add_reverse_strands(rows)
         bins = pd.concat([bins, bins.assign(strand="-")])
-    dataset, order = assemble.finish(rows, tuple(peaks), "BED", HINT)
+    dataset, order = assemble.finish(rows, tuple(peaks), parts, "BED", HINT)
     return dataset, notes, bins.iloc[order].reset_index(drop=True)
 
 
@@ -402,6 +403,12 @@ def _read_sequences(
     return codes
 
 
+def _places(bins: pd.DataFrame, chromosomes: Iterable[str]) -> np.ndarray:
+    """Return the places (n,) of PLACE of the sequences of all bins."""
+    number = {name: i for i, name in enumerate(chromosomes)}
+    return rows_at(bins["chrom"].map(number).to_numpy(), bins["sequence_start"].to_numpy())
+
+
 def _check_size(n: int, options: BedOptions) -> None:
     """Raise InputError if n sequences exceed the budget of memory."""
     size = n * options.length * (2 if options.both_strands else 1)
@@ -420,7 +427,9 @@ def _drop_unknown_negatives(
 def _add_reverse_strands(rows: Rows) -> Rows:
     """Add the reverse complement of every sequence, with the same labels and part."""
     codes = np.concatenate([rows.codes, COMPLEMENT[rows.codes[:, ::-1]]])
-    return Rows(codes, np.tile(rows.labels, (2, 1)), np.tile(rows.part, 2))
+    place = np.tile(rows.place, 2)
+    place["strand"][len(rows.place) :] = -1
+    return Rows(codes, np.tile(rows.labels, (2, 1)), np.tile(rows.part, 2), place)
 
 
 def _draw_valid(bins: pd.DataFrame, part: np.ndarray, options: BedOptions, seed: int) -> np.ndarray:

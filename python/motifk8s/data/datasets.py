@@ -22,6 +22,7 @@ import numpy as np
 from motifk8s.data import reference
 from motifk8s.data.files import check_budget
 from motifk8s.data.hdf5 import open_file, own_array
+from motifk8s.data.places import PLACE, Places
 from motifk8s.data.reference import LAYOUTS
 from motifk8s.data.sequences import UNKNOWN
 from motifk8s.data.synthetic import sample, sample_reference
@@ -52,6 +53,8 @@ class Dataset:
     Embedded motifs of synthetic data, (M,) of type EMBEDDED, sorted by sequence and start. On
     strand -1 the reverse complement of the class's PPM begins at `start`.
     """
+    places: Places | None = None
+    """Where the sequences are from; not part of `data_hash`, because no result depends on it."""
 
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return codes (n, L) and labels (n, C) of "train", "valid" or "test".
@@ -139,6 +142,9 @@ def write(dataset: Dataset, path: str | os.PathLike[str], spec: Mapping[str, Any
         file.create_dataset("classes", data=names.astype(text))
         if dataset.embedded is not None:
             _store(file, "embedded", dataset.embedded.astype(EMBEDDED, copy=False))
+        if dataset.places is not None:
+            _store(file, "places", dataset.places.rows)
+            _store(file, "names", np.frombuffer(dataset.places.text, np.uint8))
     with replacing(Path(path)) as target:
         target.write(image.getbuffer())
 
@@ -317,11 +323,21 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
     split = _member(file, path, "split", "N", np.dtype("u1"))
     classes = _member(file, path, "classes", "C", "text")
     embedded = _member(file, path, "embedded", "M", EMBEDDED) if "embedded" in file else None
-    arrays = [array for array in (codes, labels, split, classes, embedded) if array is not None]
+    rows = text = None
+    if "places" in file:
+        rows = _member(file, path, "places", "N", PLACE)
+        text = _member(file, path, "names", "B", np.dtype("u1"))
+    every = (codes, labels, split, classes, embedded, rows, text)
+    arrays = [array for array in every if array is not None]
     check_budget(f"{path}: its arrays need", sum(array.nbytes for array in arrays))
-    names = tuple(classes.asstr()[...].tolist())
-    places = None if embedded is None else embedded[...]
-    dataset = Dataset(codes[...], labels[...], split[...], names, places)
+    dataset = Dataset(
+        codes[...],
+        labels[...],
+        split[...],
+        tuple(classes.asstr()[...].tolist()),
+        None if embedded is None else embedded[...],
+        None if rows is None or text is None else Places(rows[...], text[...].tobytes()),
+    )
     return dataset, str(file.attrs.get("data_hash"))
 
 
@@ -351,7 +367,23 @@ def check(dataset: Dataset, where: str) -> None:
             values = dataset.embedded[field]
             if values.min() < 0 or values.max() >= end:
                 raise InputError(f"{where}: embedded {field} must be 0 to {end - 1}")
+    if dataset.places is not None:
+        _check_places(dataset.places, len(codes), where)
     check_parts(dataset, where, HINT)
+
+
+def _check_places(places: Places, n: int, where: str) -> None:
+    rows, names = places.rows, places.text.count(b"\n") + 1
+    if len(rows) != n:
+        raise InputError(f"{where}: has {n} sequences, but places of {len(rows)}")
+    if rows["name"].min() < -1 or rows["name"].max() >= names:
+        raise InputError(f"{where}: the number of a place's name must be -1 to {names - 1}")
+    if rows["start"].min() < 0 or not np.isin(rows["strand"], (-1, 1)).all():
+        raise InputError(f"{where}: a place must start at 0 or more, on strand -1 or 1")
+    try:
+        places.text.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: the names of places are not UTF-8") from None
 
 
 def check_parts(dataset: Dataset, where: str, hint: str) -> None:

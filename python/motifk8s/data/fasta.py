@@ -7,6 +7,7 @@ for the classes of that sequence only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from motifk8s.data import assemble
 from motifk8s.data.assemble import TEST, UNASSIGNED, VALID, Notes, Rows
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.files import read_lines
+from motifk8s.data.places import rows_at
 from motifk8s.data.reference import PART_NAMES
 from motifk8s.data.sequences import encode
 from motifk8s.errors import InputError
@@ -134,15 +136,16 @@ def import_fasta(train: Files, options: FastaOptions) -> tuple[Dataset, Notes]:
     tables = _read(train, options)
     classes = tuple(train) if isinstance(train, Mapping) else _labels_in(tables[0])
     notes = {"sequences read": sum(len(table.records) for table in tables)}
-    codes = _encode(tables, options.length, notes)
-    rows = assemble.merge(Rows(codes, *_label(tables, classes)), notes)
+    codes, begin = _encode(tables, options.length, notes)
+    place = rows_at(np.arange(len(codes)), begin)
+    rows = assemble.merge(Rows(codes, *_label(tables, classes), place), notes)
     rows = rows._replace(part=_draw_parts(rows, options, draw_seed))
     if options.negatives == "dinucleotide":
         parents = _without_negatives(rows, options)
         rows, _ = assemble.add_shuffles(rows, parents, shuffle_seed, notes)
     if options.others_negative:
         rows.labels[rows.labels == -1] = 0
-    dataset, _ = assemble.finish(rows, classes, "FASTA", HINT)
+    dataset, _ = assemble.finish(rows, classes, _names(tables), "FASTA", HINT)
     return dataset, notes
 
 
@@ -265,26 +268,52 @@ def _column(name: str, classes: tuple[str, ...], where: str) -> int:
     return classes.index(name)
 
 
-def _encode(tables: list[_Table], length: int | None, notes: Notes) -> np.ndarray:
-    """Return the codes (N, L) of all records, cropped to their centre if a length is given."""
+def _names(tables: list[_Table]) -> list[str]:
+    """Return a name for each record, different for different records.
+
+    If a name occurs more than once, its class or else the name of its file is put before it, and if
+    that occurs more than once too, the number of the record is put after it.
+    """
+    records = [(table, record) for table in tables for record in table.records]
+    names = ["_".join(record.name.split()) for _, record in records]
+    sources = ["_".join((table.name or table.path.name).split()) for table, _ in records]
+    names = _distinct(names, [f"{s}/{name}" for s, name in zip(sources, names, strict=True)])
+    return _distinct(names, [f"{name}_{number}" for number, name in enumerate(names, 1)])
+
+
+def _distinct(names: list[str], others: list[str]) -> list[str]:
+    """Replace each name that occurs more than once by the other one."""
+    count = Counter(names)
+    return [b if count[a] > 1 else a for a, b in zip(names, others, strict=True)]
+
+
+def _encode(
+    tables: list[_Table], length: int | None, notes: Notes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes (N, L) of all records, cropped to their centre if a length is given.
+
+    Also return the first base (N,) of each in its record.
+    """
     wanted = length or len(tables[0].records[0].sequence)
+    begins = []
     texts, cropped, odd = [], 0, 0
     for table in tables:
         for record in table.records:
-            sequence = record.sequence
+            sequence, begin = record.sequence, 0
             if len(sequence) != wanted:
                 if length is None or len(sequence) < length:
                     raise InputError(_wrong_length(table, record, tables, length))
                 begin = (len(sequence) - wanted) // 2
                 sequence = sequence[begin : begin + wanted]
                 cropped += 1
+            begins.append(begin)
             odd += bool(sequence.translate(None, BASES_AND_N))
             texts.append(sequence.decode())
     if cropped:
         notes[f"longer sequences, cropped to the {wanted} bp in their centre"] = cropped
     if odd:
         notes["sequences with IUPAC letters, read as N"] = odd
-    return encode(texts)
+    return encode(texts), np.array(begins)
 
 
 def _wrong_length(table: _Table, record: Record, tables: list[_Table], length: int | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Filters", "Layer", "achievable_maximum", "extract_at", "extract_layer", "readable_layers",
-    "threshold",
+    "threshold", "window",
 ]  # fmt: skip
 
 # Bases in one batch on the device. With W x 4 floats for a window and F floats for the activations
@@ -79,7 +79,7 @@ def extract_at(
     batch = max(1, BASES_PER_BATCH // length)
     maximum, kind = _maximum(device, layer, codes, batch, rule, known)
     thresholds = [threshold(maximum, share) for share in shares]
-    width = rule.window or layer.receptive_field
+    width, _ = window(layer, rule)
     windows = [np.zeros(len(maximum), np.int64) for _ in shares]
     counts = [np.zeros((len(maximum), width * 4)) for _ in shares]
     positions = device.model.compute_output_shape((None, length, 4))[1]
@@ -128,9 +128,7 @@ def _aligner(
     """
     from keras import ops
 
-    width = rule.window or layer.receptive_field
-    # The window and the receptive field have the same middle.
-    offset = layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
+    width, offset = window(layer, rule)
     starts = np.arange(positions) - offset
     inside = (starts >= 0) & (starts + width <= length)
     left, right = max(offset, 0), max(int(starts[-1]) + width - length, 0)
@@ -160,6 +158,13 @@ def _aligner(
         return tuple(results)
 
     return align
+
+
+def window(layer: Layer, rule: MotifSettings) -> tuple[int, int]:
+    """Return the width W of a filter's window, and its offset: that of i begins at i - offset."""
+    width = rule.window or layer.receptive_field
+    # The window and the receptive field have the same middle.
+    return width, layer.offset + (width - 1) // 2 - (layer.receptive_field - 1) // 2
 
 
 def threshold(maximum: np.ndarray, share: float) -> np.ndarray:

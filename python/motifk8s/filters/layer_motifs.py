@@ -76,13 +76,19 @@ def read_filters(path: Path | Any) -> dict[str, Filters]:
         }
 
 
+def columns(ppm: np.ndarray, rule: MotifSettings) -> slice:
+    """Find the columns of a filter's motif (W, 4) float64 that the rule does not trim."""
+    if rule.trim is None:
+        return slice(0, len(ppm))
+    return trim(ppm, rule.trim.bits, rule.trim.pad, rule.trim.sharpen)
+
+
 def layer_motifs(filters: Filters, rule: MotifSettings) -> list[Motif]:
     """Make the motifs to compare: of the filters that are not dead, trimmed by the rule."""
     motifs = []
     for i in np.flatnonzero(~filters.dead):
         ppm = filters.ppm[i].astype(np.float64)
-        if rule.trim is not None:
-            ppm = ppm[trim(ppm, rule.trim.bits, rule.trim.pad, rule.trim.sharpen)]
+        ppm = ppm[columns(ppm, rule)]
         nsites = len(ppm) if rule.nsites == "width" else int(filters.windows[i])
         motifs.append(Motif(f"filter{i}", ppm, nsites))
     return motifs
