@@ -22,15 +22,16 @@ from motifk8s.data.places import rows_at
 from motifk8s.data.stored import load_dataset
 from motifk8s.errors import IncompleteError, InputError, last_line
 from motifk8s.filters import hits as search
-from motifk8s.filters.extract import Filters, Layer, readable_layers
+from motifk8s.filters.extract import Filters
 from motifk8s.filters.hits import HIT, Label, Match
 from motifk8s.filters.layer_motifs import read_filters
+from motifk8s.filters.layers import Layer, numbered_layers
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.matches import null_targets
 from motifk8s.store.base import Store
 from motifk8s.study.specs import MotifSettings
 from motifk8s.study.study import Cell, Study
-from motifk8s.training import devices
+from motifk8s.training import devices, models
 
 if TYPE_CHECKING:
     import keras
@@ -210,7 +211,7 @@ class _Reader:
         def fetch(name: str) -> bytes:
             return marker.fetch(self.store, place, done, name)
 
-        layers = readable_layers(_load(fetch("model.keras")))
+        layers = numbered_layers(self._load(cell, fetch("model.keras")))
         filters = read_filters(BytesIO(fetch("filters.h5")))
         for name, metrics in json.loads(fetch("metrics.json"))["layers"].items():
             hits = read_hits(fetch(f"hits-{name}.tsv"))
@@ -221,19 +222,18 @@ class _Reader:
                 labels = [self._label(match, where) for match in matches]
                 yield _Matched(layers[name], filters[name], matches, labels)
 
+    def _load(self, cell: Cell, content: bytes) -> keras.Model:
+        """Load a model from the content of its file."""
+        spec, data = self.study.models[cell.model], self.study.datasets[cell.dataset]
+        settings = self.study.training_for(cell.dataset)
+        with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
+            file = Path(folder) / "model.keras"
+            file.write_bytes(content)
+            return models.load(file, spec, settings, data.length, data.n_classes)
+
     def _label(self, match: Match, where: str) -> Label:
         """Return the label of a match: its motif and, if `where` is not empty, its filter."""
         alt = self.targets[match.target].alt
         name = f"{alt}_{match.target}" if alt else match.target
         name += f"{where}{match.filter}" if where else ""
         return Label("_".join(name.split()), match.width)
-
-
-def _load(content: bytes) -> keras.Model:
-    """Load a model from the content of its file."""
-    import keras
-
-    with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
-        file = Path(folder) / "model.keras"
-        file.write_bytes(content)
-        return keras.models.load_model(file, compile=False)
