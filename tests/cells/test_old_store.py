@@ -63,3 +63,9 @@ def test_report_makes_the_same_tables(old: Path, here) -> None:
         del tables["prediction.csv"]
     assert len(before) == 8
     assert after == before
+
+
+def test_hits_of_its_cells(old: Path, here) -> None:
+    """Its data have no places, so sequences are named by their part and number."""
+    code, out, _ = here("hits", old / "tiny.yaml", "--store", old / "store")
+    assert code == 0 and out.startswith("test_0\t0\t10\tNeurog1_MA0623.1\t")
