@@ -60,9 +60,27 @@ def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dic
                 continue
             except DamagedError as error:
                 state = State(state.cell, "damaged", str(error))
-        reason = last_line(state.reason)
-        missing[state.cell.id] = f"{state.state}: {reason}" if reason else state.state
+        missing[state.cell.id] = why(state)
     return finished, missing
+
+
+def why(state: State) -> str:
+    """Return the state of a cell that is not done, with the last line of its reason."""
+    reason = last_line(state.reason)
+    return f"{state.state}: {reason}" if reason else state.state
+
+
+def by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """Group the ids of missing cells by reason, in order."""
+    reasons: dict[str, list[str]] = {}
+    for cell, reason in missing.items():
+        reasons.setdefault(reason, []).append(cell)
+    return reasons
+
+
+def list_by_reason(missing: Mapping[str, str]) -> str:
+    """Return the ids of missing cells and their reasons as a text."""
+    return "; ".join(f"{', '.join(ids)} ({why})" for why, ids in by_reason(missing).items())
 
 
 def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:

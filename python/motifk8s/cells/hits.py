@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import cache
 from io import BytesIO
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from motifk8s.cells import marker
-from motifk8s.cells.finished import read_hits
+from motifk8s.cells.finished import list_by_reason, read_hits, why
 from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.plan import State, plan
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.places import rows_at
 from motifk8s.data.stored import load_dataset
-from motifk8s.errors import IncompleteError, InputError, last_line
+from motifk8s.errors import IncompleteError, InputError
 from motifk8s.filters import hits as search
 from motifk8s.filters.extract import Filters
 from motifk8s.filters.hits import HIT, Label, Match
@@ -87,9 +87,9 @@ def find_hits(
     """
     states = _choose(study, store, patterns)
     cells = [state.cell for state in states if state.state == "done"]
-    missing = {s.cell.id: _why(s) for s in states if s.state != "done"}
+    missing = {s.cell.id: why(s) for s in states if s.state != "done"}
     if not cells:
-        raise IncompleteError(f"study {study.name}: no cell is finished: {listed(missing)}")
+        raise IncompleteError(f"study {study.name}: no cell is finished: {list_by_reason(missing)}")
     if min_cells > len(cells):
         raise InputError(f"--min-cells {min_cells}: the number of finished cells is {len(cells)}")
     devices.setup()
@@ -108,14 +108,6 @@ def find_hits(
     shuffled = int(_in_part(dataset, part).sum()) - len(rows)
     placed = dataset.places is not None
     return Found(hits, list(labels), names, placed, shuffled, len(cells), missing)
-
-
-def listed(missing: Mapping[str, str]) -> str:
-    """Return the ids of cells, grouped by why they are missing."""
-    cells: dict[str, list[str]] = {}
-    for cell, reason in missing.items():
-        cells.setdefault(reason, []).append(cell)
-    return "; ".join(f"{', '.join(ids)} ({reason})" for reason, ids in cells.items())
 
 
 def _choose(study: Study, store: Store, patterns: Sequence[str]) -> list[State]:
@@ -137,11 +129,6 @@ def _choose(study: Study, store: Store, patterns: Sequence[str]) -> list[State]:
             f"one: --cells '{names[0]}/*'"
         )
     return states
-
-
-def _why(state: State) -> str:
-    reason = last_line(state.reason)
-    return f"{state.state}: {reason}" if reason else state.state
 
 
 def _in_part(dataset: Dataset, part: str) -> np.ndarray:

@@ -65,7 +65,8 @@ def register(commands: Commands) -> None:
 
 
 def _hits(args: argparse.Namespace) -> int:
-    from motifk8s.cells.hits import find_hits, listed
+    from motifk8s.cells.finished import list_by_reason
+    from motifk8s.cells.hits import find_hits
     from motifk8s.cli import terminal
     from motifk8s.filters.hits import bed_lines
     from motifk8s.store.files import refuse_inputs
@@ -87,7 +88,7 @@ def _hits(args: argparse.Namespace) -> int:
         n, total = len(found.missing), found.cells + len(found.missing)
         raise IncompleteError(
             f"study {study.name}: {n} of {total} cells {'is' if n == 1 else 'are'} not finished, "
-            f"and the hits are those of the others: {listed(found.missing)}"
+            f"and the hits are those of the others: {list_by_reason(found.missing)}"
         )
     return 0
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from motifk8s.cells.finished import CellFiles, read_finished
+from motifk8s.cells.finished import CellFiles, list_by_reason, read_finished
 from motifk8s.report import claims, comparison, figures, page, tables, topics
-from motifk8s.report.words import by_reason
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem, write_text
 from motifk8s.store.folder import FolderStore
@@ -131,9 +130,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _missing_text(study: Study, missing: Mapping[str, str]) -> str:
-    groups = by_reason(missing).items()
-    names = "; ".join(f"{', '.join(cells)} ({reason})" for reason, cells in groups)
     return (
         f"study {study.name} is incomplete: {len(missing)} of {len(study.cells())} cells are "
-        f"missing, and the tables partial: {names}"
+        f"missing, and the tables partial: {list_by_reason(missing)}"
     )

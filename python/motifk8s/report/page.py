@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from motifk8s.cells.finished import CellFiles
+from motifk8s.cells.finished import CellFiles, by_reason
 from motifk8s.report import claims, comparison, paired, prediction, tables
 from motifk8s.report.answer import WHOLE, answer
 from motifk8s.report.charts import short
 from motifk8s.report.figures import Picture, attempt, layer_logos, motif_database, trials_of
 from motifk8s.report.topics import LEVEL, Rows, Topic
-from motifk8s.report.words import by_reason, label, plus_minus, truth_word
+from motifk8s.report.words import label, plus_minus, truth_word
 from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Study
 

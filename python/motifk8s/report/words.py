@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from motifk8s.study.study import Study
@@ -56,11 +56,3 @@ def signed(x: float) -> str:
     """Write a difference with its sign, three decimals."""
     text = f"{abs(x):.3f}"
     return text if text == "0.000" else ("+" if x > 0 else "−") + text
-
-
-def by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
-    """Group missing cells by reason, in order."""
-    reasons: dict[str, list[str]] = {}
-    for cell, reason in missing.items():
-        reasons.setdefault(reason, []).append(cell)
-    return reasons
