@@ -18,7 +18,6 @@ from motifk8s.cells.keys import stage_keys
 from motifk8s.errors import InputError
 from motifk8s.filters.layers import numbered_layers, reader
 from motifk8s.study.study import Study, load
-from motifk8s.training import devices
 
 EXAMPLES = ROOT / "examples"
 TOY = {
@@ -92,7 +91,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_example_networks_run_to_the_report(trained):
+def test_the_example_networks_run_to_the_report(trained, keras):
     table = pd.read_csv(trained / "store/tiny/tables/results.csv")
     assert dict(zip(table.model, table.n_filters, strict=True)) == {
         "residual": 4, "attention": 4, "both-strands": 6,
@@ -104,6 +103,8 @@ def test_the_example_networks_run_to_the_report(trained):
     model = example("residual")(40, 2, **TOY["residual"])
     assert network["parameters"] == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     assert network["layers"] == {"conv1": "stem"}
+    hits = command("hits", trained / "tiny.yaml", "--store", trained / "store", "--part", "all")
+    assert hits.returncode == 0, hits.stderr
     for name in ("residual", "attention", "both-strands"):
         importance = pd.read_csv(
             run_folder(trained / "store", f"small/{name}/1") / "importance.csv"
@@ -173,9 +174,8 @@ def test_status_and_report_do_not_execute_the_network(trained, tmp_path):
 # Reading the filters -----------------------------------------------------------------------------
 
 
-def test_both_strands_of_the_example_are_reverse_complements(one_thread):
+def test_both_strands_of_the_example_are_reverse_complements(keras):
     """Filter F + i on a sequence is filter i on its reverse complement, read backwards."""
-    devices.setup()
     model = example("both_strands")(30, 2, **TOY["both_strands"])
     activations = reader(numbered_layers(model)["conv1"], 30)
     x = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (5, 30))]
