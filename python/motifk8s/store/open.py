@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import MissingError, Store
 from motifk8s.store.folder import FolderStore
 from motifk8s.store.s3 import S3Store
+
+
+def default_url() -> str:
+    """Return the URL of the store that a command uses if none is given."""
+    return os.environ.get("MOTIFK8S_STORE", "./store")
 
 
 def open_store(url: str | Path) -> Store:
