@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md"]
 DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
 PAGES = [
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/cli.md", "docs/design.md",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/api.md", "docs/cli.md", "docs/design.md",
     "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
     "docs/results/README.md", "argo/README.md", "helm/motifk8s/README.md", *DATA_PAGES,
     *CLUSTER_PAGES,

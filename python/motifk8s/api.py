@@ -41,12 +41,14 @@ Sequences: TypeAlias = str | Iterable[str] | np.ndarray
 """Text; or base codes (N, L) of integers; or one-hot (N, L, 4). See `one_hot`."""
 Motifs: TypeAlias = Motif | np.ndarray | Sequence[Motif | np.ndarray]
 """A motif, or several; a PPM (W, 4) is a motif without a name."""
+AnyStudy: TypeAlias = "Study | Mapping[str, Any] | File"
+"""A study, its content, or its name, path or s3:// URL. See `load_study`."""
 
 
 # ------------------------------------------------------------------------------------- studies
 
 
-def load_study(study: Study | Mapping[str, Any] | File) -> Study:
+def load_study(study: AnyStudy) -> Study:
     """Load a study.
 
     Parameters
@@ -67,7 +69,7 @@ def load_study(study: Study | Mapping[str, Any] | File) -> Study:
     return studies.load(_text_of(study))
 
 
-def plan(study: Study | Mapping[str, Any] | File, store: File | None = None) -> pd.DataFrame:
+def plan(study: AnyStudy, store: File | None = None) -> pd.DataFrame:
     """Return the state of each cell of a study, as the command ``plan``; compute nothing.
 
     Parameters
@@ -101,7 +103,7 @@ def plan(study: Study | Mapping[str, Any] | File, store: File | None = None) -> 
 
 
 def run(
-    study: Study | Mapping[str, Any] | File,
+    study: AnyStudy,
     store: File | None = None,
     *,
     cells: str = "*",
@@ -163,7 +165,7 @@ def run(
     return results(loaded, store)
 
 
-def results(study: Study | Mapping[str, Any] | File, store: File | None = None) -> pd.DataFrame:
+def results(study: AnyStudy, store: File | None = None) -> pd.DataFrame:
     """Return the results of the finished cells of a study.
 
     Parameters
@@ -195,7 +197,7 @@ def results(study: Study | Mapping[str, Any] | File, store: File | None = None) 
     return tables.results((files.metrics for files in finished.values()), loaded)
 
 
-def _open(study: Study | Mapping[str, Any] | File, store: File | None) -> tuple[Study, Store]:
+def _open(study: AnyStudy, store: File | None) -> tuple[Study, Store]:
     """Load a study, and open a store."""
     from motifk8s.store.open import default_url, open_store
     from motifk8s.study import find
@@ -320,7 +322,7 @@ def build_model(
     length: int,
     n_classes: int,
     *,
-    study: Study | Mapping[str, Any] | File = "koo2019",
+    study: AnyStudy = "koo2019",
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that reads one-hot (N, L, 4) and gives probabilities (N, C).

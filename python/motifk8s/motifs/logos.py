@@ -7,6 +7,7 @@ paths: 3 ms a logo.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -222,14 +223,29 @@ def draw_logo(axes: Axes, ppm: np.ndarray, title: str = "") -> None:
     axes.set_title(title, parse_math=False, loc="left", size="medium")
 
 
-def logo_figure(ppms: Sequence[np.ndarray], titles: Sequence[str], columns: int) -> Figure:
-    """Draw logos in a grid, each with its title; one letter has the same width in all."""
+@cache
+def _notebook_figure() -> type[Figure]:
+    """Return a class of figures that a notebook shows.
+
+    IPython shows a plain figure only after pyplot has made one.
+    """
     from matplotlib.figure import Figure
 
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            image = io.BytesIO()
+            self.savefig(image, format="png", dpi=80)
+            return image.getvalue()
+
+    return NotebookFigure
+
+
+def logo_figure(ppms: Sequence[np.ndarray], titles: Sequence[str], columns: int) -> Figure:
+    """Draw logos in a grid, each with its title; one letter has the same width in all."""
     rows = -(-len(ppms) // columns)
     widest = max(len(ppm) for ppm in ppms)
     size = (columns * max(2.0, 0.22 * widest + 0.7), 1.35 * rows)  # in
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure = _notebook_figure()(figsize=size, layout="constrained", facecolor="white")
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, ppm, title in zip(figure.axes, ppms, titles, strict=False):
