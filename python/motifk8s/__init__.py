@@ -5,8 +5,8 @@ library; each name is imported when it is first used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it as True; importing typing takes most of the time
 if TYPE_CHECKING:
     from motifk8s.api import (
         build_model,
@@ -49,15 +49,17 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "__version__":
-        value: Any = import_module("motifk8s.provenance").version()
-    else:
-        value = getattr(import_module(_MODULES.get(name, "motifk8s.api")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # with it, type checkers would accept every name
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            value: object = import_module("motifk8s.provenance").version()
+        else:
+            value = getattr(import_module(_MODULES.get(name, "motifk8s.api")), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

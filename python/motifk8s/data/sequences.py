@@ -37,9 +37,9 @@ def encode(sequences: str | Sequence[str]) -> np.ndarray:
 
 
 def bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
-    """Return the error about the first letter of a line that is not DNA.
+    """Return the error about the first letter that is not DNA.
 
-    `strange` has the bytes of the line that are not in `LETTERS`.
+    `strange` has the bytes of `line` that are not in `LETTERS`.
     """
     column = line.index(strange[:1])
     letter = line.decode("utf-8", "replace")[column]
