@@ -7,11 +7,12 @@ imported where it is used, so that motifs can be read and compared without Tenso
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -159,9 +160,9 @@ def run(
                 progress(event)
 
         run_study(loaded, opened, watch, jobs=jobs, only=cells)
+    aggregate(loaded, opened)
     if failures:
         raise IncompleteError(f"study {loaded.name}: {len(failures)} failed: {'; '.join(failures)}")
-    aggregate(loaded, opened)
     return results(loaded, store)
 
 
@@ -489,7 +490,20 @@ def _of_model(
         raise InputError(f"model: no layer {name!r} before the first pooling; {', '.join(layers)}")
     if (own := sequence_length(model)) not in (None, codes.shape[1]):
         raise InputError(f"model: it reads {own} bp, but the sequences have {codes.shape[1]} bp")
-    return extract_layer(model, layers[name], codes, rule)
+    with _without_warnings("tensorflow"):  # it warns of each function that is compiled
+        return extract_layer(model, layers[name], codes, rule)
+
+
+@contextmanager
+def _without_warnings(name: str) -> Iterator[None]:
+    """Log only the errors of a library."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _of_activations(
@@ -643,9 +657,7 @@ def plot_logo(motifs: Motifs, *, columns: int = 1, ax: Axes | None = None) -> Fi
     if len(shown) > 1:
         raise InputError(f"ax: {len(shown)} motifs do not fit one; draw each, or give none")
     draw_logo(ax, shown[0].ppm, titles[0])
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure
+    return ax.figure.figure
 
 
 def _motif_file(motifs: Motifs | File, what: str, query: bool) -> meme.MotifFile:
