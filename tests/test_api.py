@@ -221,7 +221,7 @@ def test_tomtom_is_that_of_the_command(meme: Path, here: Any, tmp_path: Path) ->
         (3, "JASPAR2016", {}, "queries: expected motifs, not int"),
         ([SITE[:, :3]], "JASPAR2016", {}, r"queries: motif0: a PPM must be an array \(W, 4\)"),
         ([-SITE], "JASPAR2016", {}, "non-negative"),
-        ([np.where(SITE > 0, np.inf, 0)], "JASPAR2016", {}, "non-negative|finite"),
+        ([np.where(SITE > 0, np.inf, 0)], "JASPAR2016", {}, "not a finite number"),
         (["x"], "JASPAR2016", {}, "queries: motif0: "),
         ([Motif("a", SITE), Motif("a", SITE)], "JASPAR2016", {}, "two motifs have one name"),
         (SITE, [], {}, "has no motif"),
@@ -312,7 +312,7 @@ def test_activations_give_the_motifs_of_the_model(
 ) -> None:
     codes = toy.codes(40, 2, LENGTH)
     for layer, width in (("first", 5), ("second", 7)):
-        inner = keras.Model(network.inputs, network.get_layer(layer).output)
+        inner = keras.Model(network.inputs[0], network.get_layer(layer).output)
         y = np.asarray(inner(motifk8s.one_hot(codes)))
         expected = motifk8s.extract_motifs(network, codes, layer=layer, **settings)
         offset = 2  # of the padding before the first layer

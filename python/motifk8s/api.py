@@ -692,10 +692,10 @@ def _motif_list(motifs: Motifs, what: str, unnamed: str = "motif{}") -> list[Mot
         motif = item if isinstance(item, Motif) else Motif(unnamed.format(i), item)
         where = f"{what}: {motif.name or i}"
         try:
-            ppm = normalize(motif.ppm)
+            ppm = np.asarray(motif.ppm, np.float64)
+            if not np.isfinite(ppm).all():
+                raise ValueError("a probability is not a finite number")
+            found.append(motif._replace(ppm=normalize(ppm)))
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: {error}") from None
-        if not np.isfinite(ppm).all():
-            raise InputError(f"{where}: a probability is not a finite number")
-        found.append(motif._replace(ppm=ppm))
     return found
