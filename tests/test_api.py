@@ -28,6 +28,9 @@ from motifk8s.motifs.motif import Motif
 
 PACKAGE = Path(motifk8s.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
+PAGE = ROOT / "docs" / "api.md"
+NOTEBOOK = ROOT / "examples" / "motifs_from_fasta.ipynb"
+needs_pages = pytest.mark.skipif(not NOTEBOOK.exists(), reason="the pages are not part of an image")
 LENGTH = 20
 SITE = np.eye(4)[[1, 1, 0, 3, 0, 3, 0, 3, 2, 2]]
 
@@ -78,6 +81,7 @@ def test_type_checkers_see_every_name() -> None:
         _ = motifk8s.tomtam
 
 
+@needs_pages
 def test_every_name_is_described() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert [name for name in motifk8s.__all__ if name not in page] == ["__version__"]
@@ -525,9 +529,6 @@ names = {}
 for number, block in enumerate(blocks):
     exec(compile(block, f"block {number}", "exec"), names)
 """
-PAGE = ROOT / "docs" / "api.md"
-NOTEBOOK = ROOT / "examples" / "motifs_from_fasta.ipynb"
-needs_pages = pytest.mark.skipif(not NOTEBOOK.exists(), reason="not part of an image")
 
 
 @needs_pages
