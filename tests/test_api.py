@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -517,26 +518,25 @@ def test_a_script_without_a_guard_runs_a_study_once(tmp_path: Path) -> None:
 
 # --- the page and the notebook
 
-RUN = """
-import json, re, sys
-text = open(sys.argv[1], encoding="utf-8").read()
-if sys.argv[1].endswith(".md"):
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-else:
-    cells = json.loads(text)["cells"]
-    blocks = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-names = {}
-for number, block in enumerate(blocks):
-    exec(compile(block, f"block {number}", "exec"), names)
-"""
+
+def run_code_of(page: Path, folder: Path, more: str) -> str:
+    """Run the Python of a page or notebook as one script, then `more`; return its last line."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    else:
+        cells = json.loads(text)["cells"]
+        blocks = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    script = folder / "script.py"
+    script.write_text("\n".join([*blocks, more]), encoding="utf-8")
+    return python("", script, cwd=folder).splitlines()[-1]
 
 
 @needs_pages
 @pytest.mark.slow
 def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    more = "print(len(motifs), table.model.tolist())"
-    said = python(RUN + f"exec({more!r}, names)", PAGE, cwd=tmp_path)
-    assert said.splitlines()[-1] == "8 ['wide']"
+    said = run_code_of(PAGE, tmp_path, "print(len(motifs), table.model.tolist())")
+    assert said == "8 ['wide']"
     assert (tmp_path / "srf.png").stat().st_size > 1000
 
 
@@ -544,9 +544,7 @@ def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_notebook_finds_the_motifs_that_it_plants(tmp_path: Path) -> None:
     """The seeds are fixed, but the numbers may differ between machines."""
-    more = "print(*table['Target_name'])"
-    said = python(RUN + f"exec({more!r}, names)", NOTEBOOK, cwd=tmp_path)
-    found = said.splitlines()[-1].split()
+    found = run_code_of(NOTEBOOK, tmp_path, "print(*table['Target_name'])").split()
     assert "SRF" in found
     assert [name for name in found if name.startswith(("ELK", "ETV", "ETS", "ERF", "ERG", "GABP"))]
 
