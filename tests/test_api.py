@@ -350,6 +350,9 @@ class Tensor:
     def cpu(self) -> Tensor:
         return self
 
+    def float(self) -> Tensor:
+        return Tensor(self.values.astype("float32"), self.free)
+
     def __getitem__(self, rows: slice) -> Tensor:
         return Tensor(self.values[rows], self.free)
 

@@ -512,8 +512,8 @@ def _of_activations(
     """Extract the filters of activations (N, P, F) of any program."""
     from motifk8s.filters.extract import extract_activations, field_of
 
-    if hasattr(activations, "detach"):  # a torch.Tensor
-        activations = activations.detach().cpu()
+    if hasattr(activations, "detach"):  # a torch.Tensor; NumPy has no bfloat16
+        activations = activations.detach().cpu().float()
     try:
         y = activations if hasattr(activations, "shape") else np.asarray(activations)
         numeric = len(y.shape) > 0 and np.asarray(y[:1]).dtype.kind in "biuf"
