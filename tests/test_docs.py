@@ -34,7 +34,7 @@ CLUSTER_PAGES = ["docs/kubernetes.md", "docs/cloud.md", "docs/troubleshooting.md
 DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
 PAGES = [
     "README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md",
-    "docs/cli.md", "docs/design.md",
+    "docs/api.md", "docs/cli.md", "docs/design.md",
     "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
     "docs/results/README.md", "docs/versions.md", "argo/README.md", "helm/motifk8s/README.md",
     *DATA_PAGES, *CLUSTER_PAGES,

@@ -30,16 +30,20 @@ LIBRARIES = (
 GPU_FACTS = ("name", "driver_version", "memory.total")
 
 
+def version() -> str:
+    """Return the version of the installed package; "0" in a source tree that is not installed."""
+    try:
+        return metadata.version("motifk8s")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
 @cache
 def code_version() -> str:
     """Return version and commit: ``0.1.0+g1a2b3c4d5e6f``, with ``.dirty`` if files were changed.
 
     The commit is from ``MOTIFK8S_COMMIT``, which images set, or from the checkout.
     """
-    try:
-        version = metadata.version("motifk8s")
-    except metadata.PackageNotFoundError:  # the source tree is not installed
-        version = "0"
     commit = os.environ.get("MOTIFK8S_COMMIT", "")
     root = Path(__file__).parents[2]
     if not commit and (root / ".git").exists():
@@ -49,7 +53,7 @@ def code_version() -> str:
                 [*describe, "--exclude=*"], capture_output=True, text=True, check=False
             )
             commit = answer.stdout.strip()
-    return f"{version}+g{commit}" if commit else version
+    return f"{version()}+g{commit}" if commit else version()
 
 
 def library_versions() -> dict[str, str]:

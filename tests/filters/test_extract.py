@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import toy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from motifk8s.errors import InputError
 from motifk8s.filters import extract
 from motifk8s.filters.extract import (
+    Field,
     Filters,
     Layer,
     achievable_maximum,
+    extract_activations,
     extract_at,
     extract_layer,
+    field_of,
     readable_layers,
 )
 from motifk8s.study.specs import Conv, Model, MotifSettings, TrainingSettings
@@ -116,6 +121,11 @@ def check(
     assert found.maximum[0] == 0
     assert (found.ppm[found.dead] == 0.25).all()
     np.testing.assert_allclose(found.ppm.sum(axis=2), 1, rtol=1e-5)
+    if kind == "observed":  # the same from activations, with NumPy
+        field = Field(layer.receptive_field, layer.offset)
+        same = extract_activations(y, codes, rule, field)
+        np.testing.assert_array_equal(same.windows, windows)
+        np.testing.assert_allclose(same.ppm, ppm, atol=1e-5)
     return found
 
 
@@ -537,3 +547,23 @@ def test_the_data_is_streamed_in_bounded_batches(
     assert batches[2:] == [1, 1]  # at least one sequence
     monkeypatch.undo()
     assert extract.BASES_PER_BATCH * 4 * 19 * 4 < 50e6  # bytes of the windows of one batch
+
+
+@given(st.integers(1, 60), st.data())
+def test_the_field_of_activations_follows_from_their_shape(width: int, data: st.DataObject) -> None:
+    length = data.draw(st.integers(width, 200))
+    left = data.draw(st.integers(0, width - 1))
+    right = left + data.draw(st.integers(0, 1 if left < width - 1 else 0))  # as frameworks pad
+    positions = length + left + right - width + 1
+    codes = np.zeros((2, length), np.uint8)
+    assert field_of((2, positions, 3), codes, width) == Field(width, left)
+    assert field_of((2, positions, 3), codes, width, left + right) == Field(width, left + right)
+    if left == right == 0 and length / 2 < positions < length:
+        assert field_of((2, positions, 3), codes) == Field(width, 0)
+    for odd in (left + right + 1, -1):
+        with pytest.raises(InputError, match="the padding"):
+            field_of((2, positions, 3), codes, width, odd)
+    pooled = positions // 2
+    if width < length / 2 and pooled < length - width + 1:
+        with pytest.raises(InputError, match="positions"):
+            field_of((2, pooled, 3), codes, width)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from motifk8s import signals
 from motifk8s.cells import cell as cells
@@ -134,9 +136,14 @@ def _new_process(
 def _start(process: BaseProcess) -> None:
     # Ctrl-C sends SIGINT to all processes in the terminal; only this process must handle it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # A new process runs the file of the main module again. If that is a user's script, which has
+    # called `motifk8s.run`, it would start a study in each process; so it sees an empty module.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         process.start()  # inherits the mask
     finally:
+        sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from motifk8s.cli.streams import plain
-from motifk8s.errors import InputError
+from motifk8s.store.open import default_url
 
 if TYPE_CHECKING:
     from motifk8s.store.base import Store
@@ -72,38 +71,19 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        default=os.environ.get("MOTIFK8S_STORE", "./store"),
+        default=default_url(),
         help=f"folder or s3://bucket/prefix {DEFAULT}",
     )
 
 
 def open_study(args: argparse.Namespace) -> tuple[Study, Store]:
-    """Load the study and open the store that the arguments of `add_study` name.
-
-    A name that is not a built-in study is looked up in the store: the plan step of a workflow
-    keeps each submitted study there. Of several versions, the newest is loaded.
-    """
+    """Load the study and open the store that the arguments of `add_study` name."""
+    from motifk8s.study import find
     from motifk8s.study.study import refuse_braces
 
-    study, store = _open_study(args)
+    study, store = find.open_study(args.study, args.store)
     refuse_braces(study, args.study)
     return study, store
-
-
-def _open_study(args: argparse.Namespace) -> tuple[Study, Store]:
-    from motifk8s.store.open import open_store
-    from motifk8s.study.study import load
-
-    if args.study in STUDIES or not re.fullmatch("[-a-z0-9]+", args.study):
-        return load(args.study), open_store(args.store)
-    store = open_store(args.store)
-    infos = store.infos(f"{args.study}/studies")
-    if newest := max(infos, key=lambda path: infos[path].modified, default=None):
-        return load(f"{store.url.rstrip('/')}/{newest}"), store
-    try:
-        return load(args.study), store
-    except InputError as error:
-        raise InputError(f"{error}; store {store.url} has no study of this name") from None
 
 
 def optional(kind: Callable[[str], T]) -> Callable[[str], T | None]:

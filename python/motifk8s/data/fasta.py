@@ -21,10 +21,9 @@ from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.files import read_lines
 from motifk8s.data.places import rows_at
 from motifk8s.data.reference import PART_NAMES
-from motifk8s.data.sequences import encode
+from motifk8s.data.sequences import LETTERS, bad_letter, encode
 from motifk8s.errors import InputError
 
-LETTERS = b"ACGTNRYSWKMBDHVacgtnryswkmbdhv"  # bases and IUPAC's ambiguity codes
 BASES_AND_N = b"ACGTNacgtn"
 NAMELESS = "(no name)"
 HINT = (
@@ -64,7 +63,7 @@ def read_fasta(path: Path) -> list[Record]:
                 hint = "; it looks like FASTQ" if line.startswith(b"@") else ""
                 raise InputError(f"{path}, line {number}: not FASTA, which begins with >NAME{hint}")
             if strange := line.translate(None, LETTERS):
-                raise _bad_letter(strange, line, f"{path}, line {number}")
+                raise bad_letter(strange, line, f"{path}, line {number}")
             records[-1][-1].append(line)
     if not records:
         raise InputError(f"{path}: has no sequences")
@@ -72,19 +71,6 @@ def read_fasta(path: Path) -> list[Record]:
         if not pieces:
             raise InputError(f"{path}, line {number}: {name} has no sequence")
     return [Record(name, more, number, b"".join(pieces)) for name, more, number, pieces in records]
-
-
-def _bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
-    """Return the error about the first letter that is not DNA."""
-    column = line.index(strange[:1])
-    letter = line.decode("utf-8", "replace")[column]
-    if letter in "Uu":
-        hint = "this is RNA; write T for U"
-    elif letter in "-.":
-        hint = "a gap; give sequences that are not aligned"
-    else:
-        hint = "sequences are DNA: A C G T, N or IUPAC's other letters"
-    return InputError(f"{where}, column {column + 1}: {letter!r} is not a base; {hint}")
 
 
 @dataclass(frozen=True, kw_only=True)

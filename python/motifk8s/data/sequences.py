@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, one_line
 
 ALPHABET = "ACGTN"
+LETTERS = b"ACGTNRYSWKMBDHVacgtnryswkmbdhv"  # bases and IUPAC's ambiguity codes
 UNKNOWN = 4
 SHARE_ERROR = 0.005  # of a share, which may be rounded, as 0.33
 
@@ -34,10 +36,83 @@ def encode(sequences: str | Sequence[str]) -> np.ndarray:
     return table[np.frombuffer(text, np.uint8)].reshape(len(lengths), length)
 
 
+def bad_letter(strange: bytes, line: bytes, where: str) -> InputError:
+    """Return the error about the first letter that is not DNA.
+
+    `strange` has the bytes of `line` that are not in `LETTERS`.
+    """
+    column = line.index(strange[:1])
+    letter = line.decode("utf-8", "replace")[column]
+    if letter in "Uu":
+        hint = "this is RNA; write T for U"
+    elif letter in "-.":
+        hint = "a gap; give sequences that are not aligned"
+    else:
+        hint = "sequences are DNA: A C G T, N or IUPAC's other letters"
+    return InputError(f"{where}, column {column + 1}: {letter!r} is not a base; {hint}")
+
+
+def as_codes(sequences: Any) -> np.ndarray:
+    """Convert sequences in any of their forms to base codes (N, L) uint8.
+
+    Parameters
+    ----------
+    sequences : str, or sequence or array of str; or (N, L); or (N, L, 4) or (N, 4, L)
+        Text in either case, where IUPAC's ambiguity codes count as N; or integers, the base codes
+        0 to 4; or one-hot, as for `from_one_hot`.
+
+    Raises
+    ------
+    InputError
+        If there is no sequence, lengths differ, a letter is not DNA (U of RNA), a code is above 4,
+        or the values have another type or shape.
+    """
+    if isinstance(sequences, str):
+        sequences = [sequences]
+    try:
+        array = np.asarray(sequences if hasattr(sequences, "__array__") else list(sequences))
+    except (TypeError, ValueError, RuntimeError) as error:  # not iterable, ragged, a torch.Tensor
+        raise InputError(f"sequences: cannot be read as an array ({one_line(error)})") from None
+    if not len(array.shape) or not array.size:
+        raise InputError("sequences: there are none; give at least one")
+    if array.ndim == 1 and array.dtype.kind in "UOT":
+        return _encode_checked(array.tolist())
+    if array.ndim == 2 and array.dtype.kind in "iu":
+        if array.min() < 0 or array.max() > UNKNOWN:
+            raise InputError(
+                f"sequences: codes range from {array.min()} to {array.max()}, but must be 0 to "
+                f"{UNKNOWN} (A C G T N)"
+            )
+        return array.astype(np.uint8, copy=False)
+    if array.ndim == 3 and array.dtype.kind in "biuf":
+        return from_one_hot(array)
+    raise InputError(
+        "sequences: expected strings, base codes (N, L) of integers, or one-hot (N, L, 4), not "
+        f"{array.dtype} of shape {array.shape}"
+    )
+
+
+def _encode_checked(texts: list[Any]) -> np.ndarray:
+    """Encode text as `encode`, but refuse letters that are not DNA."""
+    for i, text in enumerate(texts):
+        if not isinstance(text, str) or not text:
+            shown = "empty" if text == "" else f"of type {type(text).__name__}"
+            raise InputError(f"sequence {i} is {shown}; expected text such as 'ACGTN'")
+        line = text.encode("utf-8", "replace")
+        if strange := line.translate(None, LETTERS):
+            raise bad_letter(strange, line, f"sequence {i}")
+    return encode(texts)
+
+
 def decode(codes: np.ndarray) -> list[str]:
     """Convert base codes (N, L), or (L,) for one sequence, to text; 4 becomes N."""
     letters = np.frombuffer(ALPHABET.encode(), np.uint8)[np.atleast_2d(codes)]
     return [row.tobytes().decode() for row in letters]
+
+
+def one_hot(codes: np.ndarray) -> np.ndarray:
+    """Convert base codes (N, L) to one-hot (N, L, 4) float32; code 4 (the base N) gives zeros."""
+    return np.eye(UNKNOWN + 1, 4, dtype=np.float32)[codes]
 
 
 def from_one_hot(x: np.ndarray, first: int = 0) -> np.ndarray:

@@ -43,7 +43,7 @@ def read_database_file(name: str | Path) -> MotifFile:
         If `name` is not a release, and not a MEME file that can be read.
     """
     if _is_release(name):
-        return MotifFile(list(_six_decimals(str(name))), UNIFORM)
+        return MotifFile(read_release(str(name)), UNIFORM)
     file = read_meme_file(name)
     warn_of_repeated(name, file)
     if len(file.motifs) < FEWEST_TARGETS:
@@ -68,14 +68,19 @@ def warn_of_repeated(name: str | Path, file: MotifFile) -> None:
         )
 
 
+def read_release(release: str, tax_group: str = "vertebrates") -> list[Motif]:
+    """Read a JASPAR release as `jaspar`, but with six decimals, as `read_database_file`."""
+    return list(_six_decimals(release, tax_group))
+
+
 @cache
-def _six_decimals(release: str) -> tuple[Motif, ...]:
+def _six_decimals(release: str, tax_group: str) -> tuple[Motif, ...]:
     def rounded(ppm: np.ndarray) -> np.ndarray:
         ppm = np.array([[float(f"{p:.6f}") for p in row] for row in ppm.tolist()])
         ppm.flags.writeable = False  # shared between callers
         return ppm
 
-    return tuple(motif._replace(ppm=rounded(motif.ppm)) for motif in jaspar(release))
+    return tuple(motif._replace(ppm=rounded(motif.ppm)) for motif in jaspar(release, tax_group))
 
 
 def database_version(name: str | Path) -> str:

@@ -7,7 +7,9 @@ paths: 3 ms a logo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +19,7 @@ from motifk8s.motifs.motif import information
 from motifk8s.store.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.path import Path as Outline
 
@@ -27,6 +30,7 @@ GREY = "#6B6B6B"
 FONT = 7.5  # pt; also in print, because a figure is as wide as a printed page
 PAGE = 7.5  # in
 ROW, LOGO = 0.46, 0.32  # in, of a row of logos and of 2 bits
+THINNEST = 0.025  # bits, 0.004 in; thinner letters are invisible
 GUTTER = 0.27  # in, left of a logo, for its label
 # Text stays text in the SVG, and the same figure has the same bytes.
 SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "motifk8s"}
@@ -63,6 +67,7 @@ def stacked(heights: np.ndarray) -> np.ndarray:
     return floors
 
 
+@cache
 def _letters() -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the outlines of A, C, G, T in the unit square: vertices (V, 2), codes (V,)."""
     import logomaker
@@ -72,6 +77,40 @@ def _letters() -> list[tuple[np.ndarray, np.ndarray]]:
     glyphs = (logomaker.Glyph(p=0.5, c=c, floor=0, ceiling=1, width=0.96, ax=axes) for c in "ACGT")
     outlines = (glyph.patch.get_path() for glyph in glyphs)
     return [(np.asarray(o.vertices), np.asarray(o.codes)) for o in outlines]
+
+
+def _shapes(
+    ppm: np.ndarray,
+    letters: Sequence[tuple[np.ndarray, np.ndarray]],
+    corner: tuple[float, float],
+    pitch: float,
+    bit: float,
+) -> Iterator[tuple[Outline, str]]:
+    """Yield the letters of a logo: one path for each base, and its colour.
+
+    Parameters
+    ----------
+    letters : list
+        From `_letters`.
+    corner : pair of float
+        The lower left corner (x, y).
+    pitch, bit : float
+        Width of a column and height of a bit; that is negative if y grows downwards.
+    """
+    from matplotlib.path import Path as Outline
+
+    x, y = corner
+    heights = letter_heights(ppm)
+    floors = stacked(heights)
+    for base, (outline, codes) in enumerate(letters):
+        columns = np.flatnonzero(heights[:, base] > THINNEST)
+        if not columns.size:
+            continue
+        height, floor = heights[columns, base, None], floors[columns, base, None]
+        vertices = np.empty((columns.size, len(outline), 2))
+        vertices[:, :, 0] = x + pitch * (columns[:, None] + outline[:, 0])
+        vertices[:, :, 1] = y + bit * (floor + height * outline[:, 1])
+        yield Outline(vertices.reshape(-1, 2), np.tile(codes, columns.size)), COLOURS[base]
 
 
 class Sheet:
@@ -101,21 +140,10 @@ class Sheet:
 
     def logo(self, ppm: np.ndarray, x: float, y: float, width: float) -> None:
         """Place a logo with its lower left corner at (x, y); `LOGO` inches are 2 bits."""
-        from matplotlib.path import Path as Outline
-
-        heights = letter_heights(ppm) * (LOGO / 2)
-        floors = stacked(heights)
-        pitch = width / len(heights)
-        for base, (outline, codes) in enumerate(self.letters):
-            columns = np.flatnonzero(heights[:, base] > 0.004)  # in; thinner letters are invisible
-            if not columns.size:
-                continue
-            height, floor = heights[columns, base, None], floors[columns, base, None]
-            vertices = np.empty((columns.size, len(outline), 2))
-            vertices[:, :, 0] = x + pitch * (columns[:, None] + outline[:, 0])
-            vertices[:, :, 1] = y - (floor + height * outline[:, 1])
-            self.outlines.append(Outline(vertices.reshape(-1, 2), np.tile(codes, columns.size)))
-            self.colours.append(COLOURS[base])
+        pitch = width / len(ppm)
+        for outline, colour in _shapes(ppm, self.letters, (x, y), pitch, -LOGO / 2):
+            self.outlines.append(outline)
+            self.colours.append(colour)
         # The y axis with ticks at 0, 1 and 2 bits, and the x axis.
         self.lines += [[(x, y - LOGO), (x, y)], [(x, y), (x + width, y)]]
         self.lines += [[(x - 0.025, y - h), (x, y - h)] for h in (0, LOGO / 2, LOGO)]
@@ -175,6 +203,56 @@ def save(figure: Figure, paths: Paths, dpi: int = 200) -> None:
         date = {"Date": None} if kind == "svg" else {}
         with rc_context(SVG), replacing(Path(path)) as file:
             figure.savefig(file, format=kind or None, dpi=dpi, metadata=date)
+
+
+def draw_logo(axes: Axes, ppm: np.ndarray, title: str = "") -> None:
+    """Draw the logo of a PPM (W, 4) on axes of matplotlib: positions from 1, and bits."""
+    from matplotlib.collections import PathCollection
+
+    shapes, colours = [], []
+    for shape, colour in _shapes(ppm, _letters(), (0.5, 0.0), 1.0, 1.0):
+        shapes.append(shape)
+        colours.append(colour)
+    axes.add_collection(PathCollection(shapes, facecolors=colours, linewidths=0), autolim=False)
+    step = -(-len(ppm) // 15)
+    axes.set(
+        xlim=(0.5, len(ppm) + 0.5), ylim=(0, 2), xticks=range(1, len(ppm) + 1, step),
+        yticks=(0, 1, 2), ylabel="bits",
+    )  # fmt: skip
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, parse_math=False, loc="left", size="medium")
+
+
+@cache
+def _notebook_figure() -> type[Figure]:
+    """Return a class of figures that a notebook shows.
+
+    IPython shows a plain figure only after pyplot has made one.
+    """
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            image = io.BytesIO()
+            self.savefig(image, format="png", dpi=80)
+            return image.getvalue()
+
+    return NotebookFigure
+
+
+def logo_figure(ppms: Sequence[np.ndarray], titles: Sequence[str], columns: int) -> Figure:
+    """Draw logos in a grid, each with its title; one letter has the same width in all."""
+    rows = -(-len(ppms) // columns)
+    widest = max(len(ppm) for ppm in ppms)
+    size = (columns * max(2.0, 0.22 * widest + 0.7), 1.35 * rows)  # in
+    figure = _notebook_figure()(figsize=size, layout="constrained", facecolor="white")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, ppm, title in zip(figure.axes, ppms, titles, strict=False):
+        axes.axis("on")
+        draw_logo(axes, ppm, title)
+        axes.set_xlim(0.5, widest + 0.5)
+    return figure
 
 
 def logo_grid(

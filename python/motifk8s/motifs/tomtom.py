@@ -23,7 +23,7 @@ import pandas as pd
 
 from motifk8s.errors import InputError
 from motifk8s.motifs.database import read_database_file, warn_of_repeated
-from motifk8s.motifs.meme import RNA, read_background, read_meme_file
+from motifk8s.motifs.meme import RNA, MotifFile, read_background, read_meme_file
 from motifk8s.motifs.motif import (
     DEFAULT_NSITES,
     UNIFORM,
@@ -100,8 +100,8 @@ def tomtom(
     Raises
     ------
     InputError
-        If there is no target, `evalue` or `qvalue` is not a positive number, or a motif is too wide
-        for the memory.
+        If there is no target, `evalue` or `qvalue` is not a positive number, the distance is
+        unknown, or a motif is too wide for the memory.
 
     Notes
     -----
@@ -112,6 +112,9 @@ def tomtom(
     for name, value in (("E-value", evalue), ("q-value", 1.0 if qvalue is None else qvalue)):
         if not 0 < value < np.inf:
             raise InputError(f"{name} threshold: expected a positive number, got {value}")
+    if distance not in _SIMILARITIES:
+        known = " or ".join(map(repr, _SIMILARITIES))
+        raise InputError(f"distance: expected {known}, got {distance!r}")
     if not targets:
         raise InputError("the database has no motif; give one with at least one motif")
     db = _prepare(targets, shares[1], strands)
@@ -444,6 +447,61 @@ def to_tsv(hits: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compare(
+    queries: MotifFile,
+    targets: MotifFile,
+    evalue: float = 0.1,
+    *,
+    background: np.ndarray | None = None,
+    distance: str = "euclidean",
+    qvalue: float | None = None,
+    names: tuple[str, str] = ("queries", "targets"),
+) -> pd.DataFrame:
+    """Compare the motifs of two MEME files, as `tomtom`.
+
+    As in the program, the background of the queries spreads the pseudocount of queries and targets;
+    that of the targets is not used. Motifs of RNA are compared on one strand, with motifs of RNA.
+
+    Parameters
+    ----------
+    background : (4,), optional
+        Letter frequencies to use instead, as the program's ``-bfile``.
+    names : pair of str
+        Of queries and targets, in error messages.
+
+    Raises
+    ------
+    InputError
+        If one file is of RNA and the other of DNA, or as for `tomtom`.
+    """
+    if targets.alphabet != queries.alphabet:
+        raise InputError(
+            f"{names[0]} has motifs of {queries.alphabet}, {names[1]} of {targets.alphabet}; to "
+            "compare them, replace U by T in the alphabet and the background of the file of RNA"
+        )
+    # The program changes the frequencies of the query file once for the queries, and once more for
+    # the targets.
+    if background is None:
+        first = without_zeros(queries.background)
+        shares = first, without_zeros(first)
+    else:
+        shares = (without_zeros(background),) * 2
+    rna = queries.alphabet == RNA
+    hits = tomtom(
+        queries.motifs,
+        targets.motifs,
+        evalue,
+        shares=shares,
+        strands=1 if rna else 2,
+        distance=distance,
+        qvalue=qvalue,
+    )
+    if rna:
+        for column in ("Query_consensus", "Target_consensus"):
+            hits[column] = hits[column].str.replace("T", "U")
+    return hits
+
+
 class Comparison(NamedTuple):
     """The result of `run_tomtom`."""
 
@@ -461,11 +519,9 @@ def run_tomtom(
     distance: str = "euclidean",
     qvalue: float | None = None,
 ) -> Comparison:
-    """Compare the motifs of a MEME file with a database, as `tomtom`; write the hits to `out`.
+    """Compare the motifs of a MEME file with a database, as `compare`; write the hits to `out`.
 
-    As in the program, the background of the query file spreads the pseudocount of queries and
-    targets; that of the database is not used. Of motifs with one name the first is compared.
-    Motifs of RNA are compared on one strand, with a database of RNA only.
+    Of motifs with one name the first is compared.
 
     Parameters
     ----------
@@ -484,32 +540,15 @@ def run_tomtom(
         refuse_inputs([out], [path for path in (query, database, background) if path])
     file = read_meme_file(query, query=background is None)
     warn_of_repeated(query, file)
-    targets = read_database_file(database)
-    if targets.alphabet != file.alphabet:
-        raise InputError(
-            f"{query} has motifs of {file.alphabet}, {database} of {targets.alphabet}; to compare "
-            "them, replace U by T in the alphabet and the background of the file of RNA"
-        )
-    # The program changes the frequencies of the query file once for the queries, and once more for
-    # the targets.
-    if background is None:
-        first = without_zeros(file.background)
-        shares = first, without_zeros(first)
-    else:
-        shares = (without_zeros(read_background(background)),) * 2
-    rna = file.alphabet == RNA
-    hits = tomtom(
-        file.motifs,
-        targets.motifs,
+    hits = compare(
+        file,
+        read_database_file(database),
         evalue,
-        shares=shares,
-        strands=1 if rna else 2,
+        background=None if background is None else read_background(background),
         distance=distance,
         qvalue=qvalue,
+        names=(str(query), str(database)),
     )
-    if rna:
-        for column in ("Query_consensus", "Target_consensus"):
-            hits[column] = hits[column].str.replace("T", "U")
     if out is not None:
         write_text(Path(out), to_tsv(hits))
     return Comparison(hits, len(file.motifs))

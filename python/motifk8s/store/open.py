@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import MissingError, Store
 from motifk8s.store.folder import FolderStore
-from motifk8s.store.s3 import S3Store
+
+
+def default_url() -> str:
+    """Return the URL of the store that a command uses if none is given."""
+    return os.environ.get("MOTIFK8S_STORE", "./store")
 
 
 def open_store(url: str | Path) -> Store:
@@ -23,6 +28,8 @@ def open_store(url: str | Path) -> Store:
     """
     if not str(url).startswith("s3://"):
         return FolderStore(url)
+    from motifk8s.store.s3 import S3Store  # a quarter of the time to import the API
+
     bucket, _, prefix = str(url).removeprefix("s3://").partition("/")
     return S3Store(bucket, prefix)
 
