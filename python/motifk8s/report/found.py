@@ -63,7 +63,7 @@ class _Filter(NamedTuple):
 def find(study: Study, cells: Mapping[str, CellFiles], database: Sequence[Motif]) -> Found:
     """Cluster the filters of each data set's finished cells into motifs.
 
-    Dead filters, and those without a column above the information that trimming asks for, are left
+    Dead filters, and those without a column above the bits of the trimming rule, are left
     out. The result does not depend on the order of `cells`.
 
     Parameters
@@ -114,6 +114,11 @@ def find(study: Study, cells: Mapping[str, CellFiles], database: Sequence[Motif]
     )
 
 
+def trimming(study: Study) -> Trim:
+    """Return the study's rule for trimming, or the default one if it trims no motif."""
+    return study.motifs.trim or Trim()
+
+
 class _Facts:
     """What is known of filters and motifs from elsewhere."""
 
@@ -121,7 +126,7 @@ class _Facts:
         self, study: Study, cells: Mapping[str, CellFiles], database: Sequence[Motif]
     ) -> None:
         self.study = study
-        self.trim = study.motifs.trim or Trim()
+        self.trim = trimming(study)
         self.database = database
         self.factors = {motif.name: motif.alt for motif in database}
         ablated = ["loss_increase", "worst_class", "worst_class_loss_increase"]

@@ -94,6 +94,7 @@ def render(study: Study, content: Content) -> str:
         prediction=prediction,
         rule=study.motifs,
         similarity=clusters.LEAST,
+        bits=found.trimming(study).bits,
         provenance=_provenance(list(cells.values())),
         resolved=_yaml(study),
     )
