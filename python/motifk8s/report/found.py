@@ -63,8 +63,8 @@ class _Filter(NamedTuple):
 def find(study: Study, cells: Mapping[str, CellFiles], database: Sequence[Motif]) -> Found:
     """Cluster the filters of each data set's finished cells into motifs.
 
-    Dead filters, and those without a column above the bits of the trimming rule, are left
-    out. The result does not depend on the order of `cells`.
+    Dead filters, and those without a column above the bits of the trimming rule, are left out.
+    The result does not depend on the order of `cells`.
 
     Parameters
     ----------
@@ -92,15 +92,16 @@ def find(study: Study, cells: Mapping[str, CellFiles], database: Sequence[Motif]
           share of these on an embedded motif of this class; nan if the positions are not known.
     """
     order = {pair: i for i, pair in enumerate(planned_trials(study))}
-    ordered = sorted(
-        (files.metrics for files in cells.values()),
-        key=lambda m: (order[m["dataset"], m["model"]], m["trial"]),
-    )
-    by_dataset: dict[str, list[Mapping[str, Any]]] = {}
-    for metrics in ordered:
-        by_dataset.setdefault(metrics["dataset"], []).append(metrics)
+
+    def place(files: CellFiles) -> tuple[int, int]:
+        cell = files.metrics
+        return order[cell["dataset"], cell["model"]], cell["trial"]
+
+    by_dataset: dict[str, list[CellFiles]] = {}
+    for files in sorted(cells.values(), key=place):
+        by_dataset.setdefault(files.metrics["dataset"], []).append(files)
     facts = _Facts(study, cells, database)
-    results = [_of_dataset(name, rows, cells, facts) for name, rows in by_dataset.items()]
+    results = [_of_dataset(name, ordered, facts) for name, ordered in by_dataset.items()]
 
     def joined(frames: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
         some = [frame for frame in frames if len(frame)]
@@ -178,23 +179,20 @@ def _by_filter(
     return result
 
 
-def _of_dataset(
-    dataset: str,
-    ordered: Sequence[Mapping[str, Any]],
-    cells: Mapping[str, CellFiles],
-    facts: _Facts,
-) -> Found:
-    """Find the motifs of the cells of a data set, whose metrics are in the order of the study."""
+def _of_dataset(dataset: str, ordered: Sequence[CellFiles], facts: _Facts) -> Found:
+    """Find the motifs of the cells of a data set, which are in the order of the study."""
     counts: Counter[str] = Counter()
     groups: list[list[_Filter]] = []
-    for metrics in ordered:
-        for layer, filters in sorted(cells[metrics["cell"]].filters.items()):
+    for files in ordered:
+        cell = files.metrics["model"], files.metrics["trial"]
+        for layer, filters in sorted(files.filters.items()):
             live = []
             for i in np.flatnonzero(~filters.dead):
                 ppm = filters.ppm[i].astype(np.float64)
                 if information(ppm).max() > facts.trim.bits:
-                    place = dataset, metrics["model"], metrics["trial"], layer, int(i)
-                    live.append(_Filter(*place, ppm, int(filters.windows[i])))
+                    live.append(
+                        _Filter(dataset, *cell, layer, int(i), ppm, int(filters.windows[i]))
+                    )
             groups.append(live)
             counts["filters"] += len(filters.dead)
             counts["dead"] += int(filters.dead.sum())
@@ -211,7 +209,7 @@ def _of_dataset(
         if matches.get(motif.name, {}).pop("orientation", "+") == "-":
             drafts[k] = drafts[k].reversed()
             motifs[k] = drafts[k].motif(motif.name)
-    finished = Counter(metrics["model"] for metrics in ordered)
+    finished = Counter(files.metrics["model"] for files in ordered)
     rows, members = [], []
     for draft, motif in zip(drafts, motifs, strict=True):
         match = matches.get(motif.name, {})
