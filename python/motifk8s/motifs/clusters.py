@@ -61,7 +61,7 @@ def cluster(
 
     Notes
     -----
-    Memory is 16 bytes times N², time grows as N² W²: see docs/performance.md.
+    Memory is 16 bytes times N², time grows as N² W²: see docs/motifs.md.
     """
     if not ppms:
         return []
