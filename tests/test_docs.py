@@ -24,7 +24,7 @@ from motifk8s.cli import main
 from motifk8s.data.datasets import describe, read
 from motifk8s.filters import analysis
 from motifk8s.motifs.tomtom import COLUMNS
-from motifk8s.report import claims, comparison, tables
+from motifk8s.report import claims, comparison, found, tables
 from motifk8s.study.file import builtin_names
 from motifk8s.study.schema import json_schema
 from motifk8s.study.study import load, loads
@@ -35,7 +35,7 @@ DATA_PAGES = ["docs/own-data.md", "docs/invivo.md"]
 PAGES = [
     "README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md",
     "docs/api.md", "docs/cli.md", "docs/design.md",
-    "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
+    "docs/motifs.md", "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
     "docs/results/README.md", "docs/versions.md", "argo/README.md", "helm/motifk8s/README.md",
     *DATA_PAGES, *CLUSTER_PAGES,
 ]  # fmt: skip
@@ -350,6 +350,8 @@ def test_columns_are_told() -> None:
     assert columns("## results.csv") == tables.RESULTS
     assert sorted(columns("## comparison.csv")) == sorted(comparison.COLUMNS)
     assert sorted(columns("## claims.csv")) == sorted(claims.COLUMNS)
+    assert columns("## motifs.csv") == found.COLUMNS
+    assert columns("## motif-filters.csv") == found.FILTERS
     part = text("docs/store.md")
     assert all(f"`{column}`" in part for column in COLUMNS)
     for name, told in analysis.TABLES.items():

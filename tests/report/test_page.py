@@ -6,11 +6,13 @@ import re
 
 import pandas as pd
 import pytest
+from Bio import motifs as biopython
 from helpers.studies import HOSTILE, Balanced, cell_files, frame, study
 from PIL import Image
 
 from motifk8s.filters import analysis
-from motifk8s.report import comparison, figures, tables, topics
+from motifk8s.motifs.meme import read_meme
+from motifk8s.report import comparison, figures, found, tables, topics
 from motifk8s.report import page as report
 from motifk8s.report.aggregate import write_outputs
 from motifk8s.report.answer import answer, pooling_family
@@ -63,10 +65,12 @@ def test_every_file_is_written_and_named(made):
         *(f"sensitivity-{setting}" for setting in ("database", "threshold", "trim_bits")),
     ]
     figures = [f"figures/synthetic-{n}.{s}" for n in charts for s in ("png", "svg")]
-    names = ["comparison.csv", "coverage.csv", "firing.csv", "importance.csv", "paired.csv",
-             "prediction.csv", "results.csv", "sensitivity.csv", "table1.csv", "table1.html",
-             "table1.md"]  # fmt: skip
-    assert sorted(paths) == [*figures, "report.html", *(f"tables/{name}" for name in names)]
+    names = ["comparison.csv", "coverage.csv", "firing.csv", "importance.csv", "motif-filters.csv",
+             "motifs.csv", "paired.csv", "prediction.csv", "results.csv", "sensitivity.csv",
+             "table1.csv", "table1.html", "table1.md"]  # fmt: skip
+    motifs = [f"motifs.{ending}" for ending in ("jaspar", "meme", "transfac")]
+    others = [*motifs, "report.html", *(f"tables/{name}" for name in names)]
+    assert sorted(paths) == [*figures, *others]
     for name, path in paths.items():
         assert path == folder / name and path.stat().st_size > 90
     rows = pd.read_csv(paths["tables/results.csv"])
@@ -84,10 +88,29 @@ def test_the_page_needs_nothing_else(page, parsed):
         if "src" in attributes:
             assert attributes["src"].startswith("data:image/png;base64,")
         href = attributes.get("href", "#")
-        assert tag == "a" or "href" not in attributes
+        assert tag in ("a", "use") or "href" not in attributes
+        assert tag == "a" or href.startswith("#")  # the letters of logos
         assert href.startswith(("#", "https://jaspar.elixir.no/matrix/", "https://doi.org/"))
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style and "@import" not in style
+
+
+def test_the_motifs_found(made, page):
+    _, _, paths = made
+    table = pd.read_csv(paths["tables/motifs.csv"])
+    assert list(table.columns) == found.COLUMNS
+    # The random filters of the first trials are the same, those of the second are others.
+    assert list(table.trials) == [2] * 5 + [1] * 5
+    assert page.count("one trial alone</small>") == 5 and page.count('<svg class="logo"') == 10
+    assert "15 of 18 filters (3 dead) form 10 motifs." in page
+    names = [motif.name for motif in read_meme(paths["motifs.meme"])]
+    assert names == list(table.motif) == [f"synthetic-{i}" for i in range(1, 11)]
+    for ending, key in (("jaspar", "matrix_id"), ("transfac", "ID")):
+        with open(paths[f"motifs.{ending}"]) as file:
+            read = biopython.parse(file, ending)
+        assert [getattr(m, key, None) or m[key] for m in read] == names
+    filters = pd.read_csv(paths["tables/motif-filters.csv"])
+    assert list(filters.columns) == found.FILTERS and set(filters.motif) == set(names)
 
 
 def test_links_inside_the_page_lead_somewhere(parsed):

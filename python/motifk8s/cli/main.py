@@ -22,6 +22,7 @@ COMMANDS = (
     importing.register,
     studies.add_cell,
     studies.add_reports,
+    studies.add_compare,
     studies.add_paper,
     hits.register,
     cluster.register,

@@ -240,6 +240,47 @@ def _check_complete(made: Aggregate) -> None:
         raise IncompleteError(made.missing)
 
 
+def add_compare(commands: Commands) -> None:
+    """Add the command compare."""
+    text = "compare the motifs and the fractions of two studies"
+    sub = add(commands, "compare", _compare, text)
+    sub.add_argument("study", metavar="STUDY", help="the first study")
+    sub.add_argument("study2", metavar="STUDY", help="the second study")
+    add_store(sub)
+    sub.add_argument(
+        "--store2", metavar="URL", help="store of the second study (default: that of the first)"
+    )
+    sub.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=output_path,
+        help="write fractions.csv and motifs.csv to this folder",
+    )
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from motifk8s.cli import terminal
+    from motifk8s.report import compare
+
+    second = argparse.Namespace(study=args.study2, store=args.store2 or args.store)
+    (study, store), (study2, store2) = open_study(args), open_study(second)
+    sides = compare.read_side(study, store), compare.read_side(study2, store2)
+    compared = compare.compare(*sides)
+    names = [study.name, study2.name]
+    if len(set(names)) == 1:
+        names = [f"{name}, {place.url}" for name, place in zip(names, (store, store2), strict=True)]
+    terminal.print_comparison(names, compared)
+    if args.out:
+        inputs = [*study_inputs(args.study, study), *study_inputs(args.study2, study2)]
+        for path in compare.write(compared, args.out, inputs):
+            print(path)
+    lacking = [f"{s.study.name}: {s.missing} cells" for s in sides if s.missing]
+    if lacking:
+        sys.stdout.flush()
+        raise IncompleteError(f"the comparison is partial; missing of {', '.join(lacking)}")
+    return 0
+
+
 def add_paper(commands: Commands) -> None:
     """Add the command paper."""
     sub = add(commands, "paper", _paper, "write the paper's tables and figures")

@@ -22,9 +22,12 @@ from motifk8s.cli.streams import plain, raw
 from motifk8s.errors import last_line
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from motifk8s.cells.estimate import Cost, Estimate
     from motifk8s.cells.plan import State
     from motifk8s.report.aggregate import Aggregate
+    from motifk8s.report.compare import Comparison
     from motifk8s.store.base import Store
     from motifk8s.study.study import Study
 
@@ -269,6 +272,75 @@ def _results(study: Study, dataset: str, rows: list[Any]) -> Table:
             plus_minus(row["match_truth_mean"], row["match_truth_sd"]),
             *[published(*number)] * paper,
         )
+    return table
+
+
+def print_comparison(names: Sequence[str], compared: Comparison) -> None:
+    """Print the fractions and the motifs of two studies side by side; `names` has their names."""
+    console = new_console()
+    console.print(f"a: {names[0]}\nb: {names[1]}\n", soft_wrap=True)
+    console.print(_compared_fractions(compared.fractions), "")
+    tests = sorted({*compared.fractions.test} - {""})
+    if tests:
+        console.print(f"p: {' and '.join(tests)} t-test, after Holm's correction\n")
+    else:
+        console.print("no tests: a network needs three trials in both studies\n")
+    motifs = compared.motifs
+    counts = Counter(motifs.found_in)
+    console.print(
+        f"{counts['both']} motifs of both, {counts['a']} of a alone, {counts['b']} of b alone"
+    )
+    stable = motifs[(motifs[["trials_a", "trials_b"]] > 1).any(axis=1)]
+    shown = motifs if stable.empty else stable
+    if len(shown) < len(motifs):
+        console.print(f"not shown: {len(motifs) - len(shown)} motifs of one trial alone")
+    if len(shown):
+        console.print("", _compared_motifs(shown))
+
+
+def _compared_fractions(fractions: pd.DataFrame) -> Table:
+    from motifk8s.report.words import plus_minus, signed
+
+    words = {"auroc": "AUROC", "match_any": "any match", "match_truth": "match of a class"}
+    table = new_table("", "layer", "", numbers=["a", "b", "b − a", "p"])
+    several = len({*fractions.dataset_a, *fractions.dataset_b} - {""}) > 1
+    above = None
+    for row in fractions.to_dict("records"):
+        names = [
+            "/".join([row[f"dataset_{side}"]] * several + [row[f"model_{side}"]])
+            for side in "ab"
+            if row[f"model_{side}"]
+        ]
+        model = " and ".join(dict.fromkeys(names))
+        place = model, row["layer"]
+        if above and place[0] != above[0]:
+            table.add_section()
+        known = row["difference"] == row["difference"]
+        table.add_row(
+            model if not above or model != above[0] else "",
+            row["layer"] if place != above else "",
+            words[row["measure"]],
+            *(plus_minus(row[f"mean_{side}"], row[f"sd_{side}"]) for side in "ab"),
+            signed(row["difference"]) if known else "",
+            f"{row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else "",
+        )
+        above = place
+    return table
+
+
+def _compared_motifs(motifs: pd.DataFrame) -> Table:
+    table = new_table("motif", "consensus", numbers=["trials a", "trials b"])
+    above = ""
+    for row in motifs.to_dict("records"):
+        if above and row["found_in"] != above:
+            table.add_section()
+        above = row["found_in"]
+        side = "b" if above == "b" else "a"
+        trials = [
+            f"{row[f'trials_{s}']} of {row[f'of_trials_{s}']}" if above in ("both", s) else ""
+            for s in "ab"
+        ]
+        table.add_row(row[f"factor_{side}"] or "no match", row[f"consensus_{side}"], *trials)
     return table
 
 

@@ -7,6 +7,7 @@ paths: 3 ms a logo.
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -289,3 +290,43 @@ def logo_grid(
         sheet.title(title)
     sheet.grid(panel, 0, top, PAGE - 0.08, columns)
     sheet.save(paths, dpi)
+
+
+def svg_letters() -> str:
+    """Write the outlines of A, C, G, T as hidden symbols of a page, for its logos of `svg_logo`."""
+    steps = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}  # codes of matplotlib's paths
+    symbols = []
+    for letter, colour, (vertices, codes) in zip("ACGT", COLOURS, _letters(), strict=True):
+        path, last = "", 0
+        for (x, y), code in zip(vertices.tolist(), codes.tolist(), strict=True):
+            if code == 79:
+                path += "Z"
+            else:  # a curve has one letter for its two or three points
+                path += f"{' ' if code == last and code > 2 else steps[code]}{x:.3f} {1 - y:.3f}"
+            last = code
+        symbols.append(f'<path id="logo-{letter}" fill="{colour}" d="{path}"/>')
+    return (
+        f'<svg width="0" height="0" style="position:absolute"><defs>{"".join(symbols)}</defs></svg>'
+    )
+
+
+def svg_logo(ppm: np.ndarray, alt: str) -> str:
+    """Draw a logo (W, 4) as SVG of 11 px a column and 48 px for 2 bits, with text for its reader.
+
+    The page needs the symbols of `svg_letters` once.
+    """
+    wide, high = 11, 24  # px of a column, and of a bit
+    heights = letter_heights(ppm)
+    floors = stacked(heights)
+    uses = []
+    for i, base in zip(*np.nonzero(heights > 0.01), strict=True):
+        height = heights[i, base] * high
+        top = 2 * high - floors[i, base] * high - height
+        place = f"translate({i * wide} {top:.1f}) scale({wide} {height:.1f})"
+        uses.append(f'<use href="#logo-{"ACGT"[base]}" transform="{place}"/>')
+    width = wide * len(ppm)
+    line = f'<path d="M0 {2 * high}H{width}" stroke="#999"/>'
+    return (
+        f'<svg class="logo" role="img" aria-label="{html.escape(alt)}" width="{width}" '
+        f'height="{2 * high + 1}">{"".join(uses)}{line}</svg>'
+    )

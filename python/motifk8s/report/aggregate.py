@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles, list_by_reason, read_finished
-from motifk8s.report import claims, comparison, figures, page, tables, topics
+from motifk8s.motifs.formats import FORMATS
+from motifk8s.report import claims, comparison, figures, found, page, tables, topics
 from motifk8s.store.base import Store
 from motifk8s.store.files import local_problem, write_text
 from motifk8s.store.folder import FolderStore
@@ -84,6 +85,7 @@ def write_outputs(
     written : dict of relative path to Path
         ``tables/results.csv`` (one row per cell and layer), ``tables/comparison.csv`` (one per
         published number), ``tables/table1.{csv,md,html}``, the tables of `topics.frames`,
+        ``tables/motifs.csv`` and ``tables/motif-filters.csv``, ``motifs.{meme,jaspar,transfac}``,
         ``tables/claims.csv`` if the study has claims, ``figures/*`` and ``report.html``.
     table : DataFrame
         As from `tables.table1`.
@@ -94,15 +96,20 @@ def write_outputs(
     notes_of_bounds = comparison.footnotes(compared, study)
     numbers = topics.frames(study, cells, results, table)
     frames = {"results": results, "comparison": compared, "table1": table, **numbers}
-    tested = claims.claims(study, cells, figures.motif_database(study.matches.database))
+    database = figures.motif_database(study.matches.database)
+    tested = claims.claims(study, cells, database)
+    motifs = found.find(study, cells, database)
+    frames |= {"motifs": motifs.table, "motif-filters": motifs.filters}
     if study.claims:
         frames["claims"] = tested
+    motif_files = {f"motifs.{ending}": text(motifs.motifs) for ending, text in FORMATS.items()}
     written = _write(
         folder,
         {
             **{f"tables/{name}.csv": tables.csv_text(frame) for name, frame in frames.items()},
             "tables/table1.md": tables.to_markdown(table, notes_of_bounds, study) + "\n",
             "tables/table1.html": tables.to_html(table, notes_of_bounds, study) + "\n",
+            **(motif_files if motifs.motifs else {}),  # a MEME file needs a motif
         },
     )
     publish(written)
@@ -117,7 +124,7 @@ def write_outputs(
         for path in picture.files
     }
     publish(drawn)
-    content = page.Content(cells, missing, table, compared, tested, pictures, beyond, notes)
+    content = page.Content(cells, missing, table, compared, tested, motifs, pictures, beyond, notes)
     report = _write(folder, {"report.html": page.render(study, content)})
     publish(report)
     return {**drawn, **written, **report}, table

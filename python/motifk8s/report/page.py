@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles, by_reason
-from motifk8s.report import claims, comparison, paired, prediction, tables
+from motifk8s.motifs import clusters
+from motifk8s.motifs.logos import svg_letters
+from motifk8s.report import claims, comparison, found, paired, prediction, tables
 from motifk8s.report.answer import WHOLE, answer
 from motifk8s.report.charts import short
 from motifk8s.report.figures import Picture, attempt, layer_logos, motif_database, trials_of
@@ -43,6 +45,7 @@ class Content(NamedTuple):
     table: pd.DataFrame  # as from `tables.table1`
     compared: pd.DataFrame  # as from `comparison.comparisons`
     tested: pd.DataFrame  # as from `claims.claims`
+    motifs: found.Found
     pictures: Mapping[str, list[Picture]]  # as from `figures.draw`
     topics: Mapping[str, Topic]  # as from `topics.topics`
     notes: list[str]  # a line for each picture that could not be drawn
@@ -75,6 +78,9 @@ def render(study: Study, content: Content) -> str:
         published=claims.published_rows(compared, study, cells),
         claims=claims.claim_rows(content.tested),
         hold=claims.summary(compared, content.tested),
+        found=found.sections(content.motifs, study),
+        letters=svg_letters(),
+        jaspar=lambda identifier: JASPAR.format(identifier) if is_jaspar(identifier) else "",
         pictures=content.pictures,
         topics=content.topics,
         architectures={name: _architectures(study, name, content, factors) for name in names},
@@ -87,6 +93,8 @@ def render(study: Study, content: Content) -> str:
         least_trials=paired.LEAST,
         prediction=prediction,
         rule=study.motifs,
+        similarity=clusters.LEAST,
+        bits=found.trimming(study).bits,
         provenance=_provenance(list(cells.values())),
         resolved=_yaml(study),
     )
