@@ -302,7 +302,8 @@ def _forward(study: Study, cell: Cell, network: Network | None) -> float:
     """Return the work of predicting one sequence; a custom model's is known when it is built."""
     model, data = study.models[cell.model], study.datasets[cell.dataset]
     if isinstance(model, CustomModel):
-        assert network is not None
+        if network is None:
+            raise ValueError("the network of a custom model is not known")
         return network.multiply_adds
     return count_forward(model, data.length, data.n_classes)
 
