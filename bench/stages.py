@@ -101,11 +101,12 @@ def imports(inputs: Inputs, watch: Watch) -> None:
 def filters(inputs: Inputs, watch: Watch) -> None:
     """Extract the filters of every layer before the first pooling, with tracing and compiling."""
     from motifk8s.filters.layer_motifs import extract_layers
+    from motifk8s.filters.layers import numbered_layers
 
     model, (codes, _) = inputs.model(), inputs.dataset().part("test")
     n, length = codes.shape
     with watch(f"filters of {n:,} x {length:,} nt"):
-        extract_layers(model, codes, inputs.study.motifs)
+        extract_layers(numbered_layers(model), codes, inputs.study.motifs)
 
 
 def matches(inputs: Inputs, watch: Watch) -> None:

@@ -491,7 +491,7 @@ def _of_model(
     if (own := sequence_length(model)) not in (None, codes.shape[1]):
         raise InputError(f"model: it reads {own} bp, but the sequences have {codes.shape[1]} bp")
     with _without_warnings("tensorflow"):  # it warns of each function that is compiled
-        return extract_layer(model, layers[name], codes, rule)
+        return extract_layer(layers[name], codes, rule)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def check(
     if maximum is None:
         maximum = y.max(axis=(0, 1))
     ppm, windows = aligned(y, codes, maximum, rule, width)
-    found = extract_layer(model, layer, codes, rule)
+    found = extract_layer(layer, codes, rule)
     assert found.ppm.dtype == np.float32
     assert found.maximum_kind == kind
     np.testing.assert_allclose(found.maximum, maximum, rtol=1e-5)
@@ -200,11 +200,11 @@ def test_several_thresholds_at_once_give_what_each_gives_alone(
     layer, rule = readable_layers(model)[name], MotifSettings.model_validate(preset)
     shares = [0.0, 0.3, 0.5, 0.7, 0.9]
     alone = [
-        extract_layer(model, layer, codes, rule.model_copy(update={"threshold": share}))
+        extract_layer(layer, codes, rule.model_copy(update={"threshold": share}))
         for share in shares
     ]
     for known in (None, alone[2]):
-        together = extract_at(model, layer, codes, rule, shares, known)
+        together = extract_at(layer, codes, rule, shares, known)
         for one, other in zip(alone, together, strict=True):
             for field in Filters._fields:
                 np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
@@ -252,10 +252,10 @@ def test_of_equal_activations_the_first_is_best(keras: ModuleType) -> None:
     codes = np.zeros((1, 9), np.uint8)
     codes[0, [2, 5]], codes[0, [1, 4]] = 2, [1, 3]  # A C G A T G A A A: CGA before TGA
     rule = MotifSettings.model_validate("as-written")
-    found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
+    found = extract_layer(readable_layers(model)["conv"], codes, rule)
     np.testing.assert_array_equal(found.ppm[0], np.eye(4)[[1, 2, 0]])
     every = extract_layer(
-        model, readable_layers(model)["conv"], codes, rule.model_copy(update={"windows": "all"})
+        readable_layers(model)["conv"], codes, rule.model_copy(update={"windows": "all"})
     )
     np.testing.assert_array_equal(every.ppm[0, 0], [0, 0.5, 0, 0.5])
     np.testing.assert_array_equal(every.windows, [2])
@@ -277,10 +277,10 @@ def test_a_filter_that_is_a_motif_recovers_it(keras: ModuleType) -> None:
         rule = MotifSettings.model_validate(
             {"preset": preset, "threshold": threshold, "window": None}
         )
-        found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
+        found = extract_layer(readable_layers(model)["conv"], codes, rule)
         np.testing.assert_allclose(found.ppm[0], ppm, atol=0.06)
     padded = extract_layer(
-        model, readable_layers(model)["conv"], codes, MotifSettings.model_validate("as-run")
+        readable_layers(model)["conv"], codes, MotifSettings.model_validate("as-run")
     )
     # The 8 columns are in the middle of 19: columns 6 to 13, with background on either side.
     np.testing.assert_allclose(padded.ppm[0, 6:14], ppm, atol=0.06)
@@ -292,7 +292,7 @@ def test_windows_of_nothing_but_n_say_nothing(keras: ModuleType) -> None:
     codes = np.full((2, 9), 4, np.uint8)
     codes[1, 4] = 2
     rule = MotifSettings.model_validate("as-run")
-    found = extract_layer(model, readable_layers(model)["conv"], codes, rule)
+    found = extract_layer(readable_layers(model)["conv"], codes, rule)
     assert (found.windows > 9).all()
     assert not found.dead.any()
     informative = (found.ppm != 0.25).any(axis=2)
@@ -403,7 +403,7 @@ def test_a_window_is_centred_on_the_receptive_field(
     for name, window in product(("conv1", "conv2"), (3, 5, 7, 11, 19)):
         rule = MotifSettings.model_validate({"preset": "as-written", "window": window})
         rule = rule.model_copy(update={"maximum": "observed"})
-        found = extract_layer(model, layers[name], codes, rule)
+        found = extract_layer(layers[name], codes, rule)
         first = start + 3 - (window - 1) // 2
         np.testing.assert_array_equal(found.windows, 2)
         np.testing.assert_array_equal(
@@ -417,7 +417,7 @@ def test_deeper_windows_of_even_widths_show_the_bases_they_depend_on(keras: Modu
     codes = np.random.default_rng(5).integers(0, 4, (1, 20)).astype(np.uint8)
     y = activations(keras, model, "act2", codes)[0, :, 0]
     at = int(np.argmax(y))
-    found = extract_layer(model, layer, codes, MotifSettings.model_validate("as-written"))
+    found = extract_layer(layer, codes, MotifSettings.model_validate("as-written"))
     start = at - layer.offset
     assert (layer.receptive_field, layer.offset) == (7, 2)
     if 0 <= start <= 13:
@@ -461,7 +461,7 @@ def test_models_built_by_others_are_read(keras: ModuleType) -> None:
     assert tuple(layers["b"].output.shape) == (None, 14, 2)
     codes = toy.codes(12, 1, 20)
     for preset, layer in product(("as-run", "as-written"), layers.values()):
-        found = extract_layer(inside, layer, codes, MotifSettings.model_validate(preset))
+        found = extract_layer(layer, codes, MotifSettings.model_validate(preset))
         np.testing.assert_allclose(found.ppm.sum(axis=2), 1, rtol=1e-5)
         assert found.windows.sum() > 0
 
@@ -535,15 +535,13 @@ def test_the_data_is_streamed_in_bounded_batches(
             yield result
 
     monkeypatch.setattr(devices.Device, "map", watched)
-    extract_layer(
-        model, readable_layers(model)["conv1"], codes, MotifSettings.model_validate("as-run")
-    )
+    extract_layer(readable_layers(model)["conv1"], codes, MotifSettings.model_validate("as-run"))
     assert batches == [10, 10]  # once for the maximum, once for the alignment
     assert shapes == [(4,)] * 2 + [[(4,), (4, 19 * 4)]] * 2
 
     long = MotifSettings.model_validate("as-run")
     monkeypatch.setattr(extract, "BASES_PER_BATCH", LENGTH - 1)
-    extract_layer(model, readable_layers(model)["conv1"], codes[:2], long)
+    extract_layer(readable_layers(model)["conv1"], codes[:2], long)
     assert batches[2:] == [1, 1]  # at least one sequence
     monkeypatch.undo()
     assert extract.BASES_PER_BATCH * 4 * 19 * 4 < 50e6  # bytes of the windows of one batch

@@ -96,7 +96,7 @@ def test_the_numbers_are_what_a_plain_loop_gives(
     motifs = firing.Embedded(at, CLASSES, WIDTHS)
     rule = MotifSettings.model_validate({"preset": "as-run", "threshold": 0.3})
     place = readable_layers(model)[layer]
-    found = extract_layer(model, place, codes, rule)
+    found = extract_layer(place, codes, rule)
     # The first filter is dead; one filter matches no class, and one has no match.
     of = dict(enumerate(["even", "short", "even", "", "long", "unused"]))
     labels = {f"filter{i}": {"target": f"M{i}", "class": name} for i, name in of.items()}
@@ -125,7 +125,7 @@ def test_without_a_match_there_is_no_row(keras: ModuleType) -> None:
     codes = toy.codes(3, 5, LENGTH)
     motifs = firing.Embedded(embedded(3), CLASSES, WIDTHS)
     rule = MotifSettings()
-    found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
+    found = extract_layer(readable_layers(model)["conv1"], codes, rule)
     labels = {"filter0": {"target": "MA0615.1", "class": ""}}
     table = firing.measure(model, "conv1", codes, motifs, found, rule, labels)
     assert table.empty
@@ -161,7 +161,7 @@ def test_a_filter_that_is_a_motif_fires_on_it_and_on_one_strand(keras: ModuleTyp
     at = firing.in_part(dataset, "test")
     motifs = firing.Embedded(at, dataset.classes, widths)
     rule = MotifSettings(threshold=0.6)
-    found = extract_layer(model, readable_layers(model)["conv1"], codes, rule)
+    found = extract_layer(readable_layers(model)["conv1"], codes, rule)
     labels = {f"filter{i}": {"target": "MA0095.2", "class": "YY1"} for i in (0, 1)}
     table = firing.measure(model, "conv1", codes, motifs, found, rule, labels)
     first, second = table.to_dict("records")

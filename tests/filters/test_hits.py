@@ -102,7 +102,7 @@ def test_places_are_those_of_a_plain_loop(
     model, codes = shaken
     rule = MotifSettings.model_validate(change)
     layer = readable_layers(model)["conv1"]
-    filters = extract_layer(model, layer, codes[:12], rule)  # others may exceed the maximum
+    filters = extract_layer(layer, codes[:12], rule)  # others may exceed the maximum
     y = first_layer(keras, model, codes)
     window = rule.window or WIDTH
     offset = (WIDTH - 1) // 2 + (window - 1) // 2 - (WIDTH - 1) // 2
@@ -121,7 +121,7 @@ def test_places_are_those_of_a_plain_loop(
 def test_a_deeper_layer(keras: ModuleType, shaken: tuple[Any, np.ndarray]) -> None:
     model, codes = shaken
     layer, rule = readable_layers(model)["conv2"], MotifSettings(window=None, threshold=0.7)
-    filters = extract_layer(model, layer, codes, rule)
+    filters = extract_layer(layer, codes, rule)
     inner = keras.Model(model.inputs[0], layer.output)
     y = np.asarray(inner(np.eye(5, 4, dtype="float32")[codes]))
     match = Match(2, "x", 1, 4, 1)

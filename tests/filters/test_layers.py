@@ -193,8 +193,7 @@ def test_half_precision_is_read_in_float32(keras: ModuleType, policy: str) -> No
     for preset in ("as-run", "as-written"):
         rule = MotifSettings.model_validate(preset)
         found, expected = (
-            extract_layer(model, readable_layers(model)["c"], codes, rule)
-            for model in (half, single)
+            extract_layer(readable_layers(model)["c"], codes, rule) for model in (half, single)
         )
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -16,6 +16,7 @@ from motifk8s.errors import InputError
 from motifk8s.filters import analysis, sensitivity
 from motifk8s.filters.extract import Filters
 from motifk8s.filters.layer_motifs import extract_layers, match_layers, read_filters
+from motifk8s.filters.layers import numbered_layers
 from motifk8s.motifs import matches
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.jaspar import jaspar, jaspar_motif
@@ -145,7 +146,8 @@ def test_every_other_row_is_what_a_study_of_that_value_counts(
         ("evalue", "200", {}, 200.0),
     ):
         changed = of.motifs.model_copy(update=rule)
-        read = extract_layers(model, codes, changed) if setting == "threshold" else found
+        again = setting == "threshold"
+        read = extract_layers(numbered_layers(model), codes, changed) if again else found
         layers = match_layers(read, changed, "JASPAR2016", evalue, truth, tmp_path)
         for layer, counted in layers.items():
             table = tables["b"]
@@ -200,7 +202,7 @@ def perfect(names: list[str], release: str) -> Filters:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that makes the table of given filters; it needs no model."""
-    monkeypatch.setattr(sensitivity, "readable_layers", lambda model: {"conv1": None})
+    monkeypatch.setattr(sensitivity, "numbered_layers", lambda model: {"conv1": None})
 
     def count(found: Filters, of: Study, truth: dict[str, list[str]]) -> pd.DataFrame:
         table = sensitivity.measure(None, np.zeros((1, 1)), {"conv1": found}, of, truth)  # type: ignore[arg-type]

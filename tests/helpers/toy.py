@@ -118,7 +118,7 @@ def results(weights: list[np.ndarray]) -> dict[str, np.ndarray]:
     shake_norms(model)
     layers = readable_layers(model)
     for name, preset in (("conv1", "as-written"), ("conv2", "as-run")):
-        filters = extract_layer(model, layers[name], codes, MotifSettings.model_validate(preset))
+        filters = extract_layer(layers[name], codes, MotifSettings.model_validate(preset))
         out |= {f"{name}/{field}": np.asarray(value) for field, value in filters._asdict().items()}
         table = importance.ablate(model, name, codes, labels, {}, "abc")
         out[f"importance/{name}"] = table[["loss_increase", "auroc_drop"]].to_numpy()

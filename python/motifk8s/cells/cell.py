@@ -300,7 +300,7 @@ def _extract(job: _Job, model: keras.Model) -> dict[str, Filters]:
             test = job.data.part("test")[0]
             found = numbered_layers(model)
             layers = {name: found[name] for name in job.spec.layers_before_pooling()}
-            write_filters(file, extract_layers(model, layers, test, job.study.motifs))
+            write_filters(file, extract_layers(layers, test, job.study.motifs))
     return read_filters(file)
 
 

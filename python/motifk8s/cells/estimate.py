@@ -235,7 +235,8 @@ def _cost(
     if machine is None:
         model = study.models[cell.model]
         # The analysis predicts some of the test sequences once for each silenced filter.
-        filters = sum(map(model.n_filters, model.layers_before_pooling()))
+        custom = network.filters if network else 0
+        filters = custom if isinstance(model, CustomModel) else sum(c.filters for c in model.conv)
         predictions = sizes.test + filters * min(sizes.test, study.analysis.sequences)
         outside = LONGEST_START + predictions * _forward(study, cell, network) / SLOWEST
         return Cost(cell, epochs, at_most, work / SLOWEST, outside, "bound")

@@ -29,6 +29,7 @@ from motifk8s.filters.layers import Layer, numbered_layers
 from motifk8s.motifs.database import read_database
 from motifk8s.motifs.matches import null_targets
 from motifk8s.store.base import Store
+from motifk8s.store.files import replacing
 from motifk8s.study.specs import MotifSettings
 from motifk8s.study.study import Cell, Study
 from motifk8s.training import devices, models
@@ -215,7 +216,8 @@ class _Reader:
         settings = self.study.training_for(cell.dataset)
         with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
             file = Path(folder) / "model.keras"
-            file.write_bytes(content)
+            with replacing(file) as target:
+                target.write(content)
             return models.load(file, spec, settings, data.length, data.n_classes)
 
     def _label(self, match: Match, where: str) -> Label:

@@ -28,6 +28,7 @@ class Network(NamedTuple):
     """What is known of a custom model only when it is built."""
 
     parameters: int  # trainable
+    filters: int  # of the layers that give motifs
     multiply_adds: float  # of predicting one sequence
     layers: dict[str, str]  # the user's name of each layer that gives motifs, by conv1, conv2, ...
     end: str  # why the layer after them has no motifs; "" if it pools or is not wanted
@@ -91,9 +92,10 @@ def examine(spec: CustomModel, model: keras.Model) -> Network:
         names = dict(zip(wanted, found.layers, strict=False))
         for number in wanted:
             _check_window(readable[number], names[number], model.input_shape[1])
+        filters = sum(readable[number].output.shape[-1] for number in wanted)
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         end = found.end if len(readable) == spec.layers else ""
-    return Network(parameters, _multiply_adds(model), names, end)
+    return Network(parameters, filters, _multiply_adds(model), names, end)
 
 
 def _check_window(layer: Layer, name: str, length: int) -> None:

@@ -71,7 +71,7 @@ def read_model(
         readable, end = found.find_layers(model)
         if end:
             note(f"{path}: the layers from here on are not read: {end}")
-        filters = extract_layers(model, readable, codes, rule)
+        filters = extract_layers(readable, codes, rule)
         write_filters(folder / "filters.h5", filters)
         layers = match_layers(filters, rule, database, evalue, {}, folder, **options)
         draw_layers(filters, layers, path.stem, folder, note)

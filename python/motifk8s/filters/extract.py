@@ -20,7 +20,7 @@ from motifk8s.study.specs import MotifSettings
 from motifk8s.training.devices import open_device
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 
 __all__ = [
@@ -58,16 +58,13 @@ class Filters(NamedTuple):
     dead: np.ndarray  # (F,) bool: no window, so no alignment
 
 
-def extract_layer(
-    model: keras.Model, layer: Layer, codes: np.ndarray, rule: MotifSettings
-) -> Filters:
+def extract_layer(layer: Layer, codes: np.ndarray, rule: MotifSettings) -> Filters:
     """Extract the motif of each filter of a layer, as `extract_at`, with the rule's threshold."""
-    [filters] = extract_at(model, layer, codes, rule, [rule.threshold])
+    [filters] = extract_at(layer, codes, rule, [rule.threshold])
     return filters
 
 
 def extract_at(
-    model: keras.Model,
     layer: Layer,
     codes: np.ndarray,
     rule: MotifSettings,

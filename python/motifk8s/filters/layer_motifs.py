@@ -24,7 +24,7 @@ from motifk8s.store.files import replacing, write_text
 from motifk8s.study.specs import MotifSettings
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 
 FORMAT = 1
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 def extract_layers(
-    model: keras.Model, layers: Mapping[str, Layer], codes: np.ndarray, rule: MotifSettings
+    layers: Mapping[str, Layer], codes: np.ndarray, rule: MotifSettings
 ) -> dict[str, Filters]:
-    """Extract the motifs of the filters of each layer of a model."""
-    return {name: extract_layer(model, layer, codes, rule) for name, layer in layers.items()}
+    """Extract the motifs of the filters of each layer."""
+    return {name: extract_layer(layer, codes, rule) for name, layer in layers.items()}
 
 
 def write_filters(path: Path, filters: dict[str, Filters]) -> None:

@@ -117,7 +117,7 @@ def measure(
     variants = [
         variant
         for name, layer_filters in filters.items()
-        for variant in _variants(model, layers[name], codes, name, layer_filters, study)
+        for variant in _variants(layers[name], codes, name, layer_filters, study)
     ]
     rows = {}  # by layer, setting and value
     for database in dict.fromkeys(variant.database for variant in variants):
@@ -134,7 +134,6 @@ def measure(
 
 
 def _variants(
-    model: keras.Model,
     layer: Layer,
     codes: np.ndarray,
     name: str,
@@ -144,7 +143,7 @@ def _variants(
     """Make all variants of one layer; extract its filters at all thresholds in one pass."""
     rule, lists, default = study.motifs, values(study), own(study)
     shares = [share for share in lists["threshold"] if share != rule.threshold]
-    results = extract_at(model, layer, codes, rule, shares, filters) if shares else []
+    results = extract_at(layer, codes, rule, shares, filters) if shares else []
     filters_at = dict(zip(shares, results, strict=True))
     trim = rule.trim or Trim()
     base = _Variant(name, "", None, filters, rule, default["database"], default["evalue"])

@@ -234,9 +234,9 @@ def _notebook_figure() -> type[Figure]:
 
     class NotebookFigure(Figure):
         def _repr_png_(self) -> bytes:
-            image = io.BytesIO()
-            self.savefig(image, format="png", dpi=80)
-            return image.getvalue()
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=80)
+            return file.getvalue()
 
     return NotebookFigure
 
