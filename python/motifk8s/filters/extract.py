@@ -9,7 +9,7 @@ the first, NumPy the second, with the same code: `_aligner` calls functions that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,6 @@ from motifk8s.errors import InputError
 from motifk8s.filters.layers import Layer, achievable_maximum, readable_layers, reader
 from motifk8s.study.specs import MotifSettings
 from motifk8s.training.devices import open_device
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = [
     "Field", "Filters", "Layer", "achievable_maximum", "extract_activations", "extract_at",

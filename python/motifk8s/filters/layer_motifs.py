@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,10 +22,6 @@ from motifk8s.motifs.motif import Motif, trim
 from motifk8s.motifs.tomtom import to_tsv, tomtom
 from motifk8s.store.files import replacing, write_text
 from motifk8s.study.specs import MotifSettings
-
-if TYPE_CHECKING:
-    pass
-
 
 FORMAT = 1
 
