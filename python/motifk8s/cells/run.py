@@ -35,7 +35,8 @@ def run_study(
     Raises
     ------
     InputError
-        If no cell matches the pattern, or the database of motifs cannot be read.
+        If no cell matches the pattern, the database of motifs cannot be read, or a custom model is
+        refused.
     Interrupted
         After a signal, when every running cell has saved its checkpoint.
     """
@@ -50,7 +51,8 @@ def run_study(
     study = stored.pinned(study, store)
     states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
-    try_all(study, todo)
+    for (dataset, model), network in try_all(study, todo).items():
+        watch(Note(f"{dataset}/{model}", str(network)))
     for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
             if change := stored.change(study, name, store):
