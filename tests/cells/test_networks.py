@@ -191,6 +191,14 @@ def test_the_network_of_the_page_can_be_built(one_thread):
     assert list(network.layers) == ["conv1"] and network.filters == 30
 
 
+def test_a_network_may_read_any_length(one_thread):
+    fixed, free = (
+        networks.try_all(study, study.cells())["d", "m"]
+        for study in (net(plain()), net(plain().replace("(length, 4)", "(None, 4)")))
+    )
+    assert fixed == free
+
+
 def test_two_layers_can_give_motifs(one_thread):
     study = net(plain(then("layers.Conv1D(4, 3)")), layers=2)
     [network] = networks.try_all(study, study.cells()).values()

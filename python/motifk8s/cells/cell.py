@@ -157,7 +157,7 @@ def run(
         read_database(study.matches.database)
         analysis.check(study)
         if isinstance(job.spec, CustomModel):
-            examine(job.spec, models.build(job.spec, job.settings, *job.shape))
+            examine(job.spec, models.build(job.spec, job.settings, *job.shape), job.shape[0])
         earlier = _reuse(job, done)
         metrics, provenance = earlier or _train(job, device, threads)
         model = models.load(folder / "model.keras", job.spec, job.settings, *job.shape)
@@ -339,7 +339,7 @@ def _write_results(job: _Job, model: keras.Model, metrics: Json, provenance: Jso
     import keras
 
     if isinstance(job.spec, CustomModel):
-        provenance["network"] = examine(job.spec, model)._asdict()
+        provenance["network"] = examine(job.spec, model, job.shape[0])._asdict()
     provenance["stages"] |= job.seconds
     metrics["seconds"] = sum(provenance["stages"].values())
     provenance |= {

@@ -5,6 +5,7 @@ Every mistake that a few sequences can show is an `InputError` of one line here.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,15 +65,17 @@ def _try(study: Study, dataset: str, name: str) -> Network:
     assert isinstance(spec, CustomModel)
     try:
         with keras.device("cpu"):
-            network = examine(spec, custom.build(spec, data.length, data.n_classes))
+            network = examine(spec, custom.build(spec, data.length, data.n_classes), data.length)
             _rehearse(spec, study.training_for(dataset), data.length, data.n_classes)
     except InputError as error:
         raise InputError(f"study {study.name}: models.{name}: {error}") from None
     return network
 
 
-def examine(spec: CustomModel, model: keras.Model) -> Network:
+def examine(spec: CustomModel, model: keras.Model, length: int) -> Network:
     """Find the layers of a custom model that give motifs, and count its parameters and work.
+
+    `length` is that of the sequences in bp; the model itself may read any length.
 
     Raises
     ------
@@ -91,11 +94,11 @@ def examine(spec: CustomModel, model: keras.Model) -> Network:
         wanted = spec.layers_before_pooling()
         names = dict(zip(wanted, found.layers, strict=False))
         for number in wanted:
-            _check_window(readable[number], names[number], model.input_shape[1])
+            _check_window(readable[number], names[number], length)
         filters = sum(readable[number].output.shape[-1] for number in wanted)
-        parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        parameters = sum(math.prod(weight.shape) for weight in model.trainable_variables)
         end = found.end if len(readable) == spec.layers else ""
-    return Network(parameters, filters, _multiply_adds(model), names, end)
+    return Network(parameters, filters, _multiply_adds(model, length), names, end)
 
 
 def _check_window(layer: Layer, name: str, length: int) -> None:
@@ -115,26 +118,28 @@ def _check_window(layer: Layer, name: str, length: int) -> None:
             )
 
 
-def _multiply_adds(model: Any) -> float:
+def _multiply_adds(model: Any, length: int) -> float:
     """Count the multiply-adds of one prediction: each weight once for each position of the output.
 
     Attention adds the products of its positions. A layer of the user's class counts by its weights.
+    A number of positions that depends on the length of the sequences counts as `length`.
     """
     import keras
+
+    def positions(tensor: Any) -> int:
+        return math.prod(length if size is None else size for size in tensor.shape[1:-1])
 
     work = 0.0
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            work += _multiply_adds(layer)
+            work += _multiply_adds(layer, length)
             continue
         for node in layer._inbound_nodes:  # noqa: SLF001 (a shared layer has no one output)
-            shapes = [tensor.shape for tensor in node.outputs if len(tensor.shape) > 1]
-            positions = sum(float(np.prod(shape[1:-1])) for shape in shapes)
-            work += positions * sum(int(np.prod(v.shape)) for v in layer.weights)
+            places = sum(map(positions, node.outputs))
+            work += places * sum(math.prod(weight.shape) for weight in layer.weights)
             if isinstance(layer, keras.layers.MultiHeadAttention):
-                keys = float(np.prod(node.input_tensors[-1].shape[1:-1]))
                 size = layer.num_heads * (layer.key_dim + layer.value_dim)
-                work += positions * keys * size
+                work += places * positions(node.input_tensors[-1]) * size
     return work
 
 
