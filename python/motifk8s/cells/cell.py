@@ -26,7 +26,7 @@ from motifk8s.cells import marker
 from motifk8s.cells.events import Epoch, Note, Watch, ignore
 from motifk8s.cells.keys import cell_folder, stage_keys
 from motifk8s.cells.marker import Done, fetch, read_done
-from motifk8s.cells.networks import examine
+from motifk8s.cells.networks import Network, examine
 from motifk8s.cells.progress import logging_to
 from motifk8s.data.datasets import Dataset
 from motifk8s.data.stored import load_dataset
@@ -153,18 +153,17 @@ def run(
         if done and done.keys == keys:
             _forget_checkpoint(job)
             return json.loads(fetch(store, job.place, done, "metrics.json"))
-        # Check both now: after training, an error would cost hours.
+        # Check these now: after training, an error would cost hours.
         read_database(study.matches.database)
         analysis.check(study)
-        if isinstance(job.spec, CustomModel):
-            examine(job.spec, models.build(job.spec, job.settings, *job.shape), job.shape[0])
+        network = _examine(job)
         earlier = _reuse(job, done)
         metrics, provenance = earlier or _train(job, device, threads)
         model = models.load(folder / "model.keras", job.spec, job.settings, *job.shape)
         filters = _extract(job, model)
         _match(job, filters, metrics)
         _analyse(job, model, filters, metrics)
-        _write_results(job, model, metrics, provenance)
+        _write_results(job, network, metrics, provenance)
         marker.publish(store, job.place, keys, folder)
         _forget_checkpoint(job)
     return metrics
@@ -182,6 +181,13 @@ def _read_intact(job: _Job) -> Done | None:
         log.info(text)
         job.watch(Note(job.cell.id, text))
         return None
+
+
+def _examine(job: _Job) -> Network | None:
+    """Return what is known of a custom model when it is built; None for another model."""
+    if not isinstance(job.spec, CustomModel):
+        return None
+    return examine(job.spec, models.build(job.spec, job.settings, *job.shape), job.shape[0])
 
 
 def _reuse(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
@@ -334,12 +340,12 @@ def _analyse(job: _Job, model: keras.Model, filters: dict[str, Filters], metrics
             write_text(job.folder / f"{name}.csv", table.to_csv(index=False))
 
 
-def _write_results(job: _Job, model: keras.Model, metrics: Json, provenance: Json) -> None:
+def _write_results(job: _Job, network: Network | None, metrics: Json, provenance: Json) -> None:
     """Add to metrics and provenance what is known at the end, and write both files."""
     import keras
 
-    if isinstance(job.spec, CustomModel):
-        provenance["network"] = examine(job.spec, model, job.shape[0])._asdict()
+    if network:
+        provenance["network"] = network._asdict()
     provenance["stages"] |= job.seconds
     metrics["seconds"] = sum(provenance["stages"].values())
     provenance |= {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatch
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -113,17 +112,8 @@ def find_hits(
 
 def _choose(study: Study, store: Store, patterns: Sequence[str]) -> list[State]:
     """Return the states of the cells that match a pattern."""
-    for pattern in patterns:
-        if not any(fnmatch(cell.id, pattern) for cell in study.cells()):
-            raise InputError(
-                f"study {study.name}: no cell matches {pattern!r}; one of its cells is "
-                f"{study.cells()[0].id}"
-            )
-    states = [
-        state
-        for state in plan(study, store)
-        if any(fnmatch(state.cell.id, pattern) for pattern in patterns)
-    ]
+    chosen = {cell for pattern in patterns for cell in study.cells_like(pattern)}
+    states = [state for state in plan(study, store) if state.cell in chosen]
     if len(names := list(dict.fromkeys(state.cell.dataset for state in states))) > 1:
         raise InputError(
             f"study {study.name}: the cells are of several data sets ({', '.join(names)}); choose "

@@ -65,11 +65,9 @@ def _try(study: Study, dataset: str, name: str) -> Network:
     assert isinstance(spec, CustomModel)
     try:
         with keras.device("cpu"):
-            network = examine(spec, custom.build(spec, data.length, data.n_classes), data.length)
-            _rehearse(spec, study.training_for(dataset), data.length, data.n_classes)
+            return _rehearse(spec, study.training_for(dataset), data.length, data.n_classes)
     except InputError as error:
         raise InputError(f"study {study.name}: models.{name}: {error}") from None
-    return network
 
 
 def examine(spec: CustomModel, model: keras.Model, length: int) -> Network:
@@ -143,8 +141,10 @@ def _multiply_adds(model: Any, length: int) -> float:
     return work
 
 
-def _rehearse(spec: CustomModel, settings: TrainingSettings, length: int, n_classes: int) -> None:
-    """Train two steps on random sequences, resume after the first, and save.
+def _rehearse(
+    spec: CustomModel, settings: TrainingSettings, length: int, n_classes: int
+) -> Network:
+    """Examine a network, train two steps on random sequences, resume after the first, and save.
 
     Raise `InputError` if a result is not what every cell relies on.
     """
@@ -163,6 +163,7 @@ def _rehearse(spec: CustomModel, settings: TrainingSettings, length: int, n_clas
             return device.train(device.put(codes, labels), order, ROWS)
 
     one, other = start(), start()
+    network = examine(spec, one.model, length)
     if not _equal(one, other):
         raise InputError(
             f"{where} builds another network each time: take random numbers from Keras, NumPy or "
@@ -187,6 +188,7 @@ def _rehearse(spec: CustomModel, settings: TrainingSettings, length: int, n_clas
             "and draw random numbers with a keras.random.SeedGenerator of the layer"
         )
     _save(spec, settings, one.model, length, n_classes)
+    return network
 
 
 def _equal(one: devices.Device, other: devices.Device) -> bool:

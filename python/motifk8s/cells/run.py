@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
 
 from motifk8s.cells.events import Begun, Failed, Note, Watch
@@ -10,7 +9,7 @@ from motifk8s.cells.networks import try_all
 from motifk8s.cells.plan import plan
 from motifk8s.cells.workers import run_in_parallel
 from motifk8s.data import stored
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import Problem
 from motifk8s.motifs.database import read_database
 from motifk8s.provenance import cores
 from motifk8s.store.base import Store
@@ -40,12 +39,7 @@ def run_study(
     Interrupted
         After a signal, when every running cell has saved its checkpoint.
     """
-    wanted = {cell for cell in study.cells() if fnmatch(cell.id, only)}
-    if not wanted:
-        raise InputError(
-            f"study {study.name}: no cell matches {only!r}; one of its cells is "
-            f"{study.cells()[0].id}"
-        )
+    wanted = set(study.cells_like(only))
     read_database(study.matches.database)  # check it now: after training, an error costs hours
     # Every cell then means the same data, even if a file changes meanwhile.
     study = stored.pinned(study, store)

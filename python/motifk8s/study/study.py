@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -265,6 +266,19 @@ class Study(Strict):
             for dataset, model in self._pairs()
             for trial in range(1, self._trials(model) + 1)
         ]
+
+    def cells_like(self, pattern: str) -> list[Cell]:
+        """Return the cells whose id matches a pattern such as ``synthetic/cnn-25/*``.
+
+        Raise an `InputError` if there is none.
+        """
+        cells = self.cells()
+        found = [cell for cell in cells if fnmatch(cell.id, pattern)]
+        if not found:
+            raise InputError(
+                f"study {self.name}: no cell matches {pattern!r}; one of its cells is {cells[0].id}"
+            )
+        return found
 
     def _trials(self, model: str) -> int:
         spec = self.models.get(model)
