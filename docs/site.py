@@ -26,7 +26,8 @@ REPORT = "report/smoke.html"
 NAV = {
     "": ["README.md"],
     "Studies": ["docs/studies.md", "docs/own-data.md", "docs/invivo.md", "docs/store.md"],
-    "Kubernetes": [
+    "Clusters": [
+        "docs/slurm.md",
         "docs/kubernetes.md",
         "docs/cloud.md",
         "docs/troubleshooting.md",

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from helpers.tiny import ROOT, weights
 
@@ -162,6 +163,15 @@ def first_step(store: Store, study: str, cell: str) -> pd.Timestamp:
     [ended] = [line[:19] for line in log.splitlines() if " epoch 1 of at most " in line]
     history = pd.read_csv(io.BytesIO(store.read(f"{folder}/history.csv")))
     return pd.Timestamp(ended, tz="UTC") - pd.Timedelta(seconds=history["seconds"][0])
+
+
+def resumable(store: Store, study: str, cell: str) -> int:
+    """How many epochs the checkpoint of a cell holds."""
+    path = f"{study}/cells/{cell}/checkpoint"
+    if not store.exists(path):
+        return 0
+    with np.load(io.BytesIO(store.read(path))) as saved:
+        return len(json.loads(str(saved["meta"]))["rows"])
 
 
 def trained(store: Store, study: str, cell: str, folder: Path) -> dict[str, bytes]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from helpers.cluster import (
@@ -23,6 +21,7 @@ from helpers.cluster import (
     objects,
     pods,
     provenance,
+    resumable,
     run_folder,
     submit,
     table,
@@ -55,15 +54,6 @@ def undisturbed(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 def slow(folder: Path, **changes: Any) -> Path:
     return study_file(folder / "slow.yaml", changes, base=SLOW)
-
-
-def resumable(store: Store, study: str, cell: str) -> int:
-    """How many epochs the checkpoint of a cell holds."""
-    path = f"{study}/cells/{cell}/checkpoint"
-    if not store.exists(path):
-        return 0
-    with np.load(io.BytesIO(store.read(path))) as saved:
-        return len(json.loads(str(saved["meta"]))["rows"])
 
 
 def delete(pod: str) -> None:
