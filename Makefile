@@ -68,17 +68,14 @@ docker:
 test: .venv/dev.stamp ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Tests on the cluster need its GPUs for themselves, so their files run one after the other, each in
-# its own namespace; those of the chart and of the images run side by side before them.
-SIDE_BY_SIDE := tests/system/test_chart.py tests/system/test_images.py
-ON_CLUSTER := $(filter-out $(SIDE_BY_SIDE),$(sort $(wildcard tests/system/test_*.py)))
+# Files run two at a time, the longest first, each in its own namespace: most of their time is
+# waiting. Their cells share the cluster's GPUs.
+FIRST := preemption smoke failures
+ON_CLUSTER := $(FIRST:%=tests/system/test_%.py)
+ON_CLUSTER += $(filter-out $(ON_CLUSTER),$(sort $(wildcard tests/system/test_*.py)))
 test-cluster: .venv/dev.stamp ## Run the tests that need Docker and a cluster, with TEST_IMAGE
-	@export MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 \
-	  MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE); failed=; \
-	run() { $(BIN)/python -m pytest "$$@" $(ARGS) || failed="$$failed $$1"; }; \
-	run $(SIDE_BY_SIDE) -n 2 --dist loadfile; \
-	for file in $(ON_CLUSTER); do run $$file; done; \
-	[ -z "$$failed" ] || { echo "make: failed:$$failed" >&2; exit 1; }
+	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ON_CLUSTER) $(ARGS)
 
 test-image: docker ## Run the tests in the image, as any user and with a read-only root
 	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .
