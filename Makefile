@@ -16,9 +16,6 @@ COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 
 BUILD = docker build --file images/Dockerfile --build-arg PYTHON=$(BASE) \
 	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT)
 BIN := .venv/bin
-# Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --no-deps
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strategy fewest \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -71,17 +68,14 @@ docker:
 test: .venv/dev.stamp ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Tests on the cluster need its GPUs for themselves, so their files run one after the other, each in
-# its own namespace; those of the chart and of the images run side by side before them.
-SIDE_BY_SIDE := tests/system/test_chart.py tests/system/test_images.py
-ON_CLUSTER := $(filter-out $(SIDE_BY_SIDE),$(sort $(wildcard tests/system/test_*.py)))
+# Files run two at a time, the longest first, each in its own namespace: most of their time is
+# waiting. Their cells share the cluster's GPUs.
+FIRST := preemption smoke failures
+ON_CLUSTER := $(FIRST:%=tests/system/test_%.py)
+ON_CLUSTER += $(filter-out $(ON_CLUSTER),$(sort $(wildcard tests/system/test_*.py)))
 test-cluster: .venv/dev.stamp ## Run the tests that need Docker and a cluster, with TEST_IMAGE
-	@export MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 \
-	  MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE); failed=; \
-	run() { $(BIN)/python -m pytest "$$@" $(ARGS) || failed="$$failed $$1"; }; \
-	run $(SIDE_BY_SIDE) -n 2 --dist loadfile; \
-	for file in $(ON_CLUSTER); do run $$file; done; \
-	[ -z "$$failed" ] || { echo "make: failed:$$failed" >&2; exit 1; }
+	@MOTIFK8S_REQUIRE_DOCKER=1 MOTIFK8S_REQUIRE_CLUSTER=1 MOTIFK8S_TEST_IMAGE=$(TEST_IMAGE) \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ON_CLUSTER) $(ARGS)
 
 test-image: docker ## Run the tests in the image, as any user and with a read-only root
 	$(BUILD) --target test --tag $(IMAGE):$(TAG)-test .
@@ -141,21 +135,18 @@ clean: ## Delete .venv and the caches of tools; keep the results in STORE
 # they can be installed in any order.
 .venv/run.stamp: requirements/cpu.txt pyproject.toml | .venv/pip.stamp
 	@echo "installing the packages for studies into .venv (once; a few minutes)"
-	@$(INSTALL) --require-hashes -r requirements/cpu.txt
-	@$(INSTALL) --no-build-isolation --editable .
+	@packaging/install.sh requirements/cpu.txt
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/pip.stamp
 	@echo "installing the packages for tests into .venv (once; a few minutes)"
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@$(INSTALL) --no-build-isolation --editable .
+	@packaging/install.sh requirements/dev.txt
 	@touch .venv/run.stamp $@
 
 .venv/bench.stamp: requirements/bench.txt pyproject.toml | .venv/pip.stamp
 	@echo "installing PyTorch into .venv (once; about 3 GB on Linux, where it includes CUDA;" \
 	  "make bench TORCH= does not need it)"
-	@$(INSTALL) --require-hashes -r requirements/bench.txt
-	@$(INSTALL) --no-build-isolation --editable .
+	@packaging/install.sh requirements/bench.txt
 	@touch .venv/run.stamp $@
 
 # An existing environment that works is kept.
@@ -166,7 +157,7 @@ clean: ## Delete .venv and the caches of tools; keep the results in STORE
 	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
 	  echo "make: $(PYTHON) is $$("$(PYTHON)" --version 2>&1), but motifk8s needs 3.11 to 3.13;" \
 	    "install one of these, or give its name: make PYTHON=python3.12" >&2; exit 1; }
-	@{ $(BIN)/python -c '$(SUPPORTED)' && $(PIP) --version; } >/dev/null 2>&1 \
+	@{ $(BIN)/python -c '$(SUPPORTED)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1 \
 	  || "$(PYTHON)" -m venv --clear .venv || { rm -rf .venv; \
 	  echo "make: $(PYTHON) could not create .venv; see the error above. On Debian and Ubuntu," \
 	    "install python3-venv; elsewhere, check that this folder is writable" >&2; exit 1; }

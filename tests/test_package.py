@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import re
+import subprocess
 import tarfile
 import tomllib
 from pathlib import Path
@@ -80,3 +82,46 @@ def test_classifiers_are_the_supported_versions(project: dict[str, Any]) -> None
 
 def test_types_are_for_users_too() -> None:
     assert (Path(motifk8s.__file__).parent / "py.typed").is_file()
+
+
+PIP = """#!/bin/sh
+case "$*" in
+  *config*) echo "$SETTINGS" ;;
+  *uv.txt*) exit "$NO_UV" ;;
+  *) echo pip "$@" | sed 's/-m pip --disable-pip-version-check //' ;;
+esac
+"""
+UV = """#!/bin/sh
+test "$FAILS" = 0 && echo uv "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "by"),
+    [
+        ({}, "uv"),
+        ({"SETTINGS": ":env:.find-links='/wheels'\nglobal.cert='/ca.crt'"}, "uv"),
+        ({"SETTINGS": "global.index-url='https://mirror/simple'"}, "pip"),
+        ({"SETTINGS": ":env:.proxy='proxy:80'"}, "pip"),
+        ({"NO_UV": "1"}, "pip"),
+        ({"FAILS": "1"}, "pip"),
+    ],
+)
+def test_pip_installs_where_uv_cannot(tmp_path: Path, changes: dict[str, str], by: str) -> None:
+    for name, program in {"python": PIP, "uv": UV}.items():
+        file = tmp_path / ".venv" / "bin" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(program)
+        file.chmod(0o755)
+    (tmp_path / "requirements").symlink_to(ROOT / "requirements")
+    settings = {"PATH": os.environ["PATH"], "SETTINGS": "", "NO_UV": "0", "FAILS": "0", **changes}
+    command = [ROOT / "packaging/install.sh", "requirements/cpu.txt"]
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    packages, here = done.stdout.splitlines()
+    assert {packages.split()[0], here.split()[0]} == {by}
+    assert "--no-deps --require-hashes -r requirements/cpu.txt" in packages
+    assert here.endswith("--no-deps --no-build-isolation --editable .")
+    if by == "uv":
+        first, *hashes = (tmp_path / ".venv/uv.txt").read_text().splitlines()
+        assert first.startswith("uv==") and all("--hash=sha256:" in line for line in hashes)

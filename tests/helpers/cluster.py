@@ -63,12 +63,12 @@ def objects(kind: str, selector: str = "") -> list[dict[str, Any]]:
     return list(json.loads(found)["items"])
 
 
-def wait_for(what: str, true: Callable[[], Any], seconds: float = 180) -> Any:
+def wait_for(what: str, true: Callable[[], Any], seconds: float = 180, every: float = 0.3) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := true():
             return found
-        time.sleep(0.3)
+        time.sleep(every)
     argo = run("argo", "list", "-n", NAMESPACE, check=False).stdout
     pods = run("kubectl", "-n", NAMESPACE, "get", "pods,events", check=False).stdout
     raise AssertionError(f"waited {seconds} s for {what}\n{argo}\n{pods}")
@@ -130,7 +130,8 @@ def finished(name: str, seconds: float = 600) -> dict[str, Any]:
         found = workflow(name)
         return found if found.get("status", {}).get("finishedAt") else None
 
-    return dict(wait_for(f"the end of {name}", ended, seconds))
+    # Every question is a process, which takes time from the pods.
+    return dict(wait_for(f"the end of {name}", ended, seconds, every=2))
 
 
 def nodes(found: dict[str, Any], template: str, kind: str = "Pod") -> list[dict[str, Any]]:
@@ -189,7 +190,7 @@ def table(store: Store, study: str) -> pd.DataFrame:
 def locally(study: Path | str, folder: Path) -> Store:
     """Run a study on this machine, a thread a cell as in the cluster."""
     cores = len(os.sched_getaffinity(0))
-    # The pods go first: tests say how long some may take.
-    command = ["nice", sys.executable, "-m", "motifk8s", "run", study, "--store", folder]
+    # The pods go first, because tests say how long some may take; then this, for which tests wait.
+    command = ["nice", "-n", "5", sys.executable, "-m", "motifk8s", "run", study, "--store", folder]
     run(*command, "--jobs", cores)
     return open_store(folder)

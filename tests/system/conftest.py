@@ -56,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     finally:
         run("helm", "uninstall", "study", "-n", NAMESPACE, "--wait", check=False)
         for kind in ("namespace", "persistentvolume"):
-            run("kubectl", "delete", kind, NAMESPACE, "--timeout=120s", check=False)
+            run("kubectl", "delete", kind, NAMESPACE, "--timeout=300s", check=False)
 
 
 @pytest.fixture

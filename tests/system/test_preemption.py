@@ -33,7 +33,7 @@ from helpers.tiny import study_file
 from motifk8s.cells import progress
 from motifk8s.store.base import Store
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 SLOW: dict[str, Any] = {
     "name": "slow",
@@ -116,6 +116,7 @@ def test_preempted_cells_go_on_and_end_as_if_nothing_had_happened(store, undistu
 
 
 def test_a_store_that_fails_and_is_gone_for_half_a_minute(store, undisturbed, tmp_path):
+    chart("study", "s3.size=1Gi", "gpu.count=0")  # both cells train at the same time, GPUs or not
     text = slow(tmp_path, name="outage", trials=2).read_text()
     name = submit("smoke-study.yaml", "-p", f"study={text}")
     wait_for(

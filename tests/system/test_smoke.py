@@ -42,7 +42,7 @@ def smoke(cluster: None) -> dict[str, Any]:
             assert main["resources"]["limits"]["nvidia.com/gpu"] == "1"
             seen = pod["spec"]
         most = max(most, len(running))
-        time.sleep(0.5)
+        time.sleep(1)
     return {**found, "most": most, "seen": seen}
 
 
