@@ -36,6 +36,7 @@ NAV = {
     "Results": [
         "docs/results/README.md",
         "docs/report.md",
+        "docs/archive.md",
         "docs/paper.md",
         "docs/performance.md",
     ],
