@@ -37,6 +37,7 @@ NAV = {
         "docs/results/README.md",
         "docs/report.md",
         "docs/archive.md",
+        "docs/tracking.md",
         "docs/paper.md",
         "docs/performance.md",
     ],

@@ -234,13 +234,14 @@ def test_times_of_earlier_versions_are_in_the_log(whole: Path) -> None:
     assert [run.started, run.ended] == [lines[i][:19].replace(" ", "T") for i in (0, -1)]
 
 
-def described(facts: dict[str, Any], found: Found | None = None) -> dict[str, dict[str, Any]]:
+def described(facts: dict[str, Any], **source: Any) -> dict[str, dict[str, Any]]:
     """The entities of a made-up run of one cell."""
     study = made_up()
     cell = study.cells()[0]
     provenance = cell_files(cell.model, 1, 0.5).provenance | facts
     run = crate.Run(cell, provenance, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "ab" * 32)
     files = {"study.yaml": crate.File(1, "cd" * 32)}
+    found = Found("datasets/x-1", "ab" * 32, **source)
     content = crate.Content(study, [run], {"synthetic": found}, files, [], "", "2026-01-01")
     return {entity["@id"]: entity for entity in crate.metadata(content)["@graph"]}
 
@@ -257,9 +258,9 @@ def test_a_training_by_an_earlier_version() -> None:
 
 
 def test_the_file_that_data_are_from() -> None:
-    source = Found("datasets/x-1", "ab" * 32, "data.h5", "ef" * 32, "own.h5", {"train": 1000})
-    found = described({}, source)
+    found = described({}, sha256="ef" * 32, source="own.h5", sequences={"train": 1000})
     data = found["#data/synthetic"]
+    assert data["identifier"] == f"sha256:{'ab' * 32}"
     assert "sequences: 1,000 train" in data["description"]
     file = found[data["isBasedOn"]["@id"]]
     assert (file["name"], file["sha256"]) == ("own.h5", "ef" * 32)

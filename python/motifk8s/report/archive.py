@@ -93,7 +93,7 @@ def archive(
                 _add(target, f"{folder}/", b"", last)
             _add(target, path, data, last)
             files[path] = crate.File(len(data), hashlib.sha256(data).hexdigest())
-        found = {name: stored.find(study, name, store) for name in study.datasets}
+        found = {n: own for n in study.datasets if (own := stored.find(study, n, store))}
         day = last.date().isoformat()
         content = crate.Content(known, runs, found, files, people, url, day)
         text = json.dumps(crate.metadata(content), indent=1, ensure_ascii=False)

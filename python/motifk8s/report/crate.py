@@ -100,7 +100,7 @@ class Content(NamedTuple):
 
     study: Study
     runs: Sequence[Run]
-    data: Mapping[str, Found | None]  # of each data set; None if the store lacks it
+    data: Mapping[str, Found]  # by name
     files: Mapping[str, File]  # by path in the archive
     authors: Sequence[Person]
     license: str  # URL; empty if not given
@@ -246,7 +246,7 @@ def _parts(graph: _Graph, content: Content) -> list[Json]:
 def _action(graph: _Graph, content: Content, run: Run) -> Json:
     """Add the run of a cell."""
     cell, facts = run.cell, run.provenance
-    study, folder = content.study, f"cells/{cell.id}/"
+    folder = f"cells/{cell.id}/"
     device = facts.get("gpu") or {}
     return graph.add(
         f"#cell/{cell.id}",
@@ -260,8 +260,8 @@ def _action(graph: _Graph, content: Content, run: Run) -> Json:
         instrument=_software(graph, facts),
         object=[
             {"@id": STUDY},
-            _data(graph, content, run),
-            *_databases(graph, study),
+            _data(graph, content, cell.dataset),
+            *_databases(graph, content.study),
         ],
         result=[{"@id": folder}, *_model(graph, content, run, folder)],
         containerImage=_image(graph, (facts.get("deployment") or {}).get("image")),
@@ -311,19 +311,17 @@ def _of_commit(version: str) -> str:
     return f"Git commit {commit.removesuffix('.dirty')}{changed}"
 
 
-def _data(graph: _Graph, content: Content, run: Run) -> Json:
-    """Add the data set of a run, which is not in the archive, and the file that it is from."""
-    name = run.cell.dataset
+def _data(graph: _Graph, content: Content, name: str) -> Json:
+    """Add a data set, which is not in the archive, and the file that it is from."""
     spec, found = content.study.datasets[name], content.data[name]
     made = {
         "synthetic": f"Made from {STUDY}: motifk8s dataset {STUDY} {name}",
         "deepsea": "From the bundle of DeepSEA: motifk8s import deepsea",
         "file": "Imported from a file",
     }[spec.kind]
-    counts = (found.sequences if found else None) or {}
-    sizes = ", ".join(f"{n:,} {part}" for part, n in counts.items())
+    sizes = ", ".join(f"{n:,} {part}" for part, n in (found.sequences or {}).items())
     source = None
-    if found and found.sha256:
+    if found.sha256:
         source = graph.add(
             f"#data/{name}/source",
             "CreativeWork",
@@ -338,7 +336,7 @@ def _data(graph: _Graph, content: Content, run: Run) -> Json:
         description=f"{made}. Not in this archive. {len(spec.motif_ids)} classes, {spec.length} bp"
         f"{f'; sequences: {sizes}' if sizes else ''}. The identifier is a hash of its sequences "
         "and labels.",
-        identifier=f"sha256:{run.provenance.get('data_hash')}",
+        identifier=f"sha256:{found.data_hash}",
         isBasedOn=source,
     )
 
