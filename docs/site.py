@@ -37,6 +37,8 @@ NAV = {
     "Results": [
         "docs/results/README.md",
         "docs/report.md",
+        "docs/archive.md",
+        "docs/tracking.md",
         "docs/paper.md",
         "docs/performance.md",
     ],

@@ -37,7 +37,7 @@ PAGES = [
     "docs/api.md", "docs/cli.md", "docs/design.md",
     "docs/motifs.md", "docs/paper.md", "docs/performance.md", "docs/studies.md", "docs/store.md",
     "docs/results/README.md", "docs/versions.md", "argo/README.md", "helm/motifk8s/README.md",
-    *DATA_PAGES, *CLUSTER_PAGES,
+    "docs/archive.md", "docs/tracking.md", *DATA_PAGES, *CLUSTER_PAGES,
 ]  # fmt: skip
 FOLDERS = r"bench|docs|examples|python|tests|requirements|helm|argo|images|\.ci"
 PACKAGE = ROOT / "python" / "motifk8s"

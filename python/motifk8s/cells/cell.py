@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ class _Job:
     data: Dataset
     keys: dict[str, str]  # of each stage
     folder: Path  # temporary, for the run's files
+    started: str  # the time
     seconds: dict[str, float]  # of each stage that has ended
     watch: Watch
     stop: Callable[[], bool]
@@ -137,6 +139,7 @@ def run(
         `run` saves a checkpoint and raises `Interrupted`. Signals stop other stages too, wherever
         they are.
     """
+    started = _now()
     seconds = {"start": process_age()}
     with _temporary_folder() as folder:
         log.info("cell %s of study %s, code %s", cell.id, study.name, code_version())
@@ -148,7 +151,7 @@ def run(
         with _timed(seconds, "data"):
             data = load_dataset(study, cell.dataset, store)
             keys = stage_keys(study, cell, data.data_hash)
-            job = _Job(study, cell, store, data, keys, folder, seconds, watch, stop)
+            job = _Job(study, cell, store, data, keys, folder, started, seconds, watch, stop)
             done = _read_intact(job)
         if done and done.keys == keys:
             _forget_checkpoint(job)
@@ -359,12 +362,18 @@ def _write_results(job: _Job, network: Network | None, metrics: Json, provenance
         "machine": platform.machine(),
         "backend": keras.config.backend(),
         "data_hash": job.data.data_hash,
+        "started": job.started,
+        "ended": _now(),
         "peak_memory_bytes": max(peak_memory(), provenance.get("peak_memory_bytes") or 0),
     }
     for name, content in (("metrics", metrics), ("provenance", provenance)):
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         write_text(job.folder / f"{name}.json", text)
     log.info("done in %.0f s", metrics["seconds"])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager

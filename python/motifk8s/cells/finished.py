@@ -31,7 +31,7 @@ PROVENANCE: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("code_version", "trained_by", "python", "machine", "device"), (str,)),
     **dict.fromkeys(("threads", "peak_memory_bytes"), (int,)),
     **dict.fromkeys(("libraries", "stages"), (dict,)),
-    "data_hash": (str,), "resumed_at_epochs": (list,),
+    **dict.fromkeys(("data_hash", "started", "ended"), (str,)), "resumed_at_epochs": (list,),
 }  # fmt: skip
 
 

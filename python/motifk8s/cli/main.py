@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from motifk8s import signals
-from motifk8s.cli import clean, cluster, completion, hits, importing, motifs, studies
+from motifk8s.cli import archive, clean, cluster, completion, hits, importing, motifs, studies
 from motifk8s.cli.arguments import EPILOG, PARSER, print_error
 from motifk8s.cli.streams import plain_output
 from motifk8s.errors import Interrupted, Problem, one_line
@@ -25,6 +25,7 @@ COMMANDS = (
     studies.add_compare,
     studies.add_paper,
     hits.register,
+    archive.register,
     cluster.register,
     clean.register,
     studies.add_check,

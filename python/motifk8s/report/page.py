@@ -96,11 +96,12 @@ def render(study: Study, content: Content) -> str:
         similarity=clusters.LEAST,
         bits=found.trimming(study).bits,
         provenance=_provenance(list(cells.values())),
-        resolved=_yaml(study),
+        resolved=yaml_text(study),
     )
 
 
-def _yaml(study: Study) -> str:
+def yaml_text(study: Study) -> str:
+    """Write a study, with all its defaults, as YAML."""
     import ruamel.yaml
 
     yaml = ruamel.yaml.YAML()
