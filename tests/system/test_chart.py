@@ -272,6 +272,57 @@ def test_schemas_refuse_what_argo_refuses(schemas: Path, tmp_path: Path) -> None
         assert key in "".join(kubeconform(schemas, file))
 
 
+# The page's policies for signed images: each kind's CRD, in a Go module.
+POLICIES = {
+    "ClusterImagePolicy": (
+        "github.com/sigstore/policy-controller@v0.13.1",
+        "config/300-clusterimagepolicy.yaml",
+    ),
+    "ImageValidatingPolicy": (
+        "github.com/kyverno/kyverno@v1.19.1",
+        "config/crds/policies.kyverno.io/policies.kyverno.io_imagevalidatingpolicies.yaml",
+    ),
+}
+
+
+def policies() -> list[Document]:
+    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    docs = [doc for block in blocks for doc in yaml.safe_load_all(block)]
+    return [doc for doc in docs if doc.get("kind") in POLICIES]
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_policies_for_signed_images_fit_their_schemas(kind: str, tmp_path: Path) -> None:
+    name, file = POLICIES[kind]
+    crd = yaml.load((module(name) / file).read_text(), yaml.CSafeLoader)
+    found = [doc for doc in policies() if doc["kind"] == kind]
+    assert found
+    for doc in found:
+        [version] = [v for v in crd["spec"]["versions"] if doc["apiVersion"].endswith(v["name"])]
+        schema = strict(version["schema"]["openAPIV3Schema"])
+        schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
+        (tmp_path / f"{kind.lower()}_{version['name']}.json").write_text(json.dumps(schema))
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump(doc))
+        assert kubeconform(tmp_path, tmp_path / "policy.yaml") == []
+
+
+def test_policies_admit_what_the_release_workflow_signs() -> None:
+    workflow = ".github/workflows/release.yml"
+    assert (ROOT / workflow).exists()
+    identity = re.compile(r'"subjectRegExp": ("[^"]+")')
+    identities = [identity.findall(json.dumps(doc)) for doc in policies()]
+    [text_of] = {found for each in identities for found in each}
+    assert sum(map(len, identities)) == len(POLICIES)
+    pattern = re.compile(json.loads(text_of))
+    ours = f"https://github.com/OWNER/motifk8s/{workflow}@refs/tags/v0.1.0"
+    assert pattern.fullmatch(ours)
+    for other in (ours.replace("tags/v0.1.0", "heads/main"), ours.replace("OWNER", "EVIL/OWNER")):
+        assert not pattern.search(other)
+    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert f"--certificate-identity {ours}\n" in security
+
+
 # --- wrong values
 
 WRONG = [
