@@ -13,8 +13,13 @@ WORKERS ?= auto
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 2>/dev/null)
+# What follows the @ of BASE, or of the name by which Docker has pulled it; empty for a base made here.
+BASE_DIGEST = $(firstword $(filter sha256:%,$(subst @, ,$(BASE) $(shell docker image inspect \
+	--format '{{index .RepoDigests 0}}' $(BASE) 2>/dev/null))))
 BUILD = docker build --file images/Dockerfile --build-arg PYTHON=$(BASE) \
-	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT)
+	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) \
+	--label org.opencontainers.image.base.name=$(firstword $(subst @, ,$(BASE))) \
+	$(addprefix --label org.opencontainers.image.base.digest=,$(BASE_DIGEST))
 BIN := .venv/bin
 # Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
 PIP := $(BIN)/python -m pip --disable-pip-version-check

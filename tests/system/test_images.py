@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -76,6 +77,28 @@ def test_it_says_which_code_it_is(image):
     assert labels["org.opencontainers.image.revision"] == commit
     version = labels["org.opencontainers.image.version"] + f"+g{commit}" * bool(commit)
     assert version[0].isdigit() and in_image("--version").stdout.strip() == version
+
+
+def test_it_says_which_base_it_has(image):
+    name, label = "python:3.11-slim-bookworm", "org.opencontainers.image.base"
+    known = run("docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name)
+    digests = {digest.partition("@")[2] for digest in known.stdout.split()} or {None}
+    labels = image["Config"]["Labels"]
+    assert labels[f"{label}.name"] == name and labels.get(f"{label}.digest") in digests
+
+
+@pytest.mark.parametrize("given", ["python:3.11", "python:3.11@sha256:12ab"])
+def test_a_base_is_recorded_with_the_digest_of_its_name(tmp_path, given):
+    """For a tag, the digest by which Docker has pulled it; for a base made here, none."""
+    fake = tmp_path / "docker"
+    for pulled in ("echo python@sha256:34cd", "echo; exit 1"):
+        fake.write_text(f"#!/bin/sh\n{pulled}\n")
+        fake.chmod(0o755)
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = make("--dry-run", "image", f"BASE={given}", env=env).stdout
+        labels = re.findall(r"--label org\.opencontainers\.image\.base\.(\S+)", done)
+        digest = "12ab" if "@" in given else "34cd" if "34cd" in pulled else ""
+        assert labels == ["name=python:3.11", *([f"digest=sha256:{digest}"] if digest else [])]
 
 
 def test_it_holds_nothing_that_installs_or_compiles(image):
