@@ -20,6 +20,7 @@ BUILD = docker build --file images/Dockerfile --build-arg PYTHON=$(BASE) \
 	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) \
 	--label org.opencontainers.image.base.name=$(firstword $(subst @, ,$(BASE))) \
 	$(addprefix --label org.opencontainers.image.base.digest=,$(BASE_DIGEST))
+PARTS = dist/$(notdir $(IMAGE))-$(TAG).cdx.json
 BIN := .venv/bin
 # Every file is pinned and hashed, so pip resolves nothing; it installs exactly what is listed.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -29,7 +30,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strat
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study install local image image-gpu docker test test-cluster test-image lint lint-workflows format
+.PHONY: help study install local image image-gpu sbom docker test test-cluster test-image lint lint-workflows format
 .PHONY: bench pages docs dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
@@ -65,6 +66,13 @@ image: docker ## Build the image for CPUs, IMAGE:TAG
 
 image-gpu: docker ## Build the image with CUDA, IMAGE:TAG-gpu (several GB)
 	$(BUILD) --target gpu --tag $(IMAGE):$(TAG)-gpu .
+
+sbom: docker ## List the parts of the image IMAGE:TAG in dist/, with versions and licences (CycloneDX)
+	@mkdir -p dist
+	@docker run --rm --interactive --network none --pull never --entrypoint python \
+	  $(IMAGE):$(TAG) - $(IMAGE):$(TAG) --image <packaging/sbom.py >$(PARTS).part \
+	  && mv $(PARTS).part $(PARTS) || { rm $(PARTS).part; exit 1; }
+	@echo $(PARTS)
 
 docker:
 	@command -v docker >/dev/null || { \
@@ -123,7 +131,7 @@ docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an e
 	@rm -rf site && mv build/docs/site site
 	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
 
-dist: .venv/dev.stamp ## Build package and chart into dist/, and try the wheel in a fresh environment
+dist: .venv/dev.stamp ## Build package and chart into dist/, try the wheel, and list its parts
 	@$(BIN)/python packaging/build.py
 	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	@packaging/check.sh $(BIN)/uv dist/*.whl "$(VERSION)" requirements/cpu.txt

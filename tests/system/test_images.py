@@ -101,6 +101,27 @@ def test_a_base_is_recorded_with_the_digest_of_its_name(tmp_path, given):
         assert labels == ["name=python:3.11", *([f"digest=sha256:{digest}"] if digest else [])]
 
 
+def test_its_list_of_parts_is_what_is_in_it(image):
+    done = make("--silent", "sbom")
+    assert done.returncode == 0, done.stderr
+    file = ROOT / done.stdout.strip()
+    bill = json.loads(file.read_text())
+    file.unlink()
+    assert bill["metadata"]["component"]["name"] == IMAGE
+    parts = {part["purl"].partition("?")[0]: part for part in bill["components"]}
+    ours = "pkg:pypi/motifk8s@" + image["Config"]["Labels"]["org.opencontainers.image.version"]
+    assert parts[ours]["licenses"] == [{"expression": "MIT"}]
+    listed = re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements" / "cpu.txt").read_text(), re.M)
+    pinned = {f"pkg:pypi/{name}@{version}" for name, version in listed}
+    of_python = {name for name in parts if name.startswith("pkg:pypi/")}
+    assert of_python - pinned == {ours}
+    assert f"pkg:pypi/tensorflow-cpu@{dict(listed)['tensorflow-cpu']}" in of_python
+    assert "pkg:pypi/aiohttp" not in {name.partition("@")[0] for name in of_python}  # slim.sh
+    query = ["--show", "--showformat", "${Version}", "libc6"]
+    libc = in_image(*query, options=[*READ_ONLY, "--entrypoint", "dpkg-query"]).stdout
+    assert parts["pkg:deb/debian/libc6@" + libc.replace("+", "%2B")]["version"] == libc
+
+
 def test_it_holds_nothing_that_installs_or_compiles(image):
     tools = "pip pip3 easy_install cc gcc c++ ld strip make git curl wget"
     found = in_image("-c", f"command -v {tools}", options=[*READ_ONLY, "--entrypoint", "sh"])
