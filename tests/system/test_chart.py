@@ -919,7 +919,8 @@ def leaves(values: Document, path: str = "") -> Iterator[tuple[str, Any]]:
             yield path + key, value
 
 
-DEFAULTS = dict(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
+def defaults() -> Document:
+    return dict(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
 
 
 @cache
@@ -945,7 +946,7 @@ def scalars(value: Any) -> Iterator[str]:
 
 
 def test_each_value_is_tried() -> None:
-    assert set(VALUES) == set(DEFAULTS)
+    assert set(VALUES) == set(defaults())
 
 
 @pytest.mark.parametrize("path", VALUES)
@@ -960,7 +961,7 @@ def test_a_value_changes_what_it_should_and_nothing_else(path: str) -> None:
 
 def test_the_schema_refuses_values_of_another_type() -> None:
     schema = jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
-    for path, default in DEFAULTS.items():
+    for path, default in defaults().items():
         wrong: Any = "text" if isinstance(default, (dict, list)) else ["text"]
         for key in reversed(path.split(".")):
             wrong = {key: wrong}
