@@ -1208,6 +1208,21 @@ def test_another_image_leaves_the_store_alone() -> None:
 
 
 @each_variant
+def test_every_object_says_which_release_it_is_of(variant: Path) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    wanted = {
+        "app.kubernetes.io/name": "motifk8s",
+        "app.kubernetes.io/part-of": "motifk8s",
+        "app.kubernetes.io/instance": "release",
+        "app.kubernetes.io/version": chart["appVersion"],
+        "app.kubernetes.io/managed-by": "Helm",
+        "helm.sh/chart": f"motifk8s-{chart['version']}",
+    }
+    for doc in render("--values", variant):
+        assert wanted.items() <= doc["metadata"]["labels"].items(), doc["metadata"]["name"]
+
+
+@each_variant
 def test_the_check_uses_the_store_as_the_steps_do(variant: Path) -> None:
     docs = render("--values", variant)
     spec, plan = one(docs, "Pod", "motifk8s-check")["spec"], templates(docs)["plan"]
