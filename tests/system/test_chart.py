@@ -1342,6 +1342,15 @@ def test_aggregation_follows_whatever_happened() -> None:
     }
 
 
+def test_a_cell_has_a_label_that_kubernetes_takes() -> None:
+    """Without slashes, and empty rather than longer than 63 characters."""
+    labels = {step: templates(render(*STORE))[step]["metadata"]["labels"] for step in STEPS}
+    assert [step for step in STEPS if "motifk8s/cell" in labels[step]] == ["cell"]
+    assert labels["cell"]["motifk8s/cell"] == (
+        "{{=len(inputs.parameters.cell) > 63 ? '' : replace(inputs.parameters.cell, '/', '.')}}"
+    )
+
+
 def test_braces_of_argo_survive_helm() -> None:
     rendered = text(*STORE)
     for name in ("workflow.parameters.study", "inputs.parameters.cell", "item", "retries"):
