@@ -548,6 +548,30 @@ EFFECTS: list[tuple[str, Check, object]] = [
         "https://s3.example.org",
     ),
     (
+        "store.secretName=keys",
+        lambda d: {
+            name: value["secretKeyRef"]
+            for name, value in environment(cell(d)["container"]).items()
+            if "secretKeyRef" in value
+        },
+        {
+            "AWS_ACCESS_KEY_ID": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"},
+            "AWS_SECRET_ACCESS_KEY": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"},
+            "AWS_SESSION_TOKEN": {"name": "keys", "key": "AWS_SESSION_TOKEN", "optional": True},
+        },
+    ),
+    (
+        "s3.enabled=true,store.secretName=keys",
+        lambda d: {
+            name: value["secretKeyRef"]
+            for name, value in environment(dict(pods(d))["motifk8s-s3"]["containers"][0]).items()
+        },
+        {
+            "ROOT_ACCESS_KEY": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"},
+            "ROOT_SECRET_KEY": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"},
+        },
+    ),
+    (
         "s3.enabled=true,store.secretName=keys",
         lambda d: environment(cell(d)["container"])["AWS_ENDPOINT_URL"],
         "http://motifk8s-s3.here.svc:7070",
