@@ -13,15 +13,21 @@ WORKERS ?= auto
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git describe --always --dirty=.dirty --abbrev=12 --exclude='*' 2>/dev/null)
+# What follows the @ of BASE, or of the name by which Docker has pulled it; empty for a base made here.
+BASE_DIGEST = $(firstword $(filter sha256:%,$(subst @, ,$(BASE) $(shell docker image inspect \
+	--format '{{index .RepoDigests 0}}' $(BASE) 2>/dev/null))))
 BUILD = docker build --file images/Dockerfile --build-arg PYTHON=$(BASE) \
-	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT)
+	--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) \
+	--label org.opencontainers.image.base.name=$(firstword $(subst @, ,$(BASE))) \
+	$(addprefix --label org.opencontainers.image.base.digest=,$(BASE_DIGEST))
+PARTS = dist/$(notdir $(IMAGE))-$(TAG).cdx.json
 BIN := .venv/bin
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --fork-strategy fewest \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help study install local image image-gpu docker test test-cluster test-image lint lint-workflows format
+.PHONY: help study install local image image-gpu sbom docker test test-cluster test-image lint lint-workflows format
 .PHONY: bench pages docs dist requirements clean
 # Two installations at the same time would break the environment.
 .NOTPARALLEL:
@@ -57,6 +63,13 @@ image: docker ## Build the image for CPUs, IMAGE:TAG
 
 image-gpu: docker ## Build the image with CUDA, IMAGE:TAG-gpu (several GB)
 	$(BUILD) --target gpu --tag $(IMAGE):$(TAG)-gpu .
+
+sbom: docker ## List the parts of the image IMAGE:TAG in dist/, with versions and licences (CycloneDX)
+	@mkdir -p dist
+	@docker run --rm --interactive --network none --pull never --entrypoint python \
+	  $(IMAGE):$(TAG) - $(IMAGE):$(TAG) --image <packaging/sbom.py >$(PARTS).part \
+	  && mv $(PARTS).part $(PARTS) || { rm $(PARTS).part; exit 1; }
+	@echo $(PARTS)
 
 docker:
 	@command -v docker >/dev/null || { \
@@ -112,7 +125,7 @@ docs: .venv/dev.stamp ## Build the site of docs/ into site/; a dead link is an e
 	@rm -rf site && mv build/docs/site site
 	@echo "site/index.html; to search, serve it: $(BIN)/python -m http.server -d site"
 
-dist: .venv/dev.stamp ## Build package and chart into dist/, and try the wheel in a fresh environment
+dist: .venv/dev.stamp ## Build package and chart into dist/, try the wheel, and list its parts
 	@$(BIN)/python packaging/build.py
 	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	@packaging/check.sh $(BIN)/uv dist/*.whl "$(VERSION)" requirements/cpu.txt

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs a wheel with its extra `cpu` into a fresh environment, and runs the study smoke with it,
-# outside the repository. The constraints are the pinned versions.
+# Installs a wheel with its extra `cpu` into a fresh environment, lists the parts of that beside the
+# wheel, and runs the study smoke with it, outside the repository. The constraints are the pinned
+# versions.
 #
 #     packaging/check.sh UV WHEEL VERSION CONSTRAINTS       (make dist)
 set -euo pipefail
@@ -15,6 +16,8 @@ sed -n 's/^\([A-Za-z0-9][^ \\]*==[^\\]*\).*/\1/p' "$pins" >pins.txt
 "$uv" pip install --quiet --python fresh/bin/python --constraint pins.txt "motifk8s[cpu] @ file://$wheel"
 said=$(fresh/bin/motifk8s --version)
 [ "$said" = "$version" ] || { echo "make: the wheel says version $said, not $version" >&2; exit 1; }
+name=$(basename "$wheel")
+fresh/bin/python "$here/packaging/sbom.py" "$name" >"${wheel%.whl}.cdx.json"
 fresh/bin/motifk8s run smoke --store results
 test -s results/smoke/report.html
 mkdir -p "$here/build" && rm -rf "$here/build/smoke" && mv results "$here/build/smoke" # for make docs

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import re
 import subprocess
+import sys
 import tarfile
 import tomllib
 from pathlib import Path
@@ -27,6 +29,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "packaging" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def project() -> dict[str, Any]:
     return dict(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
@@ -34,11 +44,7 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_dist", ROOT / "packaging" / "build.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("build")
 
 
 def sdist(path: Path, names: list[str], user: str, time: int) -> Path:
@@ -125,3 +131,84 @@ def test_pip_installs_where_uv_cannot(tmp_path: Path, changes: dict[str, str], b
     if by == "uv":
         first, *hashes = (tmp_path / ".venv/uv.txt").read_text().splitlines()
         assert first.startswith("uv==") and all("--hash=sha256:" in line for line in hashes)
+
+
+# --- lists of parts
+
+STATUS = """\
+Package: libc6
+Status: install ok installed
+Architecture: amd64
+Source: glibc (2.36-9)
+Version: 2.36-9+deb12u10
+Description: GNU C Library
+ Version: not a field
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+
+Package: tzdata
+Status: hold ok installed
+Architecture: all
+Version: 1:2026a~rc1-0
+"""
+
+
+def test_packages_of_debian_have_the_urls_that_scanners_know(tmp_path: Path) -> None:
+    (tmp_path / "libc6").mkdir()
+    (tmp_path / "libc6" / "copyright").write_text(
+        "License: LGPL-2.1+\n text\nLicense: GPL-2\nLicense: LGPL-2.1+\nLicense:\n x\n"
+    )
+    libc, tzdata = script("sbom").debian_parts(STATUS, tmp_path, "12")
+    assert libc["purl"] == (
+        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12&upstream=glibc"
+    )
+    assert [each["license"]["name"] for each in libc["licenses"]] == ["LGPL-2.1+", "GPL-2"]
+    assert tzdata["purl"] == "pkg:deb/debian/tzdata@1:2026a~rc1-0?arch=all&distro=debian-12"
+    assert "licenses" not in tzdata
+
+
+def test_packages_of_python_have_what_pip_recorded(tmp_path: Path) -> None:
+    def package(name: str, *lines: str, module: bool = True) -> None:
+        info = tmp_path / f"{name}-1.0+x.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("\n".join((f"Name: {name}", "Version: 1.0+x", *lines, "")))
+        (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{name}.py,,\n")
+        (tmp_path / f"{name}.py").write_text("") if module else None
+
+    package("Under_score", "License-Expression: MIT OR BSD-2-Clause", "License: MIT")
+    package("classified", "Classifier: License :: OSI Approved :: MIT License", "License: MIT")
+    package("named", "License: Apache 2.0")
+    package("texts", "License: " + "word " * 40)
+    package("slimmed", module=False)
+    code = "import json, sbom; print(json.dumps(list(sbom.python_parts())))"
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT / "packaging")))
+    done = subprocess.run(
+        [sys.executable, "-S", "-B", "-c", code],
+        env={"PYTHONPATH": paths}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    python, *parts = json.loads(done.stdout)
+    assert python["name"] == "python"
+    assert {part["purl"]: part.get("licenses") for part in parts} == {
+        "pkg:pypi/under-score@1.0%2Bx": [{"expression": "MIT OR BSD-2-Clause"}],
+        "pkg:pypi/classified@1.0%2Bx": [{"license": {"name": "MIT License"}}],
+        "pkg:pypi/named@1.0%2Bx": [{"license": {"name": "Apache 2.0"}}],
+        "pkg:pypi/texts@1.0%2Bx": None,
+    }
+
+
+# --- the newcomer
+
+
+def test_the_newcomer_runs_the_commands_of_the_readme() -> None:
+    newcomer = script("newcomer")
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = list(newcomer.commands(page))
+    assert found[:2] == ["apt install python3-venv make", "make study"]
+    assert "pip install 'dist/motifk8s-0.1.0-py3-none-any.whl[cpu]'" in found
+    assert all(any(c.startswith(start) for c in found) for start in newcomer.READER)
+    assert all(re.search(rf"^{re.escape(start)}", page, re.MULTILINE) for start in newcomer.NOT_RUN)
+    assert not [c for c in found if c.startswith(("helm", "argo", "make image", *newcomer.NOT_RUN))]
+    subprocess.run(["bash", "-n"], input=newcomer.script(page), check=True, text=True)

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from ruamel.yaml import YAML
@@ -68,6 +69,16 @@ def helm(*args: str | Path) -> subprocess.CompletedProcess[str]:
 @cache
 def text(*args: str | Path) -> str:
     made = helm(*args)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def install(*args: str | Path) -> str:
+    """What helm prints of an installation: hooks, manifests, notes."""
+    made = run(
+        *(tool("helm"), "install", "release", CHART, "--namespace", "here"),
+        *("--dry-run=client", *args),
+    )
     assert made.returncode == 0, made.stderr
     return made.stdout
 
@@ -259,6 +270,57 @@ def test_schemas_refuse_what_argo_refuses(schemas: Path, tmp_path: Path) -> None
         wrong["spec"][key] = value
         file.write_text(yaml.safe_dump(wrong))
         assert key in "".join(kubeconform(schemas, file))
+
+
+# The page's policies for signed images: each kind's CRD, in a Go module.
+POLICIES = {
+    "ClusterImagePolicy": (
+        "github.com/sigstore/policy-controller@v0.13.1",
+        "config/300-clusterimagepolicy.yaml",
+    ),
+    "ImageValidatingPolicy": (
+        "github.com/kyverno/kyverno@v1.19.1",
+        "config/crds/policies.kyverno.io/policies.kyverno.io_imagevalidatingpolicies.yaml",
+    ),
+}
+
+
+def policies() -> list[Document]:
+    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    docs = [doc for block in blocks for doc in yaml.safe_load_all(block)]
+    return [doc for doc in docs if doc.get("kind") in POLICIES]
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_policies_for_signed_images_fit_their_schemas(kind: str, tmp_path: Path) -> None:
+    name, file = POLICIES[kind]
+    crd = yaml.load((module(name) / file).read_text(), yaml.CSafeLoader)
+    found = [doc for doc in policies() if doc["kind"] == kind]
+    assert found
+    for doc in found:
+        [version] = [v for v in crd["spec"]["versions"] if doc["apiVersion"].endswith(v["name"])]
+        schema = strict(version["schema"]["openAPIV3Schema"])
+        schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
+        (tmp_path / f"{kind.lower()}_{version['name']}.json").write_text(json.dumps(schema))
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump(doc))
+        assert kubeconform(tmp_path, tmp_path / "policy.yaml") == []
+
+
+def test_policies_admit_what_the_release_workflow_signs() -> None:
+    workflow = ".github/workflows/release.yml"
+    assert (ROOT / workflow).exists()
+    identity = re.compile(r'"subjectRegExp": ("[^"]+")')
+    identities = [identity.findall(json.dumps(doc)) for doc in policies()]
+    [text_of] = {found for each in identities for found in each}
+    assert sum(map(len, identities)) == len(POLICIES)
+    pattern = re.compile(json.loads(text_of))
+    ours = f"https://github.com/OWNER/motifk8s/{workflow}@refs/tags/v0.1.0"
+    assert pattern.fullmatch(ours)
+    for other in (ours.replace("tags/v0.1.0", "heads/main"), ours.replace("OWNER", "EVIL/OWNER")):
+        assert not pattern.search(other)
+    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert f"--certificate-identity {ours}\n" in security
 
 
 # --- wrong values
@@ -484,6 +546,30 @@ EFFECTS: list[tuple[str, Check, object]] = [
         "store.endpoint=https://s3.example.org",
         lambda d: environment(cell(d)["container"])["AWS_ENDPOINT_URL"],
         "https://s3.example.org",
+    ),
+    (
+        "store.secretName=keys",
+        lambda d: {
+            name: value["secretKeyRef"]
+            for name, value in environment(cell(d)["container"]).items()
+            if "secretKeyRef" in value
+        },
+        {
+            "AWS_ACCESS_KEY_ID": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"},
+            "AWS_SECRET_ACCESS_KEY": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"},
+            "AWS_SESSION_TOKEN": {"name": "keys", "key": "AWS_SESSION_TOKEN", "optional": True},
+        },
+    ),
+    (
+        "s3.enabled=true,store.secretName=keys",
+        lambda d: {
+            name: value["secretKeyRef"]
+            for name, value in environment(dict(pods(d))["motifk8s-s3"]["containers"][0]).items()
+        },
+        {
+            "ROOT_ACCESS_KEY": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"},
+            "ROOT_SECRET_KEY": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"},
+        },
     ),
     (
         "s3.enabled=true,store.secretName=keys",
@@ -716,6 +802,196 @@ EFFECTS: list[tuple[str, Check, object]] = [
 @pytest.mark.parametrize(("values", "look", "expected"), EFFECTS, ids=[e[0] for e in EFFECTS])
 def test_values_have_their_effect(values: str, look: Check, expected: object) -> None:
     assert look(render(*STORE, "--set", values)) == expected
+
+
+# --- each value
+
+
+S3 = 's3.enabled=true,store.secretName="keys"'
+POLICY = "networkPolicy.enabled=true"
+STEPS_AND_CHECK = {*STEPS, "check"}
+PODS = {*STEPS_AND_CHECK, "s3"}
+# The pods of a workflow take these from the workflow.
+WORKFLOW = {"workflow", "check", "s3"}
+# Each value of values.yaml: another value as JSON, and all that it changes. Other values that it
+# needs come third.
+VALUES: dict[str, tuple[str, set[str], str]] = {
+    "store.url": ('"s3://other/place"', {*PODS, "notes"}, S3),
+    "store.endpoint": ('"https://s3.example.org"', {*STEPS_AND_CHECK, "notes"}, ""),
+    "store.region": ('"eu-south-9"', PODS, S3),
+    "store.secretName": ('"other"', PODS, S3),
+    "store.sse": ('"aws:kms:dsse"', STEPS_AND_CHECK, ""),
+    "store.sseKmsKey": ('"mine"', STEPS_AND_CHECK, 'store.sse="aws:kms"'),
+    "image.repository": ('"r.example.org/m"', STEPS_AND_CHECK, S3),
+    "image.tag": ('"v9"', STEPS_AND_CHECK, S3),
+    "image.digest": (f'"{SHA}"', STEPS_AND_CHECK - {"cell"}, S3),
+    "image.pullPolicy": ('"Never"', PODS, S3),
+    "gpuImage.repository": ('"r.example.org/m"', {"cell"}, ""),
+    "gpuImage.tag": ('"v9"', {"cell"}, ""),
+    "gpuImage.digest": (f'"{SHA}"', {"cell"}, ""),
+    "imagePullSecrets": ('[{"name": "registry"}]', WORKFLOW, S3),
+    "gpu.resource": ('"example.org/gpu"', {"cell"}, ""),
+    "gpu.count": ("7", {"plan", "cell"}, ""),
+    "gpu.required": ("false", {"cell"}, ""),
+    "spot": ("true", {"cell"}, ""),
+    "threads": ("7", {"cell"}, ""),
+    "checkpointSeconds": ("77", {"cell"}, ""),
+    "maxGpuHours": ("7.5", {"workflow"}, ""),
+    "parallelism": ("7", {"workflow"}, ""),
+    "deepsea": ('"s3://bucket/d.tar.gz"', {"prepare"}, ""),
+    "deepseaSha256": (f'"{SHA[7:]}"', {"prepare"}, ""),
+    "retry.limit": ("77", set(STEPS), ""),
+    "retry.backoff.duration": ('"77s"', set(STEPS), ""),
+    "retry.backoff.factor": ("77", set(STEPS), ""),
+    "retry.backoff.cap": ('"77m"', set(STEPS), ""),
+    "ttlStrategy.secondsAfterCompletion": ("77", {"workflow"}, ""),
+    "podGC.strategy": ('"OnPodCompletion"', {"workflow"}, ""),
+    "podGC.deleteDelayDuration": ('"77s"', {"workflow"}, ""),
+    "queue": ('"gpus"', {"cell"}, ""),
+    "nodeSelector": ('{"pool": "batch"}', WORKFLOW, S3),
+    "tolerations": ('[{"key": "batch"}]', {*WORKFLOW, "cell"}, S3),
+    "affinity": ('{"podAffinity": {}}', WORKFLOW, S3),
+    "priorityClassName": ('"low"', WORKFLOW, S3),
+    **{
+        f"{owner}.resources.{kind}": (value, changed, S3)
+        for owner, changed in {
+            "plan": {"plan", "check"}, "prepare": {"prepare"}, "cell": {"cell"},
+            "aggregate": {"aggregate"}, "s3": {"s3"},
+        }.items()
+        for kind, value in {
+            "requests.cpu": '"777m"', "requests.memory": '"777Mi"', "limits.memory": '"777Gi"',
+            "requests.ephemeral-storage": '"77Mi"', "limits.ephemeral-storage": '"777Gi"',
+        }.items()
+    },
+    **{f"{step}.activeDeadlineSeconds": ("77", {step}, "") for step in STEPS},
+    "cell.nodeSelector": ('{"pool": "gpus"}', {"cell"}, ""),
+    "cell.tolerations": ('[{"key": "gpus"}]', {"cell"}, ""),
+    "cell.affinity": ('{"podAffinity": {}}', {"cell"}, ""),
+    "cell.priorityClassName": ('"low"', {"cell"}, ""),
+    "cell.runtimeClassName": ('"nvidia"', {"cell"}, ""),
+    "cell.shm": ('"7Gi"', {"cell"}, ""),
+    "cell.terminationGracePeriodSeconds": ("77", {"cell"}, ""),
+    "cell.noEvict": ("false", {"cell"}, ""),
+    "serviceAccount.create": ("false", {"ServiceAccount motifk8s"}, ""),
+    "serviceAccount.name": (
+        '"other"',
+        {"ServiceAccount motifk8s", "ServiceAccount other", "workflow", "check", "notes"},
+        "",
+    ),
+    "serviceAccount.annotations": ('{"role": "mine"}', {"ServiceAccount motifk8s", "notes"}, ""),
+    "executor.initlessPod": ("true", {"workflow"}, ""),
+    "executor.create": (
+        "false",
+        {"ServiceAccount motifk8s-executor", "Secret motifk8s-executor.service-account-token"},
+        "",
+    ),
+    "executor.serviceAccountName": (
+        '"other"',
+        {
+            *("ServiceAccount motifk8s-executor", "Secret motifk8s-executor.service-account-token"),
+            *("ServiceAccount other", "Secret other.service-account-token"),
+            *("RoleBinding motifk8s", "workflow"),
+        },
+        "",
+    ),
+    "proxy.https": ('"http://proxy:1"', STEPS_AND_CHECK, S3),
+    "proxy.http": ('"http://proxy:1"', STEPS_AND_CHECK, S3),
+    "proxy.noProxy": ('".example.org"', STEPS_AND_CHECK, S3),
+    "ca.configMap": ('"bundle"', STEPS_AND_CHECK, S3),
+    "ca.key": ('"root.pem"', STEPS_AND_CHECK, 'ca.configMap="bundle"'),
+    "podLabels": ('{"team": "mine"}', PODS, S3),
+    "podAnnotations": ('{"team": "mine"}', PODS, S3),
+    "extraEnv": ('[{"name": "TEAM", "value": "mine"}]', STEPS_AND_CHECK, S3),
+    "podSecurityContext.runAsNonRoot": ("false", {*WORKFLOW, "notes"}, S3),
+    "podSecurityContext.runAsUser": ("777", WORKFLOW, S3),
+    "podSecurityContext.runAsGroup": ("777", WORKFLOW, S3),
+    "podSecurityContext.fsGroup": ("777", WORKFLOW, S3),
+    "podSecurityContext.seccompProfile.type": ('"Localhost"', WORKFLOW, S3),
+    "podSpecPatch": ('{"hostname": "mine"}', {"workflow"}, ""),
+    "networkPolicy.enabled": (
+        "true",
+        {"NetworkPolicy motifk8s", "NetworkPolicy motifk8s-s3"},
+        S3,
+    ),
+    "networkPolicy.apiServer.cidrs": ('["10.7.0.0/16"]', {"NetworkPolicy motifk8s"}, POLICY),
+    "networkPolicy.apiServer.ports": ("[777]", {"NetworkPolicy motifk8s"}, POLICY),
+    "networkPolicy.store.cidrs": ('["10.7.0.0/16"]', {"NetworkPolicy motifk8s"}, POLICY),
+    "networkPolicy.store.ports": ("[777]", {"NetworkPolicy motifk8s"}, POLICY),
+    "networkPolicy.except": ('["10.7.0.0/16"]', {"NetworkPolicy motifk8s"}, POLICY),
+    "networkPolicy.extraEgress": ('[{"to": []}]', {"NetworkPolicy motifk8s"}, POLICY),
+    "s3.enabled": (
+        "true",
+        {"s3", "Service motifk8s-s3", "NetworkPolicy motifk8s", "NetworkPolicy motifk8s-s3",
+         *STEPS_AND_CHECK, "notes"},
+        f'store.secretName="keys",{POLICY}',
+    ),
+    "s3.image": ('"r.example.org/s3"', {"s3"}, S3),
+    "s3.size": ('"7Gi"', {"s3", "PersistentVolumeClaim motifk8s-s3", "notes"}, S3),
+    "s3.storageClassName": (
+        '"slow"',
+        {"PersistentVolumeClaim motifk8s-s3"},
+        f'{S3},s3.size="1Gi"',
+    ),
+}  # fmt: skip
+
+
+def leaves(values: Document, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield path + key, value
+
+
+def defaults() -> Document:
+    return dict(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
+
+
+@cache
+def parts(*values: str) -> dict[str, Any]:
+    """All that helm installs and prints: each step, the rest of the workflow, each object."""
+    printed = install(*(word for value in values for word in ("--set-json", value)))
+    manifests, _, notes = printed.partition("HOOKS:\n")[2].partition("NOTES:\n")
+    docs = yaml.load_all(manifests.replace("MANIFEST:\n", ""), yaml.CSafeLoader)
+    found = {f"{doc['kind']} {doc['metadata']['name']}": doc for doc in docs if doc}
+    short = {"Pod motifk8s-check": "check", "Deployment motifk8s-s3": "s3"}
+    workflow = found.pop("WorkflowTemplate motifk8s")
+    steps = {template["name"]: template for template in workflow["spec"].pop("templates")}
+    objects = {short.get(name, name): doc for name, doc in found.items()}
+    return {"notes": notes, "workflow": workflow, **steps, **objects}
+
+
+def scalars(value: Any) -> Iterator[str]:
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from scalars(each)
+    elif not isinstance(value, bool):
+        yield str(value)
+
+
+def test_each_value_is_tried() -> None:
+    assert set(VALUES) == set(defaults())
+
+
+@pytest.mark.parametrize("path", VALUES)
+def test_a_value_changes_what_it_should_and_nothing_else(path: str) -> None:
+    value, changed, others = VALUES[path]
+    given = ['store.url="s3://bucket/prefix"', *([others] if others else [])]
+    before, after = parts(*given), parts(*given, f"{path}={value}")
+    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == changed
+    text_after = str([after.get(name) for name in changed])
+    assert all(scalar in text_after for scalar in scalars(json.loads(value)))
+
+
+def test_the_schema_refuses_values_of_another_type() -> None:
+    schema = jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+    for path, default in defaults().items():
+        wrong: Any = "text" if isinstance(default, (dict, list)) else ["text"]
+        for key in reversed(path.split(".")):
+            wrong = {key: wrong}
+        refused = {".".join(map(str, e.absolute_path)) for e in schema.iter_errors(wrong)}
+        # Kubernetes checks the keys of a security context itself.
+        assert path in refused or path.startswith("podSecurityContext."), path
 
 
 def test_no_key_is_there_twice() -> None:
@@ -955,6 +1231,64 @@ def test_another_image_leaves_the_store_alone() -> None:
     assert before == after
 
 
+@each_variant
+def test_every_object_says_which_release_it_is_of(variant: Path) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    wanted = {
+        "app.kubernetes.io/name": "motifk8s",
+        "app.kubernetes.io/part-of": "motifk8s",
+        "app.kubernetes.io/instance": "release",
+        "app.kubernetes.io/version": chart["appVersion"],
+        "app.kubernetes.io/managed-by": "Helm",
+        "helm.sh/chart": f"motifk8s-{chart['version']}",
+    }
+    for doc in render("--values", variant):
+        assert wanted.items() <= doc["metadata"]["labels"].items(), doc["metadata"]["name"]
+
+
+@each_variant
+def test_the_check_uses_the_store_as_the_steps_do(variant: Path) -> None:
+    docs = render("--values", variant)
+    spec, plan = one(docs, "Pod", "motifk8s-check")["spec"], templates(docs)["plan"]
+    [container] = spec["containers"]
+    assert spec["restartPolicy"] == "Never"
+    assert spec["serviceAccountName"] == one(docs, "WorkflowTemplate")["spec"]["serviceAccountName"]
+    assert spec["volumes"] == plan["volumes"]
+    assert container["command"] == ["motifk8s", "check"]
+    same = {"image", "imagePullPolicy", "resources", "securityContext", "volumeMounts"}
+    assert all(container[key] == plan["container"][key] for key in same)
+    of_argo = {"MOTIFK8S_WORKFLOW", "MOTIFK8S_ATTEMPT"}
+    assert set(environment(plan["container"])) - set(environment(container)) == of_argo
+    assert environment(container).items() <= environment(plan["container"]).items()
+
+
+def test_selectors_find_their_pods() -> None:
+    """Those of the S3 server's Service, and of both network policies."""
+    docs = render(*STORE, "--set", "networkPolicy.enabled=true,s3.enabled=true,store.secretName=k")
+    server = one(docs, "Deployment", "motifk8s-s3")["spec"]
+    service = one(docs, "Service", "motifk8s-s3")["spec"]
+    steps, store = (one(docs, "NetworkPolicy", n)["spec"] for n in ("motifk8s", "motifk8s-s3"))
+    [into], [out] = store["ingress"], [r for r in steps["egress"] if "podSelector" in str(r)]
+    labels = server["template"]["metadata"]["labels"]
+    for selector in (
+        server["selector"]["matchLabels"],
+        service["selector"],
+        store["podSelector"]["matchLabels"],
+        out["to"][0]["podSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items()
+    [port] = server["template"]["spec"]["containers"][0]["ports"]
+    ports = {each["port"] for each in (*service["ports"], *into["ports"], *out["ports"])}
+    assert ports == {port["containerPort"]} and service["ports"][0]["targetPort"] == port["name"]
+    assert into["from"][0]["podSelector"] == steps["podSelector"]
+    pods_of = [templates(docs)[step]["metadata"]["labels"] for step in STEPS]
+    for found in (*pods_of, one(docs, "Pod", "motifk8s-check")["metadata"]["labels"]):
+        assert steps["podSelector"]["matchLabels"].items() <= found.items()
+        assert [e["key"] for e in steps["podSelector"]["matchExpressions"]] == ["motifk8s/step"]
+        assert "motifk8s/step" in found
+    assert "motifk8s/step" not in labels
+
+
 # --- the workflow
 
 
@@ -1032,6 +1366,15 @@ def test_aggregation_follows_whatever_happened() -> None:
     }
 
 
+def test_a_cell_has_a_label_that_kubernetes_takes() -> None:
+    """Without slashes, and empty rather than longer than 63 characters."""
+    labels = {step: templates(render(*STORE))[step]["metadata"]["labels"] for step in STEPS}
+    assert [step for step in STEPS if "motifk8s/cell" in labels[step]] == ["cell"]
+    assert labels["cell"]["motifk8s/cell"] == (
+        "{{=len(inputs.parameters.cell) > 63 ? '' : replace(inputs.parameters.cell, '/', '.')}}"
+    )
+
+
 def test_braces_of_argo_survive_helm() -> None:
     rendered = text(*STORE)
     for name in ("workflow.parameters.study", "inputs.parameters.cell", "item", "retries"):
@@ -1061,12 +1404,7 @@ def test_chart_has_the_version_of_the_package() -> None:
 
 
 def notes_of(*args: str | Path) -> str:
-    made = run(
-        *(tool("helm"), "install", "release", CHART, "--namespace", "here"),
-        *("--dry-run=client", *args),
-    )
-    assert made.returncode == 0, made.stderr
-    return made.stdout.partition("NOTES:")[2]
+    return install(*args).partition("NOTES:")[2]
 
 
 def test_notes_name_the_next_command() -> None:
@@ -1074,3 +1412,33 @@ def test_notes_name_the_next_command() -> None:
     assert "helm test release -n here" in notes
     assert "argo submit -n here --from workflowtemplate/motifk8s -p study=smoke" in notes
     assert "no value" not in notes and "%!" not in notes
+
+
+IDENTITY = "pods use the identity of the service account"
+NOTES = [
+    ("", [IDENTITY, "which has no annotations yet"], ["at http", "The store is"]),
+    (
+        "store.endpoint=https://s3.example.org",
+        ["s3://bucket/prefix at https://s3.example.org."],
+        [],
+    ),
+    ("store.secretName=keys", [], [IDENTITY, "annotations"]),
+    ("serviceAccount.annotations.role=mine", [IDENTITY], ["no annotations"]),
+    (
+        "s3.enabled=true,store.secretName=keys",
+        ["at http://motifk8s-s3.here.svc:7070.", "lost when its pod ends"],
+        ["PersistentVolumeClaim"],
+    ),
+    (
+        "s3.enabled=true,store.secretName=keys,s3.size=1Gi",
+        ["`helm uninstall` deletes it with all results"],
+        ["its pod ends"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "said", "unsaid"), NOTES)
+def test_notes_say_what_the_values_mean(values: str, said: list[str], unsaid: list[str]) -> None:
+    notes = notes_of(*STORE, "--set", values)
+    assert all(text in notes for text in said)
+    assert not any(text in notes for text in unsaid)

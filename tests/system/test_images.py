@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -76,6 +77,49 @@ def test_it_says_which_code_it_is(image):
     assert labels["org.opencontainers.image.revision"] == commit
     version = labels["org.opencontainers.image.version"] + f"+g{commit}" * bool(commit)
     assert version[0].isdigit() and in_image("--version").stdout.strip() == version
+
+
+def test_it_says_which_base_it_has(image):
+    name, label = "python:3.11-slim-bookworm", "org.opencontainers.image.base"
+    known = run("docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name)
+    digests = {digest.partition("@")[2] for digest in known.stdout.split()} or {None}
+    labels = image["Config"]["Labels"]
+    assert labels[f"{label}.name"] == name and labels.get(f"{label}.digest") in digests
+
+
+@pytest.mark.parametrize("given", ["python:3.11", "python:3.11@sha256:12ab"])
+def test_a_base_is_recorded_with_the_digest_of_its_name(tmp_path, given):
+    """For a tag, the digest by which Docker has pulled it; for a base made here, none."""
+    fake = tmp_path / "docker"
+    for pulled in ("echo python@sha256:34cd", "echo; exit 1"):
+        fake.write_text(f"#!/bin/sh\n{pulled}\n")
+        fake.chmod(0o755)
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = make("--dry-run", "image", f"BASE={given}", env=env).stdout
+        labels = re.findall(r"--label org\.opencontainers\.image\.base\.(\S+)", done)
+        digest = "12ab" if "@" in given else "34cd" if "34cd" in pulled else ""
+        assert labels == ["name=python:3.11", *([f"digest=sha256:{digest}"] if digest else [])]
+
+
+def test_its_list_of_parts_is_what_is_in_it(image):
+    done = make("--silent", "sbom")
+    assert done.returncode == 0, done.stderr
+    file = ROOT / done.stdout.strip()
+    bill = json.loads(file.read_text())
+    file.unlink()
+    assert bill["metadata"]["component"]["name"] == IMAGE
+    parts = {part["purl"].partition("?")[0]: part for part in bill["components"]}
+    ours = "pkg:pypi/motifk8s@" + image["Config"]["Labels"]["org.opencontainers.image.version"]
+    assert parts[ours]["licenses"] == [{"expression": "MIT"}]
+    listed = re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements" / "cpu.txt").read_text(), re.M)
+    pinned = {f"pkg:pypi/{name}@{version}" for name, version in listed}
+    of_python = {name for name in parts if name.startswith("pkg:pypi/")}
+    assert of_python - pinned == {ours}
+    assert f"pkg:pypi/tensorflow-cpu@{dict(listed)['tensorflow-cpu']}" in of_python
+    assert "pkg:pypi/aiohttp" not in {name.partition("@")[0] for name in of_python}  # slim.sh
+    query = ["--show", "--showformat", "${Version}", "libc6"]
+    libc = in_image(*query, options=[*READ_ONLY, "--entrypoint", "dpkg-query"]).stdout
+    assert parts["pkg:deb/debian/libc6@" + libc.replace("+", "%2B")]["version"] == libc
 
 
 def test_it_holds_nothing_that_installs_or_compiles(image):
