@@ -109,6 +109,7 @@ def queue(cluster):
         pytest.skip(reason)
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": QUEUES})
     run("kubectl", "apply", "-f", "-", input=text)
+    run("kubectl", "label", "namespace", NAMESPACE, "kueue-managed=true")
     chart("study", "s3.size=1Gi", "queue=cells")
     yield
     for kind in ("clusterqueue", "resourceflavor", "workloadpriorityclass"):
