@@ -45,6 +45,7 @@ END""",
 }
 SHELL = r"""
 set -euo pipefail
+exec 2>&1 # one stream, so that each time follows its command
 cd /root/motifk8s
 TIMEFORMAT='== %0R s, %0U s of CPU'
 step() {

@@ -90,7 +90,7 @@ class _Job:
     data: Dataset
     keys: dict[str, str]  # of each stage
     folder: Path  # temporary, for the run's files
-    started: str  # the time
+    started: str  # when `run` was called, in ISO 8601
     seconds: dict[str, float]  # of each stage that has ended
     watch: Watch
     stop: Callable[[], bool]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from motifk8s.cells import marker
 from motifk8s.cells.finished import CellFiles, list_by_reason, read_finished
@@ -51,7 +51,7 @@ def archive(
     """Write study file, report, tables, figures, motifs and cells of a finished study to a ZIP.
 
     `crate.metadata` describes them in ``ro-crate-metadata.json``, the last file. The same store
-    gives the same bytes, as long as the same zlib compresses them.
+    and arguments give the same bytes, as long as the same zlib compresses them.
 
     Parameters
     ----------
@@ -86,19 +86,12 @@ def archive(
     done = {cell.id: mark for cell, mark in zip(cells, marks, strict=True)}
     runs = store.map(partial(_run, study, store, finished, done), cells)
     last = max(_utc(run.ended) for run in runs)
-    files: dict[str, crate.File] = {}
-    with replacing(out, inputs) as file, zipfile.ZipFile(file, "w") as target:
-        for path, data in _files(study, known, store, done, models):
-            if (folder := path.rpartition("/")[0]) and f"{folder}/" not in target.NameToInfo:
-                _add(target, f"{folder}/", b"", last)
-            _add(target, path, data, last)
-            files[path] = crate.File(len(data), hashlib.sha256(data).hexdigest())
-        found = {n: own for n in study.datasets if (own := stored.find(study, n, store))}
-        day = last.date().isoformat()
-        content = crate.Content(known, runs, found, files, people, url, day)
-        text = json.dumps(crate.metadata(content), indent=1, ensure_ascii=False)
-        _add(target, crate.METADATA, f"{text}\n".encode(), last)
-    return Archived(len(runs), len(files) + 1)
+    found = {n: own for n in study.datasets if (own := stored.find(study, n, store))}
+    day = last.date().isoformat()
+    content = crate.Content(known, runs, found, {}, people, url, day)
+    with replacing(out, inputs) as file:
+        n_files = _write(file, _files(study, known, store, done, models), content, last)
+    return Archived(len(runs), n_files)
 
 
 def _check_place(out: Path, store: Store) -> None:
@@ -207,6 +200,26 @@ def _files(
         read = partial(marker.fetch, store, f"{prefix}cells/{cell}", mark)
         for name, data in zip(names, store.map(read, names), strict=True):
             yield f"cells/{cell}/{name}", data
+
+
+def _write(
+    out: BinaryIO, files: Iterable[tuple[str, bytes]], content: crate.Content, time: datetime
+) -> int:
+    """Write a ZIP of the files and, at the end, of their metadata; return their number."""
+    described: dict[str, crate.File] = {}
+    folders: set[str] = set()
+    with zipfile.ZipFile(out, "w") as target:
+        for path, data in files:
+            folder = path.rpartition("/")[0]
+            if folder and folder not in folders:
+                folders.add(folder)
+                _add(target, f"{folder}/", b"", time)
+            _add(target, path, data, time)
+            described[path] = crate.File(len(data), hashlib.sha256(data).hexdigest())
+        metadata = crate.metadata(content._replace(files=described))
+        text = json.dumps(metadata, indent=1, ensure_ascii=False)
+        _add(target, crate.METADATA, f"{text}\n".encode(), time)
+    return len(described) + 1
 
 
 def _add(target: zipfile.ZipFile, path: str, data: bytes, time: datetime) -> None:
