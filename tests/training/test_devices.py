@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -266,6 +267,16 @@ def test_tensorflow_starts_in_silence() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_garbage_is_collected_again_after_an_import_and_a_failed_one() -> None:
+    assert gc.isenabled()
+    with devices._no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), devices._no_collection():
+        raise ImportError
+    assert gc.isenabled()
 
 
 def test_setup_rejects_an_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
