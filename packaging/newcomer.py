@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Beginnings of commands, and sections, that are not run, and why.
 NOT_RUN = {
     "make study STUDY=koo2019-synthetic": "takes hours",
+    "## Slurm": "needs Slurm; tests/system runs the script",
     "## Kubernetes": "needs a cluster and a registry; tests/system runs these steps",
 }
 # What the page leaves to its reader, just before the command that begins so: to follow a sentence,

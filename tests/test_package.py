@@ -207,7 +207,7 @@ def test_the_newcomer_runs_the_commands_of_the_readme() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     found = list(newcomer.commands(page))
     assert found[:2] == ["apt install python3-venv make", "make study"]
-    assert "pip install --no-deps dist/motifk8s-0.1.0-py3-none-any.whl" in found
+    assert "pip install 'dist/motifk8s-0.1.0-py3-none-any.whl[cpu]'" in found
     assert all(any(c.startswith(start) for c in found) for start in newcomer.READER)
     assert all(re.search(rf"^{re.escape(start)}", page, re.MULTILINE) for start in newcomer.NOT_RUN)
     assert not [c for c in found if c.startswith(("helm", "argo", "make image", *newcomer.NOT_RUN))]
