@@ -34,7 +34,7 @@ STUDY: dict[str, Any] = {
     "trials": 2,
     "datasets": {"tiny": {"n_sequences": 10_000, "length": 100}},  # epochs of about a second
     "models": {"large-pool": None, "no-pool": None},
-    "training": {"preset": "as-run", "epochs": 15, "patience": None, "batch_size": 50},
+    "training": {"preset": "as-run", "epochs": 40, "patience": None, "batch_size": 50},
 }
 API = "kueue.x-k8s.io/v1beta2"
 NAME = {"metadata": {"name": NAMESPACE}}

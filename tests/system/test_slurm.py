@@ -13,11 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from helpers import slurm
-from helpers.cluster import locally, provenance, table, trained
+from helpers.cluster import locally, provenance, resumable, table, trained
 from helpers.tiny import ROOT, study_file
 
-from motifk8s.cells import progress
-from motifk8s.store.base import Store
 from motifk8s.store.open import open_store
 
 pytestmark = pytest.mark.timeout(600)
@@ -29,7 +27,7 @@ STUDY: dict[str, Any] = {
     "extends": "smoke",
     "datasets": {"tiny": {"n_sequences": 10_000, "length": 100}},
     "models": {"no-pool": None},
-    "training": {"preset": "as-run", "epochs": 15, "patience": None, "batch_size": 50},
+    "training": {"preset": "as-run", "epochs": 40, "patience": None, "batch_size": 50},
 }
 CELLS = ("tiny/small-pool/1", "tiny/large-pool/1")
 Jobs = dict[str, str]
@@ -68,21 +66,19 @@ def ended(cluster: Jobs) -> bool:
     return not slurm.slurm(cluster, "squeue", "--noheader").strip()
 
 
-def epochs(store: Store, cell: str) -> Any:
-    """How many epochs a running cell has finished."""
-    told = progress.read(store, f"array/cells/{cell}")
-    return told["epoch"] if told else 0
-
-
 def test_a_preempted_array_ends_as_the_study_does_locally(cluster, tmp_path):
     study = study_file(tmp_path / "array.yaml", base=STUDY)
     undisturbed = locally(study, tmp_path / "undisturbed")
     store = open_store(tmp_path / "store")
-    told = submit(cluster, tmp_path, study, "store", "--cpus-per-task=1")
+    often = {"MOTIFK8S_CHECKPOINT_SECONDS": "1"}
+    told = submit(cluster, tmp_path, study, "store", "--cpus-per-task=1", **often)
     assert told.returncode == 0, told.stderr
     assert "array: 2 cells in the array" in told.stdout
     study.write_text("{}")  # jobs read the copy in the store
-    wait_for("two cells in mid-training", lambda: all(epochs(store, c) >= 3 for c in CELLS))
+    wait_for(
+        "two cells in mid-training",
+        lambda: all(resumable(store, "array", cell) >= 3 for cell in CELLS),
+    )
     # A job of a better partition wants the whole node: Slurm stops both cells with SIGTERM.
     first = ["sbatch", "--parsable", "--partition=first", "--exclusive", "--output=/dev/null"]
     slurm.slurm(cluster, *first, "--wrap=sleep 1")
@@ -97,7 +93,9 @@ def test_a_preempted_array_ends_as_the_study_does_locally(cluster, tmp_path):
         table(store, "array"), table(undisturbed, "array"), check_exact=True
     )
     assert (tmp_path / "store" / "array" / "report.html").exists()
-    assert len(list((tmp_path / "slurm-logs").glob("array-*_*.log"))) == 2
+    logs = list((tmp_path / "slurm-logs").glob("array-*_*.log"))
+    assert len(logs) == 2
+    assert all(" epochs are saved; run the same command" in log.read_text() for log in logs)
 
 
 FAKE = """#!/bin/sh
