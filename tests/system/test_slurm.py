@@ -18,7 +18,7 @@ from helpers.tiny import ROOT, study_file
 
 from motifk8s.store.open import open_store
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 SUBMIT = ROOT / "examples" / "slurm" / "submit.sh"
 # The smoke study with epochs of about a second: two cells that can be stopped in mid-training.
@@ -27,7 +27,7 @@ STUDY: dict[str, Any] = {
     "extends": "smoke",
     "datasets": {"tiny": {"n_sequences": 10_000, "length": 100}},
     "models": {"no-pool": None},
-    "training": {"preset": "as-run", "epochs": 40, "patience": None, "batch_size": 50},
+    "training": {"preset": "as-run", "epochs": 30, "patience": None, "batch_size": 50},
 }
 CELLS = ("tiny/small-pool/1", "tiny/large-pool/1")
 Jobs = dict[str, str]
@@ -54,7 +54,7 @@ def submit(
     )
 
 
-def wait_for(what: str, true: Callable[[], Any], seconds: float = 300) -> Any:
+def wait_for(what: str, true: Callable[[], Any], seconds: float = 400) -> Any:
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -82,7 +82,7 @@ def test_a_preempted_array_ends_as_the_study_does_locally(cluster, tmp_path):
     # A job of a better partition wants the whole node: Slurm stops both cells with SIGTERM.
     first = ["sbatch", "--parsable", "--partition=first", "--exclusive", "--output=/dev/null"]
     slurm.slurm(cluster, *first, "--wrap=sleep 1")
-    wait_for("the end of all jobs", lambda: ended(cluster), 400)
+    wait_for("the end of all jobs", lambda: ended(cluster), 700)
     for cell in CELLS:
         resumed = provenance(store, "array", cell)["resumed_at_epochs"]
         assert resumed and resumed[0] >= 3
