@@ -74,10 +74,13 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
-    files = {"key": key, "socket": folder / "munge.sock", "pid": folder / "munged.pid"}
-    files |= {"log": folder / "munged.log", "seed": folder / "munged.seed"}
-    flags = {"key": "--key-file", "pid": "--pid-file", "log": "--log-file", "seed": "--seed-file"}
-    munged = [f"{flags.get(name, f'--{name}')}={file}" for name, file in files.items()]
+    munged = [
+        f"--key-file={key}",
+        f"--socket={folder}/munge.sock",
+        f"--pid-file={folder}/munged.pid",
+        f"--log-file={folder}/munged.log",
+        f"--seed-file={folder}/munged.seed",
+    ]
     environment = {**os.environ, "PATH": path(), "SLURM_CONF": str(folder / "slurm.conf")}
     with contextlib.ExitStack() as stack:
         # munged refuses a key or a socket in a folder that others may write, such as /tmp: --force.
