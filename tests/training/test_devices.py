@@ -269,14 +269,28 @@ def test_tensorflow_starts_in_silence() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_garbage_is_collected_again_after_an_import_and_a_failed_one() -> None:
+def test_an_import_is_undisturbed_and_disturbs_nothing_else() -> None:
     assert gc.isenabled()
-    with devices._no_collection():
+    before = {name: sys.modules.get(name) for name in ("jax", "sklearn", "matplotlib")}
+    with devices._importing():
         assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(ImportError), devices._no_collection():
+    with pytest.raises(ImportError), devices._importing():
         raise ImportError
     assert gc.isenabled()
+    assert {name: sys.modules.get(name) for name in before} == before
+
+
+def test_what_tensorflow_does_not_need_is_not_imported() -> None:
+    code = """
+import sys
+from motifk8s.training import devices
+devices.setup()
+assert not {"jax", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules)
+from matplotlib import pyplot
+from sklearn.metrics import roc_auc_score
+"""
+    env = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
 def test_setup_rejects_an_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
