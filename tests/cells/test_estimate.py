@@ -126,6 +126,16 @@ def test_work_by_hand(make):
     assert work_of(study, "a", Sizes(9, 0, 99)) == 3 * (9 * forward + 3 * BATCH), "smaller last one"
 
 
+def test_the_most_work_first_in_each_trial(make):
+    small, large = (
+        BY_HAND.model_copy(update={"dense": [n]}).model_dump(mode="json") for n in (1, 9)
+    )
+    study = make({"models": {"a": small, "b": large, "c": small}, "trials": 2})
+    cells = study.cells()
+    ordered = [f"{cell.model}{cell.trial}" for cell in estimate.longest_first(study, None, cells)]
+    assert ordered == ["b1", "a1", "c1", "b2", "a2", "c2"]
+
+
 def test_seconds_are_near_the_work():
     """An epoch's seconds are near its work, and far below the bound."""
     paper = load("koo2019-synthetic")

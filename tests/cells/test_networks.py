@@ -14,6 +14,7 @@ import pytest
 from helpers.tiny import ROOT, command, one_line, provenance, results, run_folder, study_file
 
 from motifk8s.cells import networks
+from motifk8s.cells.estimate import longest_first
 from motifk8s.cells.keys import stage_keys
 from motifk8s.errors import InputError
 from motifk8s.filters.layers import numbered_layers, reader
@@ -295,6 +296,18 @@ def test_prints_are_not_output(tmp_path):
     file.write_text("print('hello')\n" + file.read_text())
     done = command("plan", study, "--store", tmp_path / "store", "--json")
     assert done.returncode == 0 and json.loads(done.stdout) == ["small/residual/1"]
+
+
+def test_a_network_of_unknown_work_begins_first(tmp_path):
+    shutil.copy(EXAMPLES / "networks.py", tmp_path)
+    own = {"build": "networks.py:residual"}
+    study = load(str(study_file(tmp_path / "tiny.yaml", {"models": {"own": own}})))
+    small = {("small", "own"): networks.Network(1, 1, 1.0, {}, "")}
+
+    def order(**known):
+        return [cell.model for cell in longest_first(study, None, study.cells(), **known)]
+
+    assert order()[0] == "own" and order(networks=small)[-1] == "own"
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,32 @@ def estimate(
     return Estimate(study.name, costs, machine, absent, _command(study, store, costs, hashes), gpus)
 
 
+def longest_first(
+    study: Study,
+    store: Store,
+    cells: Sequence[Cell],
+    networks: Mapping[tuple[str, str], Network] = NONE,
+) -> list[Cell]:
+    """Order cells by trial, so that early tables have every model, and then by work, most first.
+
+    Cells with much work that start last would run alone at the end. Custom models that are not in
+    `networks` come first, as their work is not known.
+    """
+    names = dict.fromkeys(cell.dataset for cell in cells)
+    sizes = {name: count_sequences(study, name, store) or Sizes(1, 1, 1) for name in names}
+
+    def work(dataset: str, model: str) -> float:
+        network = networks.get((dataset, model))
+        if isinstance(study.models[model], CustomModel) and network is None:
+            return math.inf
+        cell = Cell(dataset, model, 1)
+        epochs = study.training_for(dataset).epochs
+        return epochs * count_work(study, cell, sizes[dataset], network)
+
+    works = {pair: work(*pair) for pair in dict.fromkeys(cell[:2] for cell in cells)}
+    return sorted(cells, key=lambda cell: (cell.trial, -works[cell[:2]]))
+
+
 def check_cap(expected: Estimate, hours: float | None) -> None:
     """Raise `InputError` if the estimate is above a cap in GPU hours, or a size is unknown."""
     if hours is None:

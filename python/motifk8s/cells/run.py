@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from motifk8s.cells.estimate import longest_first
 from motifk8s.cells.events import Begun, Failed, Note, Watch
 from motifk8s.cells.networks import try_all
 from motifk8s.cells.plan import plan
@@ -45,7 +46,8 @@ def run_study(
     study = stored.pinned(study, store)
     states = plan(study, store)
     todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
-    for (dataset, model), network in try_all(study, todo).items():
+    networks = try_all(study, todo)
+    for (dataset, model), network in networks.items():
         watch(Note(f"{dataset}/{model}", str(network)))
     for name in dict.fromkeys(cell.dataset for cell in todo):
         try:
@@ -55,7 +57,7 @@ def run_study(
         except Problem as error:
             watch(Failed(name, str(error)))
             todo = [cell for cell in todo if cell.dataset != name]
-    todo.sort(key=lambda cell: cell.trial)  # the first trial of every model first
+    todo = longest_first(study, store, todo, networks)
     watch(Begun(len(todo)))
     jobs = jobs or (1 if Path("/dev/nvidia0").exists() else cores())
     # Must not depend on what is done: the number of threads can change a result's last digits.

@@ -110,7 +110,8 @@ def _plan(args: argparse.Namespace) -> int:
         check_labels(study, name, store)
     networks = try_all(study, unfinished)
     if args.json:
-        print(json.dumps([cell.id for cell in unfinished]))
+        ordered = estimate.longest_first(study, store, unfinished, networks)
+        print(json.dumps([cell.id for cell in ordered]))
     else:
         terminal.print_plan(study, store, states)
         for (dataset, model), network in networks.items():
@@ -150,6 +151,7 @@ def add_dataset(commands: Commands) -> None:
 
 
 def _dataset(args: argparse.Namespace) -> int:
+    from motifk8s.cells.estimate import longest_first
     from motifk8s.cells.plan import plan
     from motifk8s.cli import terminal
     from motifk8s.data import stored
@@ -165,8 +167,9 @@ def _dataset(args: argparse.Namespace) -> int:
         terminal.print_dataset(name, f"{store.url}/{stored.where(study, name, store)}", facts)
     if args.outputs:
         states = [s for s in plan(study, store) if s.cell.dataset == args.name]
-        cells = [state.cell.id for state in states if state.state != "done"]
-        _write_outputs(args, cells=json.dumps(cells))
+        cells = [state.cell for state in states if state.state != "done"]
+        ids = [cell.id for cell in longest_first(study, store, cells)]
+        _write_outputs(args, cells=json.dumps(ids))
     return 0
 
 
