@@ -286,6 +286,32 @@ def test_pytorch_has_our_network_and_takes_our_steps(
 # --- all of it
 
 
+MEMELITE = """
+import numpy
+def tomtom(queries, targets, n_target_bins, n_jobs):
+    p = numpy.ones((len(queries), len(targets)))
+    p[0, 0] = 0.01 / len(targets)
+    return [p]
+"""
+
+
+def test_tomtom_in_small(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "memelite.py").write_text(MEMELITE)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'python'}:{tmp_path}")
+    args = ["--release", "JASPAR2014", "--every", "300", "--memelite", sys.executable]
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench" / "tomtom.py", *args],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [
+        line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "memelite" in line
+    ]
+    assert [row[0] for row in rows[:2]] == ["memelite", "memelite, no merging"]
+    assert {row[4] for row in rows[:2]} == {"1"} and {row[5] for row in rows[:2]} == {"0"}
+
+
 def test_training_in_small(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "torch" else True)
     study = study_file(tmp_path / "tiny.yaml")

@@ -171,6 +171,9 @@ def _similarities(unit: np.ndarray) -> np.ndarray:
         for strand in (unit, reverse):
             np.maximum(best, _scores(unit[rows], strand[rest]).max(axis=1), out=best)
         np.round(best, _DIGITS, out=best)
+        # The two products of a pair in these rows can round to neighbouring numbers.
+        among = best[:, : stop - start]
+        np.maximum(among, among.T, out=among)
         result[rest, rows] = best.T
         start = stop
     return np.minimum(result, 1, out=result)
