@@ -34,7 +34,7 @@ from motifk8s.provenance import cores
 from motifk8s.study.specs import Model
 from motifk8s.study.study import Study, load
 
-MODELS = "cnn-1,cnn-2,cnn-25,cnn-50-s2,cnn-25@1000"
+MODELS = "cnn-1,cnn-2,cnn-25,cnn-50-s2,cnn-25@1000,cnn-1-1-100"
 FEW = 500  # sequences with --quick
 # If a setting takes more than this many times the best seconds, its variants are not tried.
 HOPELESS = 2.0
