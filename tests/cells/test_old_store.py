@@ -41,7 +41,7 @@ def test_classes_in_another_order_are_other_data(old: Path, here) -> None:
     assert len(classes) == 2
     (old / "swapped.yaml").write_text(json.dumps(study))
     code, out, _ = here("plan", old / "swapped.yaml", "--store", old / "store", "--json")
-    assert (code, json.loads(out)) == (0, ["small/a/1", "small/b/1"])
+    assert (code, json.loads(out)) == (0, ["small/b/1", "small/a/1"])
 
 
 def test_where_earlier_versions_kept_data() -> None:

@@ -68,7 +68,7 @@ def test_the_newest_of_the_kept_studies_is_the_last_submitted(tmp_path, here):
         os.utime(path, (0, 0))
     Path(keep_study(first, store))
     code, out, _ = here("plan", "tiny", "--store", store.url, "--json")
-    assert code == 0 and json.loads(out) == ["small/a/1", "small/b/1"]
+    assert code == 0 and json.loads(out) == ["small/b/1", "small/a/1"]
 
 
 def test_a_kept_study_that_was_damaged_is_written_again(tmp_path):
@@ -93,9 +93,9 @@ def test_plan_and_dataset_list_what_is_unfinished(tmp_path, tiny, here):
     assert load(kept) == load(str(tiny))
     more = ["--store", store, "--outputs", out]
     assert here("dataset", kept, "small", *more)[0] == here("dataset", kept, "two", *more)[0] == 0
-    assert json.loads((out / "cells").read_text()) == ["two/a/1", "two/a/2", "two/b/1", "two/b/2"]
+    assert json.loads((out / "cells").read_text()) == ["two/b/1", "two/a/1", "two/b/2", "two/a/2"]
     assert here("dataset", kept, "small", *more)[0] == 0
-    assert json.loads((out / "cells").read_text()) == ["small/a/2", "small/b/2"]
+    assert json.loads((out / "cells").read_text()) == ["small/b/2", "small/a/2"]
     code, _, err = here("dataset", kept, *more)
     assert code == 2 and "say which data set to make: small, two" in one_line(err)
 

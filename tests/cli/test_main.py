@@ -338,7 +338,7 @@ def test_schema(here):
 def test_plan_as_json(tmp_path, here):
     code, out, err = here("plan", "smoke", "--json", "--store", tmp_path / "store")
     assert code == 0 and err == "" and out.count("\n") == 1
-    assert json.loads(out)[0] == "tiny/small-pool/1"
+    assert json.loads(out)[0] == "tiny/no-pool/1"
     assert len(json.loads(out)) == 3
 
 
