@@ -166,6 +166,11 @@ def deferred(losing: Callable[[], bool] = lambda: True, second: bool = True) -> 
         raise KeyboardInterrupt
 
 
+def handling() -> bool:
+    """Return whether this process is a command or one of its cells, and not, say, a notebook."""
+    return _handler is not None
+
+
 def requested() -> int:
     """Return how many signals to stop have come."""
     return max(_handler.handled.count, _handler.watched.count) if _handler else 0

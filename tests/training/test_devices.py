@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import toy
 
+from motifk8s import signals
 from motifk8s.errors import Problem
 from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.training import devices, fused
@@ -274,18 +275,23 @@ def test_an_import_is_undisturbed_and_disturbs_nothing_else() -> None:
     before = {name: sys.modules.get(name) for name in ("jax", "sklearn", "matplotlib")}
     with devices._importing():
         assert not gc.isenabled()
-    with pytest.raises(ImportError), devices._importing():
+    with pytest.raises(ImportError), signals.handled(), devices._importing():
         raise ImportError
     assert gc.isenabled()
     assert {name: sys.modules.get(name) for name in before} == before
 
 
-def test_what_tensorflow_does_not_need_is_not_imported() -> None:
-    code = """
-import sys
+@pytest.mark.parametrize("command", [True, False])
+def test_a_command_imports_what_it_needs_and_a_notebook_all(command: bool) -> None:
+    code = f"""
+import contextlib, gc, sys
+from motifk8s import signals
 from motifk8s.training import devices
-devices.setup()
-assert not {"jax", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules)
+with signals.handled() if {command} else contextlib.nullcontext():
+    devices.setup()
+more = {{"sklearn", "scipy.stats", "matplotlib"}}
+assert more & set(sys.modules) == (set() if {command} else more)
+assert (gc.get_freeze_count() > 0) == {command}
 from matplotlib import pyplot
 from sklearn.metrics import roc_auc_score
 """
