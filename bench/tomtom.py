@@ -89,14 +89,14 @@ def measure(python: str, name: str, file: Path, every: int) -> dict[str, Any]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     command = [python, __file__, "--run", name, str(file), "--every", str(every)]
     start = time.perf_counter()
-    done = subprocess.run(
-        command,
-        env=os.environ | dict.fromkeys(names, "1"),
-        capture_output=True,
-        text=True,
-    )
+    env = os.environ | dict.fromkeys(names, "1")
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+    except OSError as error:
+        raise SystemExit(f"--memelite {python}: {error.strerror}") from error
     if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+        reason = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+        raise SystemExit(f"{name}, with {python}: {reason}")
     result = json.loads(done.stdout)
     seconds = time.perf_counter() - start - result["warm"]
     return {"cold": seconds, "warm": result["warm"], "hits": set(map(tuple, result["hits"]))}
@@ -111,14 +111,18 @@ def main() -> None:
     add("--memelite", metavar="PYTHON", help="Python of an environment that has memelite")
     add("--run", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.every < 1:
+        parser.error("--every: give 1 or more")
     if args.run:
         run_one(*args.run, args.every)
         return
     import machine
 
     from motifk8s.errors import InputError
-    from motifk8s.motifs.jaspar import jaspar
+    from motifk8s.motifs.jaspar import jaspar, releases
 
+    if args.release not in releases():
+        parser.error(f"--release: unknown; known: {', '.join(releases())}")
     motifs = {}
     for group in GROUPS:
         try:
