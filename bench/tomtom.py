@@ -43,7 +43,8 @@ def ours(motifs: list[dict[str, Any]], every: int, q_values: bool) -> Callable[[
 
     def run() -> Hits:
         hits = tomtom(made[::every], made, EVALUE, q_values=q_values)
-        return list(zip(hits.Query_ID.astype(int), hits.Target_ID.astype(int), strict=True))
+        pairs = hits[["Query_ID", "Target_ID"]].astype(int)
+        return list(pairs.itertuples(index=False, name=None))
 
     return run
 
@@ -78,7 +79,7 @@ def run_one(name: str, file: str, every: int) -> None:
     start = time.perf_counter()
     hits = compare()
     seconds = time.perf_counter() - start
-    print(json.dumps({"warm": seconds, "hits": [[int(q), int(t)] for q, t in hits]}))
+    print(json.dumps({"warm": seconds, "hits": hits}))
 
 
 # --- all of them

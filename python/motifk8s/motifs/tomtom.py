@@ -312,7 +312,7 @@ def _integers(shifted: np.ndarray) -> np.ndarray:
         # the middle value and the next smaller one. Partitioning for both takes twice as long.
         first, second = max(n // 2 - 1, 0), max((n + 1) // 2 - 1, 0)
         parted = np.partition(row, first)
-        row -= (parted[first] + (parted[first:] if first == second else parted[second:]).min()) / 2
+        row -= (parted[first] + parted[second:].min()) / 2
     large, small = shifted.max(), shifted.min()
     small = np.floor(small if small < large else large - 1)
     scale = np.floor(_RANGE / (large - small))
