@@ -267,31 +267,31 @@ class TensorFlowDevice(Device):
         optimizer: keras.Optimizer | None = None,
         compiled: bool = False,
     ):
-        import tensorflow as tf
-
         super().__init__(model, optimizer)
         self.compiled = compiled
-        self._fused_step = tf.function(self._fused, jit_compile=True)
-        self._steps = tf.function(self._run, reduce_retracing=True)
+        self._fused_step = _function(self._fused, jit_compile=True)
+        self._steps = _function(self._run)
 
     def _run(self, codes: Any, labels: Any, order: Any, batch_size: int) -> Any:
         """Train on all batches; return the sum over rows of their batch's loss."""
         import tensorflow as tf
 
-        total = tf.constant(0.0)
-        n, done = tf.shape(order)[0], 0
-        if self.compiled:  # for one batch size; a smaller last batch runs uncompiled
-            done = n // batch_size * batch_size
-            for start in tf.range(0, done, batch_size):
-                rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
-                masks = fused.draw_masks(self.model, batch_size)
-                loss = self._fused_step(tf.gather(codes, rows), tf.gather(labels, rows), masks)
-                total += loss * float(batch_size)
-        for start in tf.range(done, n, batch_size):
+        def compiled(start: Any, total: Any) -> Any:
+            rows = tf.ensure_shape(order[start : start + batch_size], (batch_size,))
+            masks = fused.draw_masks(self.model, batch_size)
+            loss = self._fused_step(tf.gather(codes, rows), tf.gather(labels, rows), masks)
+            return start + batch_size, total + loss * float(batch_size)
+
+        def plain(start: Any, total: Any) -> Any:
             rows = order[start : start + batch_size]
             loss = self._plain(tf.gather(codes, rows), tf.gather(labels, rows))
-            total += loss * tf.cast(tf.shape(rows)[0], "float32")
-        return total
+            return start + batch_size, total + loss * tf.cast(tf.shape(rows)[0], "float32")
+
+        n, state = tf.shape(order)[0], (tf.constant(0), tf.constant(0.0))
+        if self.compiled:  # for one batch size; a smaller last batch runs uncompiled
+            full = n // batch_size * batch_size
+            state = tf.while_loop(lambda start, _: start < full, compiled, state)
+        return tf.while_loop(lambda start, _: start < n, plain, state)[1]
 
     def _plain(self, codes: Any, labels: Any) -> Any:
         return self._step(codes, labels, lambda x: self.model(x, training=True))
@@ -321,14 +321,20 @@ class TensorFlowDevice(Device):
         return float(self._steps(*data, tf.constant(order), batch_size))
 
     def compile_map(self, reduce: Callable[..., Any] | None) -> Callable[..., Any]:  # noqa: D102
-        import tensorflow as tf
-
         def run(codes: Any) -> Any:
             x = one_hot(codes)
             y = self.model(x, training=False)
             return reduce(x, y) if reduce else y
 
-        return tf.function(run, reduce_retracing=True)
+        return _function(run)
+
+
+def _function(python: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function of tensors that has no loop of its own over a tensor."""
+    import tensorflow as tf
+
+    # AutoGraph would parse and translate every function first, and finds nothing to change.
+    return tf.function(python, reduce_retracing=True, autograph=False, **options)
 
 
 class JaxDevice(Device):
