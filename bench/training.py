@@ -4,8 +4,9 @@
 
 Each run is a new process (bench/epochs.py) with the same data and number of threads. The frameworks
 take turns. For each architecture, stock Keras and PyTorch get the setting that is fastest in a
-short probe. The script writes training.csv, training.md and a plot. It takes about two hours on two
-cores. It uses a GPU if there is one, and the Keras backend of KERAS_BACKEND.
+short probe. The script writes training.csv, training.md and a plot. It takes about three hours on
+two cores; after an interruption, the same command and code resumes from training.part.json. It uses
+a GPU if there is one, and the Keras backend of KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from summary import FRAMEWORKS, Probe, words
 
 from motifk8s.data import datasets
 from motifk8s.provenance import cores
+from motifk8s.store.files import write_text
 from motifk8s.study.specs import Model
 from motifk8s.study.study import Study, load
 
@@ -148,11 +150,17 @@ def fastest(
     return chosen, results
 
 
-def choose(task: Task, framework: str, backend: str) -> tuple[dict[str, Any], list[Probe]]:
-    """Choose the setting of a framework for an architecture; return it and its probes."""
+def choose(
+    task: Task, framework: str, backend: str, known: Sequence[Probe]
+) -> tuple[dict[str, Any], list[Probe]]:
+    """Choose the setting of a framework for an architecture; return it and its new probes."""
     settings, label = settings_of(framework, backend), task.case.label
     if len(settings) == 1:
         return settings[0], []
+    chosen_before = [p.setting for p in known if p[:2] == (label, framework) and p.chosen]
+    for setting in settings:
+        if words(setting) in chosen_before:
+            return setting, []
 
     def probe(setting: dict[str, Any]) -> float | str:
         if setting.get("compile") and not any(map(shutil.which, COMPILERS)):
@@ -252,6 +260,50 @@ def options(command: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+class Results:
+    """Runs and probes, written after each so that an interrupted benchmark resumes."""
+
+    def __init__(self, out: Path, facts: dict[str, str]) -> None:
+        self.out, self.part = out, out / "training.part.json"
+        self.facts, self.start, self.seconds = facts, time.monotonic(), 0.0
+        self.runs: list[dict[str, Any]] = []
+        self.probes: list[Probe] = []
+        if self.part.exists():
+            saved = json.loads(self.part.read_text())
+            # The benchmark itself may have changed its results in the clone since it began.
+            same, now = (
+                [f[name].removesuffix(".dirty") for name in ("command", "code", "processor")]
+                for f in (saved["facts"], facts)
+            )
+            if same == now:
+                dates = saved["facts"]["date"].split(", ") + [facts["date"]]
+                self.facts = saved["facts"] | {"date": ", ".join(dict.fromkeys(dates))}
+                self.runs, self.seconds = saved["runs"], saved["seconds"]
+                self.probes = [Probe(*probe) for probe in saved["probes"]]
+                print(f"{len(self.runs)} runs are done", flush=True)
+
+    def has(self, case: Case, repeat: int, framework: str) -> bool:
+        """Return whether a run is done."""
+        done = ((run["name"], run["repeat"], run["framework"]) for run in self.runs)
+        return (case.name, repeat, framework) in done
+
+    def save(self) -> None:
+        """Write all that is known, for the same command to resume."""
+        seconds = self.seconds + time.monotonic() - self.start
+        self.facts["took"] = f"{seconds / 60:.0f} minutes"
+        saved = {"facts": self.facts, "runs": self.runs, "probes": self.probes}
+        write_text(self.part, json.dumps(saved | {"seconds": seconds}))
+
+    def write(self, notes: Sequence[str]) -> str:
+        """Write the tables and the plot; return the page."""
+        frame = summary.to_frame(self.runs)
+        write_text(self.out / "training.csv", summary.to_csv(frame))
+        text = summary.page(frame, self.facts, self.probes, notes)
+        write_text(self.out / "training.md", text)
+        summary.draw(frame, [self.out / "training.svg", self.out / "training.png"])
+        return text
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Probe the settings, run the frameworks, and write the results."""
     command = list(sys.argv[1:] if arguments is None else arguments)
@@ -266,10 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = study.training_for(data).model_dump(mode="json") | {"output_bias": 0.0}
     cases = cases_of(study, data, args.models.split(","))
     facts = machine.describe("training.py", command, args.threads)
-    start = time.monotonic()
-    runs: list[dict[str, Any]] = []
-    probes: list[Probe] = []
     args.out.mkdir(parents=True, exist_ok=True)
+    results = Results(args.out, facts)
     with tempfile.TemporaryDirectory(prefix="motifk8s-bench-") as folder:
         paths = {
             length: make_data(study, data, length, args.quick, Path(folder))
@@ -282,30 +332,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if args.quick:
                     setting[f] = settings_of(f, backend)[0]
                 else:
-                    setting[f], tried = choose(part, f, backend)
-                    probes += tried
+                    setting[f], tried = choose(part, f, backend, results.probes)
+                    results.probes += tried
+                    results.save()
             for repeat in range(args.repeats):
                 turn = repeat % len(frameworks)
                 for f in frameworks[turn:] + frameworks[:turn]:
+                    if results.has(case, repeat + 1, f):
+                        continue
                     run = whole.run(f, setting[f], args.epochs, repeat + 1)
                     if isinstance(run, str):
                         raise SystemExit(f"{case.label}, {FRAMEWORKS[f]}: {run}")
                     about = {"name": case.name, "label": case.label, "length": case.length}
                     how = {"setting": words(setting[f]), "threads": args.threads}
-                    runs.append({**about, "repeat": repeat + 1, "framework": f, **how, **run})
+                    results.runs.append(
+                        {**about, "repeat": repeat + 1, "framework": f, **how, **run}
+                    )
+                    results.save()
                     print(
                         f"{case.label}, {repeat + 1} of {args.repeats}, {FRAMEWORKS[f]}: "
                         f"{summary.epoch_seconds(run['seconds']):.2f} s per epoch, "
                         f"{(run['peak'] - run['base']) / 1e6:.0f} MB",
                         flush=True,
                     )
-            # Results are written after each architecture, so an interruption does not lose them.
-            frame = summary.to_frame(runs)
-            facts["took"] = f"{(time.monotonic() - start) / 60:.0f} minutes"
-            (args.out / "training.csv").write_text(summary.to_csv(frame))
-            text = summary.page(frame, facts, probes, notes)
-            (args.out / "training.md").write_text(text)
-            summary.draw(frame, [args.out / "training.svg", args.out / "training.png"])
+            text = results.write(notes)
+    results.part.unlink()
     print(text)
 
 

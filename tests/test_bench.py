@@ -330,6 +330,39 @@ def test_training_in_small(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Non
     assert (tmp_path / "training.png").stat().st_size > 1000
 
 
+def test_an_interrupted_benchmark_resumes(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Neither a probe nor a run is repeated, unless the command is another one."""
+    asked: list[tuple[str, int]] = []
+    memory = [2]  # enough for so many runs
+
+    def run(task: Any, framework: str, setting: Any, epochs: int, seed: int) -> Any:
+        if seed and not memory[0]:
+            return "MemoryError"
+        asked.append((framework, seed))
+        memory[0] -= bool(seed)
+        return {"build": 0.1, "seconds": [2.0, 1.0, 1.0], "losses": [0.5, 0.4, 0.4],
+                "device": "cpu", "peak": 3e8, "base": 1e8}  # fmt: skip
+
+    monkeypatch.setattr(bench.Task, "run", run)
+    study = study_file(tmp_path / "tiny.yaml")
+    args = ["--frameworks", "keras,ours", "--study", study, "--models", "a", "--threads", 1]
+    args = [str(word) for word in [*args, "--out", tmp_path]]
+    with pytest.raises(SystemExit, match="MemoryError"):
+        bench.main([*args, "--repeats", "2"])
+    assert asked[-2:] == [("keras", 1), ("ours", 1)] and ("keras", 0) in asked
+    memory[0] = 100
+    asked.clear()
+    bench.main([*args, "--repeats", "2"])
+    assert asked == [("ours", 2), ("keras", 2)]
+    assert "2 runs are done" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "training.csv")) == 4
+    assert "jit_compile=False" in (tmp_path / "training.md").read_text()
+    assert not list(tmp_path.glob("*.part*"))
+    asked.clear()
+    bench.main([*args, "--repeats", "1"])
+    assert asked[-2:] == [("keras", 1), ("ours", 1)] and ("keras", 0) in asked
+
+
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     case = bench.Case("a", "A", SPEC, toy.LENGTH)
     task = bench.Task(case, tmp_path / "none.npz", TrainingSettings().model_dump(mode="json"), 1)
