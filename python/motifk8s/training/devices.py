@@ -330,7 +330,7 @@ class TensorFlowDevice(Device):
 
 
 def _function(python: Callable[..., Any], **options: Any) -> Any:
-    """Compile a function of tensors that has no loop of its own over a tensor."""
+    """Compile a function of tensors; a loop over a tensor in it is `tf.while_loop`."""
     import tensorflow as tf
 
     # AutoGraph would parse and translate every function first, and finds nothing to change.
