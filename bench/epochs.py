@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +374,22 @@ def train_ours(task: dict[str, Any], spec: Model, settings: TrainingSettings, cl
 # --- one run
 
 
+def arithmetic(spec: Model, length: int, classes: int, train: int, valid: int) -> float:
+    """Return the GFLOP of an epoch: the products of convolutions and dense layers.
+
+    Training takes three products for each layer, of which the first layer needs two: nothing uses
+    the gradient of the sequences. Validation takes one.
+    """
+    products, channels = [], 4
+    positions = [length, *spec.lengths(length)]
+    for conv, n in zip(spec.conv, positions, strict=False):
+        products.append(n * conv.width * channels * conv.filters)
+        channels = conv.filters
+    units = [channels * positions[-1], *spec.dense, classes]
+    products += [n * m for n, m in pairwise(units)]
+    return 2e-9 * (train * (3 * sum(products) - products[0]) + valid * sum(products))
+
+
 RUNS = {
     "keras": (start_keras, train_keras),
     "torch": (start_torch, train_torch),
@@ -392,7 +409,11 @@ def main() -> None:
     clock = Clock()
     train(task, spec, settings, clock)
     times = {"build": clock.build, "seconds": clock.seconds, "losses": clock.losses}
-    print(json.dumps({"device": device, **times, "base": base, "peak": machine.peak()}))
+    memory = {"base": base, "peak": machine.peak()}
+    (x, y), (valid_x, _) = read(task["data"])
+    gflop = arithmetic(spec, x.shape[1], y.shape[1], len(x), len(valid_x))
+    limit = {"gflop": gflop, "product_rate": machine.product_rate()}
+    print(json.dumps({"device": device, **times, **memory, **limit}))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ MEASURES = {
         "time until the end of the first epoch, minus that of a later epoch. Nothing was compiled "
         "before.",
     ),
+    "share": (
+        "Share of the arithmetic limit",
+        2,
+        "The arithmetic of convolutions and dense layers, forward and backward, over seconds per "
+        "epoch and over the rate of a product of matrices, which each run measures after its "
+        "training. 1 is the limit.",
+    ),
 }
 
 
@@ -83,6 +90,7 @@ def to_frame(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(runs)
     frame["epoch_s"] = frame.seconds.map(epoch_seconds)
     frame["start_s"] = [start_seconds(*run) for run in zip(frame.build, frame.seconds, strict=True)]
+    frame["share"] = frame.gflop / frame.epoch_s / frame.product_rate
     frame["memory_mb"] = (frame.peak - frame.base) / 1e6
     frame["base_mb"] = frame.base / 1e6
     frame["target_loss"] = frame.groupby("name").losses.transform(target)
@@ -106,10 +114,14 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def table(frame: pd.DataFrame, measure: str) -> str:
-    """Write one measure in Markdown: medians with minimum and maximum, and ratios of medians."""
+    """Write one measure in Markdown: medians with minimum and maximum, and ratios of medians.
+
+    A share has no ratios.
+    """
     digits = MEASURES[measure][1]
     frameworks = [f for f in FRAMEWORKS if f in set(frame.framework)]
-    others = [f for f in frameworks if f != "ours"] if "ours" in frameworks else []
+    compared = "ours" in frameworks and measure != "share"
+    others = [f for f in frameworks if f != "ours"] if compared else []
     heads = ["architecture", *(FRAMEWORKS[f] for f in frameworks)]
     heads += [f"{FRAMEWORKS[f]} / motifk8s" for f in others]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
@@ -185,10 +197,10 @@ def draw(frame: pd.DataFrame, paths: Sequence[Path]) -> None:
     names = list(dict.fromkeys(frame.name))
     labels = list(dict.fromkeys(frame.label))
     frameworks = [f for f in FRAMEWORKS if f in set(frame.framework)]
-    figure = Figure(figsize=(7.5, 2.9), facecolor="white")
+    figure = Figure(figsize=(7.5, 5.2), facecolor="white")
     for panel, measure in enumerate(("epoch_s", "memory_mb")):
         heading, digits, _ = MEASURES[measure]
-        axes = figure.add_axes((0.07 + 0.5 * panel, 0.13, 0.42, 0.68))
+        axes = figure.add_axes((0.07, 0.55 - 0.47 * panel, 0.92, 0.34))
         for i, f in enumerate(frameworks):
             values = frame[frame.framework == f].groupby("name")[measure]
             low, middle, high = (

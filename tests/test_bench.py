@@ -45,6 +45,8 @@ def run(name: str, framework: str, *losses: float, seconds: float = 1.0) -> dict
         "losses": list(losses),
         "base": 500_000_000,
         "peak": 600_000_000,
+        "gflop": 20.0,
+        "product_rate": 40.0,
     }
 
 
@@ -90,6 +92,25 @@ def test_a_table_has_medians_and_ratios_of_them() -> None:
         "| A | 3.00 (2.00 to 8.00) | 2.00 (1.00 to 9.00) | 1.50 |",
         "| B |  | 4.00 (4.00 to 4.00) |  |",
     ]
+
+
+def test_the_share_is_of_the_rate_of_a_product() -> None:
+    runs = [run("a", f, 1, 1, seconds=s) for f, s in (("keras", 4), ("ours", 2), ("ours", 1))]
+    frame = summary.to_frame(runs)
+    assert frame.share.tolist() == [0.125, 0.25, 0.5]
+    assert summary.table(frame, "share").splitlines()[-1] == (
+        "| A | 0.12 (0.12 to 0.12) | 0.38 (0.25 to 0.50) |"
+    )
+
+
+def test_the_arithmetic_of_an_epoch() -> None:
+    # By hand, for 12 bp: 12 x 5 x 4 x 3, then 6 x 3 x 3 x 4 after the pool of stride 2, then 3 x 4
+    # inputs of 6 units and 2 classes.
+    first, others = 720, 216 + 72 + 12
+    trained, predicted = 2 * first + 3 * others, first + others
+    assert SPEC.lengths(12) == [6, 3]
+    want = 2e-9 * (10 * trained + 4 * predicted)
+    assert epochs.arithmetic(SPEC, 12, 2, 10, 4) == pytest.approx(want)
 
 
 def test_the_fastest_setting_is_taken_and_hopeless_ones_are_not_tried() -> None:
@@ -322,7 +343,7 @@ def test_training_in_small(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Non
     assert frame.name.tolist() == ["a@60", "a@60"]
     assert frame.framework.tolist() == ["keras", "ours"]
     assert frame.length.tolist() == [60, 60]
-    assert (frame[["epoch_s", "start_s", "memory_mb", "to_target_s"]] > 0).all(axis=None)
+    assert (frame[["epoch_s", "start_s", "memory_mb", "to_target_s", "share"]] > 0).all(axis=None)
     text = (tmp_path / "training.md").read_text()
     assert "PyTorch is not installed" in text
     assert "| a, 60 nt |" in text and "stock Keras / motifk8s" in text and "processor" in text
@@ -340,8 +361,8 @@ def test_an_interrupted_benchmark_resumes(tmp_path: Path, monkeypatch: Any, caps
             return "MemoryError"
         asked.append((framework, seed))
         memory[0] -= bool(seed)
-        return {"build": 0.1, "seconds": [2.0, 1.0, 1.0], "losses": [0.5, 0.4, 0.4],
-                "device": "cpu", "peak": 3e8, "base": 1e8}  # fmt: skip
+        made = {"build": 0.1, "seconds": [2.0, 1.0, 1.0], "losses": [0.5, 0.4, 0.4]}
+        return made | {"peak": 3e8, "base": 1e8, "gflop": 2.0, "product_rate": 4.0}
 
     monkeypatch.setattr(bench.Task, "run", run)
     study = study_file(tmp_path / "tiny.yaml")
