@@ -11,11 +11,11 @@ cross-entropy of the validation part after each epoch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -380,13 +380,7 @@ def arithmetic(spec: Model, length: int, classes: int, train: int, valid: int) -
     Training takes three products for each layer, of which the first layer needs two: nothing uses
     the gradient of the sequences. Validation takes one.
     """
-    products, channels = [], 4
-    positions = [length, *spec.lengths(length)]
-    for conv, n in zip(spec.conv, positions, strict=False):
-        products.append(n * conv.width * channels * conv.filters)
-        channels = conv.filters
-    units = [channels * positions[-1], *spec.dense, classes]
-    products += [n * m for n, m in pairwise(units)]
+    products = [math.prod(kernel) for kernel in spec.kernels(length, classes)]
     return 2e-9 * (train * (3 * sum(products) - products[0]) + valid * sum(products))
 
 

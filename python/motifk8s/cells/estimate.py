@@ -314,15 +314,9 @@ def _command(
 
 def count_forward(model: Model, length: int, classes: int) -> float:
     """Count the work of predicting one sequence of `length` bp, in multiply-adds."""
-    work, channels, positions = 0, 4, length
-    for conv, pooled in zip(model.conv, model.lengths(length), strict=True):
-        work += positions * conv.filters * (conv.width * channels + OUTPUT)
-        channels, positions = conv.filters, pooled
-    units = channels * positions
-    for n in (*model.dense, classes):
-        work += units * n
-        units = n
-    return work
+    positions = [length, *model.lengths(length)]
+    outputs = sum(n * conv.filters for n, conv in zip(positions, model.conv, strict=False))
+    return sum(math.prod(kernel) for kernel in model.kernels(length, classes)) + OUTPUT * outputs
 
 
 def _forward(study: Study, cell: Cell, network: Network | None) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -234,21 +235,28 @@ class Model(Strict):
             raise ValueError(f"conv{layer_index + 1} does not come before the first pooling")
         return 1 + sum(conv.width - 1 for conv in self.conv[: layer_index + 1])
 
+    def kernels(self, length: int, classes: int) -> list[tuple[int, int]]:
+        """Return the number of weights of each kernel, and of the positions that it is applied to.
+
+        Convolutions first, then the dense layers with the output layer, for sequences of `length`
+        bp. Biases and batch norms are not included.
+        """
+        result, channels, positions = [], 4, length
+        for conv, pooled in zip(self.conv, self.lengths(length), strict=True):
+            result.append((conv.width * channels * conv.filters, positions))
+            channels, positions = conv.filters, pooled
+        units = [channels * positions, *self.dense, classes]
+        return result + [(n * m, 1) for n, m in pairwise(units)]
+
     def n_parameters(self, length: int, classes: int) -> int:
         """Return the number of trainable parameters, for sequences of `length` bp.
 
         Convolutions and hidden layers have no bias; each is followed by a batch norm with scale
         and shift. The output layer has a bias.
         """
-        total, channels = 0, 4
-        for conv in self.conv:
-            total += conv.width * channels * conv.filters + 2 * conv.filters
-            channels = conv.filters
-        units = channels * self.lengths(length)[-1]
-        for dense in self.dense:
-            total += units * dense + 2 * dense
-            units = dense
-        return total + units * classes + classes
+        weights = sum(weights for weights, _ in self.kernels(length, classes))
+        normalized = sum(conv.filters for conv in self.conv) + sum(self.dense)
+        return weights + 2 * normalized + classes
 
 
 class CustomModel(Strict):
