@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from helpers.tiny import study_file
+from helpers.tiny import ORCID, study_file
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,23 @@ def finished(tmp_path_factory) -> Path:
     finally:
         devices.setup = setup
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def whole(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``tiny.yaml``, its aggregated ``store`` and ``tiny.zip``; do not change it."""
+    from motifk8s.report.aggregate import aggregate
+    from motifk8s.report.archive import archive
+    from motifk8s.store.folder import FolderStore
+    from motifk8s.study.study import load
+
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(finished, folder / "store")
+    shutil.copy(finished.parent / "tiny.yaml", folder)
+    study, store = load(str(folder / "tiny.yaml")), FolderStore(folder / "store")
+    aggregate(study, store)
+    archive(study, store, folder / "tiny.zip", license="CC-BY-4.0", authors=[f"Ada <{ORCID}>"])
+    return folder
 
 
 @pytest.fixture

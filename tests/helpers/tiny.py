@@ -64,6 +64,7 @@ TINY: dict[str, Any] = {
         "databases": ["JASPAR2016"],
     },
 }
+ORCID = "0000-0002-1825-0097"
 FILES = {
     "filters.h5", "firing.csv", "history.csv", "hits-conv1.tsv", "importance.csv", "log.txt",
     "logos-conv1.png", "metrics.json", "model.keras", "motifs-conv1.meme", "provenance.json",

@@ -13,7 +13,7 @@ import pytest
 from helpers.stores import aws, moto_url, s3  # noqa: F401 (fixtures)
 from helpers.studies import cell_files
 from helpers.studies import study as made_up
-from helpers.tiny import one_line, run_folder
+from helpers.tiny import ORCID, one_line, run_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,24 +21,9 @@ from motifk8s.cells.finished import read_finished
 from motifk8s.data.stored import Found
 from motifk8s.errors import InputError
 from motifk8s.report import crate
-from motifk8s.report.aggregate import aggregate
 from motifk8s.report.archive import _read_done, _run, archive
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
-
-ORCID = "0000-0002-1825-0097"
-
-
-@pytest.fixture(scope="module")
-def whole(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``tiny.yaml``, its aggregated ``store`` and ``tiny.zip``; do not change it."""
-    folder = tmp_path_factory.mktemp("whole")
-    shutil.copytree(finished, folder / "store")
-    shutil.copy(finished.parent / "tiny.yaml", folder)
-    study, store = load(str(folder / "tiny.yaml")), FolderStore(folder / "store")
-    aggregate(study, store)
-    archive(study, store, folder / "tiny.zip", license="CC-BY-4.0", authors=[f"Ada <{ORCID}>"])
-    return folder
 
 
 @pytest.fixture
@@ -154,6 +139,17 @@ def test_models_are_included_on_request(whole: Path, tmp_path: Path) -> None:
     assert model["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert not any(i.startswith("#model/") for i in found)
     assert found["./"]["license"] == crate.NO_LICENSE and "author" not in found["./"]
+
+
+def test_pictures_are_left_out_on_request(whole: Path, tmp_path: Path, here: Any) -> None:
+    line = "archive", whole / "tiny.yaml", "--store", whole / "store", "--out", tmp_path / "x.zip"
+    assert here(*line, "--no-pictures")[0] == 0
+    with zipfile.ZipFile(whole / "tiny.zip") as every, zipfile.ZipFile(tmp_path / "x.zip") as some:
+        left = set(every.namelist()) - set(some.namelist())
+    assert {"report.html", "figures/", "cells/small/a/1/logos-conv1.png"} < left
+    assert {Path(name).suffix for name in left} == {".html", ".png", ".svg", ""}
+    assert "tables/table1.html" not in left
+    assert (tmp_path / "x.zip").stat().st_size < (whole / "tiny.zip").stat().st_size / 3
 
 
 def fails(copied: Path, here: Any, *more: object) -> tuple[int, str]:

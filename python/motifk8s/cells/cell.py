@@ -196,10 +196,13 @@ def _examine(job: _Job) -> Network | None:
 def _reuse(job: _Job, done: Done | None) -> tuple[Json, Json] | None:
     """Fetch the stages of the last finished run that have this run's keys.
 
-    Returns metrics and provenance; None if the training has another key. The metrics have
-    ``layers`` only if the matches are reused too.
+    Returns metrics and provenance; None if the training has another key, or the cell is from an
+    archive without its network. The metrics have ``layers`` only if the matches are reused too.
     """
     if done is None or done.keys.get("training") != job.keys["training"]:
+        return None
+    if "model.keras" not in done.files:
+        log.info("the network is not in the store; training it again")
         return None
     reused = [stage for stage in FILES if done.keys.get(stage) == job.keys[stage]]
     prefixes = tuple(prefix for stage in reused for prefix in FILES[stage])

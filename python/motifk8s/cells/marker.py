@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ class Done(NamedTuple):
     keys: dict[str, str]  # of each stage
     run: str  # folder of the run that counts, in the cell's folder
     files: dict[str, str]  # SHA-256 of each file of the run
+    absent: dict[str, str]  # the same of files that the archive of the cell does not have
 
 
 def read_done(store: Store, place: str) -> Done | None:
@@ -38,8 +40,10 @@ def read_done(store: Store, place: str) -> Done | None:
 
 
 def _parse(content: dict[str, Any]) -> Done:
-    done = Done(dict(content["keys"]), content["run"], dict(content["files"]))
-    if not all(isinstance(text, str) for text in (done.run, *done.keys.values(), *done.files)):
+    keys, files, absent = content["keys"], content["files"], content.get("absent", {})
+    done = Done(dict(keys), content["run"], dict(files), dict(absent))
+    texts = (done.run, *done.keys.values(), *done.files, *done.absent.values())
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError
     return done
 
@@ -47,11 +51,13 @@ def _parse(content: dict[str, Any]) -> Done:
 def fetch(store: Store, place: str, done: Done, name: str) -> bytes:
     """Read a file of a finished run; raise `DamagedError` if it is missing or was changed."""
     path = f"{place}/{done.run}/{name}"
+    if name not in done.files:
+        raise DamagedError(f"{path} does not exist: the cell is from an archive without this file")
     try:
         data = store.read(path)
     except MissingError:
         raise _gone(path, place) from None
-    if hashlib.sha256(data).hexdigest() != done.files.get(name):
+    if hashlib.sha256(data).hexdigest() != done.files[name]:
         raise DamagedError(f"{path} was changed after it was written")
     return data
 
@@ -81,12 +87,23 @@ def _gone(path: str, place: str) -> DamagedError:
     return DamagedError(f"{path} is missing, but {place}/done.json names it")
 
 
-def publish(store: Store, place: str, keys: dict[str, str], folder: Path) -> None:
-    """Upload the files of `folder` as a new run, then the marker that names it."""
+def publish(
+    store: Store,
+    place: str,
+    keys: dict[str, str],
+    folder: Path,
+    absent: Mapping[str, str] | None = None,
+) -> None:
+    """Upload the files of `folder` as a new run, then the marker that names it.
+
+    `absent` has the SHA-256 of files that an archive of the run names and does not have.
+    """
     run = f"runs/{secrets.token_hex(4)}"
     hashes = {}
     for path in sorted(folder.iterdir()):
         hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         store.upload(path, f"{place}/{run}/{path.name}")
-    marker = {"format": FORMAT, "keys": keys, "run": run, "files": hashes}
+    marker: dict[str, Any] = {"format": FORMAT, "keys": keys, "run": run, "files": hashes}
+    if absent:
+        marker["absent"] = dict(absent)
     store.write_json(f"{place}/done.json", marker)

@@ -14,7 +14,7 @@ from motifk8s.errors import Problem
 from motifk8s.motifs.database import read_database
 from motifk8s.provenance import cores
 from motifk8s.store.base import Store
-from motifk8s.study.study import Study
+from motifk8s.study.study import Cell, Study
 
 
 def run_study(
@@ -44,19 +44,27 @@ def run_study(
     read_database(study.matches.database)  # check it now: after training, an error costs hours
     # Every cell then means the same data, even if a file changes meanwhile.
     study = stored.pinned(study, store)
-    states = plan(study, store)
-    todo = [state.cell for state in states if state.state != "done" and state.cell in wanted]
+
+    def unfinished() -> list[Cell]:
+        return [s.cell for s in plan(study, store) if s.state != "done" and s.cell in wanted]
+
+    todo = unfinished()
     networks = try_all(study, todo)
     for (dataset, model), network in networks.items():
         watch(Note(f"{dataset}/{model}", str(network)))
-    for name in dict.fromkeys(cell.dataset for cell in todo):
+    names = dict.fromkeys(cell.dataset for cell in todo)
+    absent = [name for name in names if not stored.is_ready(study, name, store)]
+    for name in names:
         try:
             if change := stored.change(study, name, store):
                 watch(Note(name, f"{change}; importing it"))
             stored.prepare(study, name, store)
         except Problem as error:
             watch(Failed(name, str(error)))
-            todo = [cell for cell in todo if cell.dataset != name]
+            wanted = {cell for cell in wanted if cell.dataset != name}
+    if absent:  # with their data, cells from an archive are done
+        todo = unfinished()
+    todo = [cell for cell in todo if cell in wanted]
     todo = longest_first(study, store, todo, networks)
     watch(Begun(len(todo)))
     jobs = jobs or (1 if Path("/dev/nvidia0").exists() else cores())

@@ -29,6 +29,7 @@ from motifk8s.study.study import Cell, Study
 
 MODEL = "model.keras"
 REPORT = "report.html"
+PICTURES = (".png", ".svg", REPORT)  # ends of paths; the report has the figures in it
 
 
 class Archived(NamedTuple):
@@ -44,6 +45,7 @@ def archive(
     out: Path,
     *,
     models: bool = False,
+    pictures: bool = True,
     license: str = "",
     authors: Sequence[str] = (),
     inputs: Iterable[str | Path] = (),
@@ -57,6 +59,8 @@ def archive(
     ----------
     models : bool
         Include the trained networks; otherwise the metadata has their hashes alone.
+    pictures : bool
+        Include the logos of each cell, the figures and the report.
     license : str
         An SPDX id such as ``"CC-BY-4.0"``, or a URL.
     authors : sequence of str
@@ -90,7 +94,8 @@ def archive(
     day = last.date().isoformat()
     content = crate.Content(known, runs, found, {}, people, url, day)
     with replacing(out, inputs) as file:
-        n_files = _write(file, _files(study, known, store, done, models), content, last)
+        files = _files(study, known, store, done, models, pictures)
+        n_files = _write(file, files, content, last)
     return Archived(len(runs), n_files)
 
 
@@ -175,7 +180,7 @@ def _run(
         _utc(ended)
     except ValueError:
         raise DamagedError(f"{place}/{mark.run} has no times of its run") from None
-    return crate.Run(cell, facts, started, ended, mark.files[MODEL])
+    return crate.Run(cell, facts, started, ended, (mark.files | mark.absent).get(MODEL, ""))
 
 
 def _utc(text: str) -> datetime:
@@ -185,18 +190,27 @@ def _utc(text: str) -> datetime:
 
 
 def _files(
-    study: Study, known: Study, store: Store, done: Mapping[str, Done], models: bool
+    study: Study,
+    known: Study,
+    store: Store,
+    done: Mapping[str, Done],
+    models: bool,
+    pictures: bool,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield path in the archive and content of each file but the metadata, in a fixed order."""
+
+    def wanted(name: str) -> bool:
+        return (models or name != MODEL) and (pictures or not name.endswith(PICTURES))
+
     yield crate.STUDY, page.yaml_text(known).encode()
     prefix = f"{study.name}/"
     listed = [*store.list(f"{prefix}tables"), *store.list(f"{prefix}figures")]
     motifs = [p for p in (f"{prefix}motifs.{kind}" for kind in FORMATS) if store.exists(p)]
-    paths = [f"{prefix}{REPORT}", *motifs, *listed]
+    paths = [path for path in (f"{prefix}{REPORT}", *motifs, *listed) if wanted(path)]
     for path, data in zip(paths, store.map(store.read, paths), strict=True):
         yield path.removeprefix(prefix), data
     for cell, mark in sorted(done.items()):
-        names = sorted(name for name in mark.files if models or name != MODEL)
+        names = sorted(filter(wanted, mark.files))
         read = partial(marker.fetch, store, f"{prefix}cells/{cell}", mark)
         for name, data in zip(names, store.map(read, names), strict=True):
             yield f"cells/{cell}/{name}", data

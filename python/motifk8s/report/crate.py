@@ -357,12 +357,17 @@ def _model(graph: _Graph, content: Content, run: Run, folder: str) -> Iterable[J
     path = f"{folder}model.keras"
     if path not in content.files:
         yield graph.add(
-            f"#model/{run.cell.id}",
+            model_id(run.cell),
             "CreativeWork",
             name=f"Trained network of cell {run.cell.id}",
             description="Not in this archive: motifk8s archive --models includes it",
             sha256=run.model,
         )
+
+
+def model_id(cell: Cell) -> str:
+    """Return the id of a network that an archive does not have."""
+    return f"#model/{cell.id}"
 
 
 def _image(graph: _Graph, image: str | None) -> Json | None:
