@@ -49,6 +49,9 @@ def setup(threads: int | None = None) -> str:
         If KERAS_BACKEND is neither tensorflow nor jax.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    # On CPUs with AVX512-VNNI, TensorFlow would use oneDNN, whose sums are not the same after a
+    # resumption, and would print so in spite of the line above.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
         with _importing():
