@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT: the first stops a command within seconds, a second one ends it at once.
 
-Inside `handled`, the first signal raises KeyboardInterrupt in the main thread, wherever that is.
+Inside `handled`, the first signal raises KeyboardInterrupt in the main thread, wherever that is; in
+a destructor, which would swallow it, soon afterwards.
 Inside `deferred` it does not: the code there asks `requested`, and stops where it loses no work.
 A thread ends a process that does not stop by itself, for example in a long call of a library. It
 also stops a process of `multiprocessing` when its parent process has ended.
@@ -12,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,13 +58,23 @@ class _Handler:
         self.lost = -float("inf")  # when an end would last have lost work
         self.stop = threading.Event()
         self.reader, self.writer = socket.socketpair()
+        self.ignored = sys.unraisablehook  # the hook before
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Stop the main thread: soon, but not in the middle of a call of a library."""
-        self.handled.add()
+        if number in SIGNALS:  # SIGALRM is of `unraisable`
+            self.handled.add()
         if not self.deferring and not self.raised:
             self.raised = True  # only once, because a second one would disturb the cleanup
             raise KeyboardInterrupt
+
+    def unraisable(self, lost: sys.UnraisableHookArgs) -> None:
+        """Raise again soon what a destructor or a callback of a library has swallowed."""
+        if isinstance(lost.exc_value, KeyboardInterrupt) and self.handled.count:
+            self.raised = False
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            self.ignored(lost)
 
     def watch(self) -> None:
         """Count the signals, which arrive here at once; end the process if it does not stop."""
@@ -99,12 +111,16 @@ class _Handler:
         thread = threading.Thread(target=self.watch, name="signals", daemon=True)
         self.writer.setblocking(False)
         descriptor = signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, self.handle) for number in SIGNALS}
+        numbers = (*SIGNALS, signal.SIGALRM)
+        before = {number: signal.signal(number, self.handle) for number in numbers}
+        sys.unraisablehook = self.unraisable
         try:
             thread.start()  # after the handlers: it sends a signal at once if the parent has ended
             yield
         finally:
+            sys.unraisablehook = self.ignored
             self.raised = True  # a signal that comes now is too late to stop anything
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.away import IMPATIENT, STAGES, Gate, Running
 from helpers.stores import aws, moto_url, s3  # noqa: F401 (fixtures)
-from helpers.tiny import one_line, study_file
+from helpers.tiny import command, one_line, study_file
 
 from motifk8s.cells import workers
 from motifk8s.data import stored
@@ -71,6 +71,36 @@ def stopped(running: Running) -> str:
 
 
 # Signals --------------------------------------------------------------------------------------
+
+
+DESTRUCTOR = """
+import os, signal, sys, time
+from motifk8s import signals
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(10):
+            time.sleep(0.01)
+
+class Broken:
+    def __del__(self):
+        raise ValueError("of another kind")
+
+try:
+    with signals.handled():
+        Broken()
+        Held()
+        time.sleep(30)
+except KeyboardInterrupt:
+    sys.exit(75)
+"""
+
+
+def test_a_signal_in_a_destructor_is_not_swallowed() -> None:
+    done = command(code=DESTRUCTOR)
+    assert done.returncode == 75
+    assert "of another kind" in done.stderr and "KeyboardInterrupt" not in done.stderr
 
 
 @pytest.mark.parametrize(
