@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny import ORCID, one_line, place_of, run_folder, study_file, weights
+from helpers.tiny import ORCID, ROOT, one_line, place_of, run_folder, study_file, weights
 
-from motifk8s.report import crate
+from motifk8s.cells.finished import read_finished
+from motifk8s.data import stored
+from motifk8s.report import claims, comparison, crate, tables
 from motifk8s.report.archive import archive
+from motifk8s.report.figures import motif_database
+from motifk8s.report.restore import restore
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
+PUBLISHED = ROOT / "docs" / "results"
 Edit = Callable[[dict[str, bytes]], object]
 
 
@@ -177,3 +182,21 @@ def test_damage_anywhere_is_found(whole: Path, tmp_path: Path, here: Any) -> Non
     assert code == 1 and "is damaged: cells/small/b/1/metrics.json" in one_line(err)
     done = [path.parent.parent.name for path in (tmp_path / "store").rglob("done.json")]
     assert done == ["a"]  # the cell before it, whole
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the pages are not part of an image")
+def test_the_published_tables_are_those_of_the_published_cells(tmp_path: Path) -> None:
+    """If this fails because cells are outdated, the published results need a new run."""
+    store = FolderStore(tmp_path)
+    study = restore(PUBLISHED / "as-run.zip", store).study
+    stored.prepare(study, "synthetic", store)
+    cells, missing = read_finished(study, store)
+    assert not missing
+    results = tables.results((files.metrics for files in cells.values()), study)
+    database = motif_database(study.matches.database)
+    for name, table in {
+        "results": results,
+        "comparison": comparison.comparisons(results, study),
+        "claims": claims.claims(study, cells, database),
+    }.items():
+        assert tables.csv_text(table) == (PUBLISHED / f"as-run/{name}.csv").read_text(), name
