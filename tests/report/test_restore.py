@@ -86,6 +86,11 @@ def test_a_command_that_needs_the_network(whole: Path, restored: Path, here: Any
         "hits", whole / "tiny.yaml", "--store", restored, "--out", restored.parent / "x.bed"
     )
     assert code == 1 and "the cell is from an archive without this file" in one_line(err)
+    line = whole / "tiny.yaml", "--store", restored
+    assert here("aggregate", *line)[0] == 0
+    code, _, err = here("archive", *line, "--models", "--out", restored.parent / "x.zip")
+    assert code == 1 and "model.keras does not exist" in one_line(err)
+    assert not (restored.parent / "x.zip").exists()
 
 
 def test_what_the_store_has_is_kept(whole: Path, restored: Path, here: Any) -> None:

@@ -210,7 +210,8 @@ def _files(
     for path, data in zip(paths, store.map(store.read, paths), strict=True):
         yield path.removeprefix(prefix), data
     for cell, mark in sorted(done.items()):
-        names = sorted(filter(wanted, mark.files))
+        # A cell from an archive without networks has none to include: `fetch` says so.
+        names = sorted({*filter(wanted, mark.files), *([MODEL] if models else [])})
         read = partial(marker.fetch, store, f"{prefix}cells/{cell}", mark)
         for name, data in zip(names, store.map(read, names), strict=True):
             yield f"cells/{cell}/{name}", data
