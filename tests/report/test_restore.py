@@ -165,6 +165,8 @@ def test_another_file(content: bytes, tmp_path: Path, here: Any) -> None:
     assert code == 2 and "it is not a complete ZIP file" in one_line(err)
     code, _, err = here("restore", tmp_path, "--store", tmp_path / "store")
     assert code == 2 and "expected a folder and found a file, or the reverse" in one_line(err)
+    with pytest.raises(SystemExit):
+        here("restore", "s3://bucket/x.zip")
 
 
 def test_half_an_archive(whole: Path, tmp_path: Path, here: Any) -> None:

@@ -10,8 +10,8 @@ from motifk8s.cli.arguments import (
     add,
     add_store,
     add_study,
+    local_path,
     open_study,
-    output_path,
     study_inputs,
 )
 
@@ -24,7 +24,7 @@ def register(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FILE",
-        type=output_path,
+        type=local_path,
         help="ZIP file to write (default: the study's name and .zip)",
     )
     sub.add_argument(
@@ -53,7 +53,9 @@ def register(commands: Commands) -> None:
     )
     text = "put the cells of an archive into a store, to continue or compare its study"
     sub = add(commands, "restore", _restore, text)
-    sub.add_argument("archive", metavar="ARCHIVE.zip", type=Path, help="file that archive wrote")
+    sub.add_argument(
+        "archive", metavar="ARCHIVE.zip", type=local_path, help="file that archive wrote"
+    )
     add_store(sub)
 
 

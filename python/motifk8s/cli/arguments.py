@@ -118,8 +118,8 @@ def utf8(argument: str) -> str:
         return os.fsencode(argument).decode("utf-8", "backslashreplace")
 
 
-def output_path(text: str) -> Path:
-    """Parse the path of an output: a local one."""
+def local_path(text: str) -> Path:
+    """Parse a local path; refuse an address."""
     from motifk8s.store.files import is_address
 
     if is_address(text):

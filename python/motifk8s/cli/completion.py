@@ -37,7 +37,7 @@ _motifk8s_study() {{
 """,
 }
 # How metavars of files and of folders begin.
-FILES = ("FILE", "FASTA", "BUNDLE", "MODEL.", "QUERY.")
+FILES = ("FILE", "FASTA", "BUNDLE", "MODEL.", "QUERY.", "ARCHIVE.")
 FOLDERS = ("FOLDER", "URL")
 
 

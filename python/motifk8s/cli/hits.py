@@ -15,8 +15,8 @@ from motifk8s.cli.arguments import (
     add,
     add_study,
     count,
+    local_path,
     open_study,
-    output_path,
     study_inputs,
 )
 from motifk8s.cli.streams import write_data
@@ -59,7 +59,7 @@ def register(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FILE",
-        type=output_path,
+        type=local_path,
         help="write to this file instead of stdout; as bgzip if it ends in .gz",
     )
 

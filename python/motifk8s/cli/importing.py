@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motifk8s.cli.arguments import DEFAULT, add, add_store, open_study, output_path, utf8
+from motifk8s.cli.arguments import DEFAULT, add, add_store, local_path, open_study, utf8
 from motifk8s.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _add_bed(parser: argparse.ArgumentParser) -> None:
         help="add as many bins without peaks as positives, all of them, or shuffled sequences",
     )
     argument("--both-strands", action="store_true", help="add reverse complements")
-    argument("--bins-out", metavar="FILE.tsv", type=output_path, help="table of the bins to write")
+    argument("--bins-out", metavar="FILE.tsv", type=local_path, help="table of the bins to write")
     _add_seed(parser)
     _add_outputs(parser)
 
@@ -119,10 +119,10 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", metavar="FILE.h5", type=output_path, required=True, help="data set to write"
+        "--out", metavar="FILE.h5", type=local_path, required=True, help="data set to write"
     )
     parser.add_argument(
-        "--study-out", metavar="FILE.yaml", type=output_path, help="study file to write"
+        "--study-out", metavar="FILE.yaml", type=local_path, help="study file to write"
     )
     parser.add_argument(
         "--motifs",

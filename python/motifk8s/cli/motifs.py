@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from motifk8s.cli.arguments import DEFAULT, Commands, add, output_path, positive
+from motifk8s.cli.arguments import DEFAULT, Commands, add, local_path, positive
 from motifk8s.cli.streams import write_data
 
 
@@ -34,7 +34,7 @@ def register(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FOLDER",
-        type=output_path,
+        type=local_path,
         default=Path("filters"),
         help=f"output folder {DEFAULT}",
     )
@@ -45,7 +45,7 @@ def register(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FILE",
-        type=output_path,
+        type=local_path,
         help="write the hits to this file instead of stdout",
     )
     sub.add_argument(

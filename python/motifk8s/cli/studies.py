@@ -18,9 +18,9 @@ from motifk8s.cli.arguments import (
     add_store,
     add_study,
     count,
+    local_path,
     open_study,
     optional,
-    output_path,
     positive,
     print_error,
     study_inputs,
@@ -256,7 +256,7 @@ def add_compare(commands: Commands) -> None:
     sub.add_argument(
         "--out",
         metavar="FOLDER",
-        type=output_path,
+        type=local_path,
         help="write fractions.csv and motifs.csv to this folder",
     )
 
@@ -347,7 +347,7 @@ def _add_out(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=output_path,
+        type=local_path,
         default=Path(folder),
         help=f"output folder {DEFAULT}",
     )
@@ -357,7 +357,7 @@ def _add_outputs(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument(
         "--outputs",
         metavar="FOLDER",
-        type=output_path,
+        type=local_path,
         help=f"for workflows: folder for the outputs of this step ({files})",
     )
 
