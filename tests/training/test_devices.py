@@ -270,6 +270,21 @@ def test_tensorflow_starts_in_silence() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(("given", "used"), [("", "False"), ("1", "True")])
+def test_onednn_is_off_unless_you_turn_it_on(given: str, used: str) -> None:
+    """With it, a resumed training has other last digits."""
+    env = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    env |= {"KERAS_BACKEND": "tensorflow"} | ({"TF_ENABLE_ONEDNN_OPTS": given} if given else {})
+    code = """
+from motifk8s.training import devices
+devices.setup()
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == used
+
+
 def test_an_import_is_undisturbed_and_disturbs_nothing_else() -> None:
     assert gc.isenabled()
     before = {name: sys.modules.get(name) for name in ("jax", "sklearn", "matplotlib")}
