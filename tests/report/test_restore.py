@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.stores import aws, moto_url, s3  # noqa: F401 (fixtures)
 from helpers.tiny import ORCID, ROOT, one_line, place_of, run_folder, study_file, weights
 
 from motifk8s.cells.finished import read_finished
@@ -91,6 +92,15 @@ def test_a_command_that_needs_the_network(whole: Path, restored: Path, here: Any
     code, _, err = here("archive", *line, "--models", "--out", restored.parent / "x.zip")
     assert code == 1 and "model.keras does not exist" in one_line(err)
     assert not (restored.parent / "x.zip").exists()
+
+
+def test_into_a_bucket(whole: Path, s3: Any) -> None:  # noqa: F811
+    done = restore(whole / "tiny.zip", s3)
+    assert (done.cells, done.kept) == (2, 0)
+    stored.prepare(done.study, "small", s3)
+    cells, missing = read_finished(done.study, s3)
+    assert list(cells) == ["small/a/1", "small/b/1"] and not missing
+    assert restore(whole / "tiny.zip", s3).kept == 2
 
 
 def test_what_the_store_has_is_kept(whole: Path, restored: Path, here: Any) -> None:
