@@ -1,4 +1,4 @@
-"""An archive put back into a store: its study goes on, and nothing damaged is taken."""
+"""Restored archives: their study can be continued, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def restored(whole: Path, tmp_path: Path, here: Any) -> Path:
     return tmp_path / "store"
 
 
-def test_the_study_goes_on(whole: Path, restored: Path, tmp_path: Path, here: Any) -> None:
+def test_the_study_can_be_continued(whole: Path, restored: Path, tmp_path: Path, here: Any) -> None:
     cells = "small/a/1", "small/b/1"
     runs = [run_folder(restored, cell) for cell in cells]
     line = whole / "tiny.yaml", "--store", restored
@@ -187,8 +187,8 @@ def test_half_an_archive(whole: Path, tmp_path: Path, here: Any) -> None:
         assert code == 2 and "it is not a complete ZIP file" in one_line(err)
 
 
-def test_damage_anywhere_is_found(whole: Path, tmp_path: Path, here: Any) -> None:
-    """No byte of a cell changes unnoticed, wherever the damage is."""
+def test_one_changed_byte_is_found(whole: Path, tmp_path: Path, here: Any) -> None:
+    """The cell with the byte is refused; the cell before it is whole."""
     data = bytearray((whole / "tiny.zip").read_bytes())
     with zipfile.ZipFile(whole / "tiny.zip") as archived:
         infos = [i for i in archived.infolist() if i.filename.startswith("cells/small/b")]

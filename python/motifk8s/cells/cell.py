@@ -26,7 +26,7 @@ import numpy as np
 from motifk8s.cells import marker
 from motifk8s.cells.events import Epoch, Note, Watch, ignore
 from motifk8s.cells.keys import cell_folder, stage_keys
-from motifk8s.cells.marker import Done, fetch, read_done
+from motifk8s.cells.marker import Done, fetch
 from motifk8s.cells.networks import Network, examine
 from motifk8s.cells.progress import logging_to
 from motifk8s.data.datasets import Dataset
@@ -175,10 +175,7 @@ def run(
 def _read_intact(job: _Job) -> Done | None:
     """Return the cell's marker; None if it does not exist, or names a missing or changed file."""
     try:
-        done = read_done(job.store, job.place)
-        if done:
-            marker.check(job.store, job.place, done)
-        return done
+        return marker.read_intact(job.store, job.place)
     except DamagedError as error:
         text = f"{error}; computing the cell again"
         log.info(text)

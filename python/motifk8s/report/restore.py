@@ -24,7 +24,6 @@ from motifk8s.study.study import Cell, Study, loads
 # What zipfile and json raise for a file that is missing, damaged, encrypted or of another kind.
 UNREADABLE = (
     KeyError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
-    NotImplementedError,
 )  # fmt: skip
 
 
@@ -117,12 +116,8 @@ def _restore(archived: _Archive, store: Store) -> Restored:
 
 def _has(study: Study, store: Store, cell: Cell) -> bool:
     """Return whether the store has a cell finished and whole, with these or other settings."""
-    place = cell_folder(study, cell)
     try:
-        done = marker.read_done(store, place)
-        if done:
-            marker.check(store, place, done)
-        return done is not None
+        return marker.read_intact(store, cell_folder(study, cell)) is not None
     except DamagedError:
         return False
 
