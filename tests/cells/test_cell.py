@@ -223,7 +223,9 @@ def test_analysing_again_repeats_nothing_else(again, finished, tmp_path, monkeyp
         change = {"analysis": {"thresholds": [0.3, 0.9]}}
     study = load(str(study_file(tmp_path / "changed.yaml", change)))
     [state] = [s for s in plan(study, FolderStore(store)) if s.cell == A]
-    why = "is not computed yet" if how == "earlier version" else "settings or data have changed"
+    why = (
+        "is not computed yet" if how == "earlier version" else "settings, data or code have changed"
+    )
     assert state[1:] == ("outdated", f"its analysis {why}")
     assert again(change) == ([], 0)
     old, new = run_folder(finished, A.id), run_folder(store, A.id)

@@ -11,6 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers.tiny import ROOT, TINY
 
@@ -57,14 +58,14 @@ def test_report_makes_the_same_tables(old: Path, here) -> None:
         "report", old / "tiny.yaml", "--store", old / "store", "--out", old / "report"
     )
     assert code == 0
-    before = {path.name: path.read_text() for path in (old / "store/tiny/tables").glob("*.csv")}
-    after = {path.name: path.read_text() for path in (old / "report/tables").glob("*.csv")}
-    for tables in (before, after):  # The rule that predicts is another one.
-        del tables["prediction.csv"]
-    for name in ("motifs.csv", "motif-filters.csv"):  # That version did not make them.
-        del after[name]
+    before = {path.name: path for path in (old / "store/tiny/tables").glob("*.csv")}
+    del before["prediction.csv"]  # The rule that predicts is another one.
     assert len(before) == 8
-    assert after == before
+    for name, path in before.items():
+        table = pd.read_csv(path, dtype=str)
+        after = pd.read_csv(old / "report/tables" / name, dtype=str)
+        # That version did not write some columns.
+        pd.testing.assert_frame_equal(after[table.columns], table)
 
 
 def test_hits_of_its_cells(old: Path, here) -> None:

@@ -67,7 +67,7 @@ def test_missing_and_started(tiny):
 )
 def test_outdated(tiny, change, stage):
     study_file(tiny, change)
-    reason = f"its {stage} settings or data have changed"
+    reason = f"its {stage} settings, data or code have changed"
     assert set(states(tiny).values()) == {("outdated", reason)}
 
 

@@ -277,7 +277,7 @@ def test_missing_cells_are_named(copy: Path, here: Any) -> None:
     assert (code, out) == (3, one)
     assert err.splitlines()[-1] == (
         "motifk8s: study peaks: 1 of 2 cells is not finished, and the hits are those of the "
-        "others: own/a/2 (outdated: its matches settings or data have changed)"
+        "others: own/a/2 (outdated: its matches settings, data or code have changed)"
     )
     assert here(*command, "--cells", "own/a/1")[0] == 0
     code, out, err = here(*command, "--cells", "own/a/2", "--out", copy / "x.bed")

@@ -307,7 +307,7 @@ def test_a_file_that_changes_makes_its_cells_outdated(own, tmp_path, here, how):
     assert code == 0 and changed in out
     code, out, _ = here("dataset", path, "--store", store.url)
     assert code == 0 and f"{changed}; importing it" in out
-    assert states(path, store) == {("outdated", "its training settings or data have changed")}
+    assert states(path, store) == {("outdated", "its training settings, data or code have changed")}
     loaded = stored.load_dataset(load(str(path)), "own", store)
     assert loaded.data_hash == datasets.read(file, ["A", "B"]).data_hash
     file.write_bytes(old)
@@ -504,7 +504,7 @@ def test_killed_while_data_are_replaced_they_are_whole(study, store, tmp_path, m
     done = (
         {("done", "")}
         if expected == old.data_hash
-        else {("outdated", "its training settings or data have changed")}
+        else {("outdated", "its training settings, data or code have changed")}
     )
     assert states(tmp_path / "tiny.yaml", store) == done
     assert here(*args)[0] == 0

@@ -42,20 +42,26 @@ def test_a_table_is_read_as_it_was_written() -> None:
     table = pd.DataFrame(
         {
             "layer": ["conv1", "conv1"],
-            "setting": ["trim_bits", "threshold"],
-            "value": ["none", "0.30"],
-            "class": ["NA", ""],
             "filter": ["filter0", "1"],
-            "match_any": [0.1 + 0.2, np.nan],
-            "dead": [3, 0],
+            "target": ["none", "0.30"],
+            "class": ["NA", ""],
+            "loss_increase": [0.1 + 0.2, np.nan],
+            "auroc_drop": [3.0, 0],
+            "worst_class": ["", "NA"],
+            "worst_class_loss_increase": [0.5, 1],
+            "class_loss_increase": [1.5, np.nan],
         }
     )
-    read = analysis.read(table.to_csv(index=False).encode())
+    read = analysis.read(table.to_csv(index=False).encode(), "importance")
     pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
+    # An earlier version did not write the last column.
+    earlier = table.drop(columns="class_loss_increase").to_csv(index=False).encode()
+    expected = table.assign(class_loss_increase=np.nan)
+    pd.testing.assert_frame_equal(analysis.read(earlier, "importance"), expected)
     for name, columns in analysis.TABLES.items():
         empty = pd.DataFrame(columns=list(columns)).to_csv(index=False)
         assert empty == ",".join(columns) + "\n", name
-        assert tuple(analysis.read(empty.encode()).columns) == columns
+        assert tuple(analysis.read(empty.encode(), name).columns) == columns
 
 
 def test_tables_that_are_not_selected_have_no_rows(parts: Any) -> None:
@@ -128,7 +134,8 @@ def test_cells_hold_the_tables(finished: Path) -> None:
         folder = run_folder(finished, f"small/{model}/1")
         metrics = json.loads((folder / "metrics.json").read_text())
         made = {
-            name: analysis.read((folder / f"{name}.csv").read_bytes()) for name in analysis.TABLES
+            name: analysis.read((folder / f"{name}.csv").read_bytes(), name)
+            for name in analysis.TABLES
         }
         assert {n: tuple(table.columns) for n, table in made.items()} == analysis.TABLES
         assert len(made["importance"]) == layers

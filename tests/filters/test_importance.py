@@ -15,7 +15,11 @@ from motifk8s.study.specs import Conv, Model
 from motifk8s.training.scores import auroc, macro_auroc
 
 CLASSES = ("A", "C", "G")
-LABELS = {"filter1": {"target": "MA1", "evalue": 0.01, "class": "C"}}
+LABELS = {
+    "filter0": {"target": "MA2", "evalue": 0.01, "class": ""},
+    "filter1": {"target": "MA1", "evalue": 0.01, "class": "C"},
+    "filter2": {"target": "MA1", "evalue": 0.02, "class": "C"},
+}
 DEEP = Model(
     conv=[
         Conv(filters=4, width=5),
@@ -28,13 +32,13 @@ DEEP = Model(
 SHALLOW = Model(conv=[Conv(filters=4, width=5, pool=6, activation="tanh")], dense=[])
 
 
-def forward(model: Any, codes: np.ndarray, layer: str, i: int | None) -> np.ndarray:
-    """Compute the probabilities with the output of filter `i` of a layer set to zero."""
+def forward(model: Any, codes: np.ndarray, layer: str, *silent: int) -> np.ndarray:
+    """Compute the probabilities with the output of some filters of a layer set to zero."""
     x = np.eye(5, 4, dtype="float32")[codes]
     for step in model.layers[1:]:
         x = np.array(step(x))
-        if step.name == layer.replace("conv", "act") and i is not None:
-            x[:, :, i] = 0
+        if step.name == layer.replace("conv", "act"):
+            x[:, :, list(silent)] = 0
     return x
 
 
@@ -87,9 +91,14 @@ def test_each_filter_is_as_if_silenced_by_hand(
     n_filters = spec.conv[int(layer[-1]) - 1].filters
     assert list(table["filter"]) == [f"filter{i}" for i in range(n_filters)]
     assert set(table["layer"]) == {layer}
-    assert list(table["target"]) == ["MA1" if i == 1 else "" for i in range(n_filters)]
-    assert list(table["class"]) == ["C" if i == 1 else "" for i in range(n_filters)]
-    whole = forward(model, codes, layer, None)
+    assert list(table["target"])[:5] == ["MA2", "MA1", "MA1", "", ""][:n_filters]
+    assert list(table["class"])[:5] == ["", "C", "C", "", ""][:n_filters]
+    whole = forward(model, codes, layer)
+    together = loss(labels, forward(model, codes, layer, 1, 2)) - loss(labels, whole)
+    assert table["class_loss_increase"][[1, 2]].tolist() == pytest.approx(
+        [together] * 2, rel=1e-3, abs=2e-6
+    )
+    assert table["class_loss_increase"].drop([1, 2]).isna().all()
     for i, row in table.iterrows():
         p = forward(model, codes, layer, int(str(i)))
         close = {"rel": 1e-3, "abs": 2e-6}

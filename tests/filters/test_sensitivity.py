@@ -36,7 +36,8 @@ def tables(finished: Path) -> dict[str, pd.DataFrame]:
     """The sensitivity of both cells, by model, from the store."""
     return {
         model: analysis.read(
-            (run_folder(finished, f"small/{model}/1") / "sensitivity.csv").read_bytes()
+            (run_folder(finished, f"small/{model}/1") / "sensitivity.csv").read_bytes(),
+            "sensitivity",
         )
         for model in ROWS
     }

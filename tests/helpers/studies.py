@@ -96,7 +96,8 @@ def analysis_of(labels, share, n):
     for i in range(n):
         label = labels.get(f"filter{i}", {"target": "", "class": ""})
         keys = "conv1", f"filter{i}", label["target"], label["class"]
-        importance.append((*keys, 0.02 if label["class"] else 0.001 * i, 0.01, "SRF", 0.1))
+        rise, together = (0.02, 0.05) if label["class"] else (0.001 * i, np.nan)
+        importance.append((*keys, rise, 0.01, "SRF", 0.1, together))
         if label["class"]:
             firing.append((*keys, 100, 80 + i, 0.8 + i / 100, 0.05, 60, 24, 0.4, -1.5, 0.5))
     rows = {"sensitivity": sensitivity, "importance": importance, "firing": firing}

@@ -99,7 +99,7 @@ def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
             history=pd.read_csv(BytesIO(fetch("history.csv"))),
             filters=read_filters(BytesIO(fetch("filters.h5"))),
             provenance=_json(fetch("provenance.json"), PROVENANCE),
-            analysis={name: analysis.read(fetch(f"{name}.csv")) for name in analysis.TABLES},
+            analysis={name: analysis.read(fetch(f"{name}.csv"), name) for name in analysis.TABLES},
             hits={
                 name: read_hits(fetch(f"hits-{name}.tsv")) for name in metrics["layers"] if aligned
             },

@@ -102,7 +102,7 @@ def _what_changed(old: dict[str, str], new: dict[str, str]) -> str:
     stage = next((stage for stage in new if old.get(stage) != new[stage]), "present")
     if stage in new and stage not in old:
         return f"its {stage} is not computed yet"
-    return f"its {stage} settings or data have changed"
+    return f"its {stage} settings, data or code have changed"
 
 
 def keep_study(study: Study, store: Store) -> str:

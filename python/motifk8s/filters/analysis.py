@@ -123,16 +123,20 @@ def _concat(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(columns))
 
 
-def read(data: bytes) -> pd.DataFrame:
-    """Read the CSV content of a cell's table; numbers keep all digits."""
+def read(data: bytes, name: str) -> pd.DataFrame:
+    """Read the CSV content of a cell's table `name`; numbers keep all digits.
+
+    A column that an earlier version did not write is NaN.
+    """
     import pandas as pd
 
     columns = list(pd.read_csv(BytesIO(data), nrows=0).columns)
     numbers = [column for column in columns if column not in TEXT]
-    return pd.read_csv(
+    table = pd.read_csv(
         BytesIO(data),
         dtype=dict.fromkeys(TEXT.intersection(columns), str),
         keep_default_na=False,  # a class may be called NA
         na_values={column: [""] for column in numbers},
         float_precision="round_trip",
     )
+    return table.reindex(columns=list(TABLES[name]))

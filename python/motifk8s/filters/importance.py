@@ -1,9 +1,10 @@
 """Measure the importance of filters by ablation.
 
-A filter's output is set to 0 after its activation. In a plain chain of layers, pooling and dropout
-do not change a channel of zeros, so the network up to them runs once. The next layer and its batch
-norm are linear: without a filter, their output is the complete output minus the contribution of the
-filter. Only the layers after these run once for each filter. Any other network runs as a whole.
+A filter's output is set to 0 after its activation, and so are the outputs of all filters that match
+a class. In a plain chain of layers, pooling and dropout do not change a channel of zeros, so the
+network up to them runs once. The next layer and its batch norm are linear: without filters, their
+output is the complete output minus the contribution of the filters. Only the layers after these run
+once for each filter and each class. Any other network runs as a whole.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ COLUMNS = (
     # The class with the largest increase of its mean cross-entropy; empty without an increase.
     "worst_class",
     "worst_class_loss_increase",  # nats: this increase, or the largest change without one
+    # As loss_increase, without all filters of the layer that match this class; NaN without a match.
+    "class_loss_increase",
 )  # fmt: skip
 # Limits of one batch on the device: bases, and outputs of the layer that reads the filters. These
 # outputs are computed for each filter, and a few MB fit into the cache.
@@ -50,7 +53,8 @@ def ablate(
     """Measure how much worse a network predicts without each filter of a layer.
 
     The network is not trained again. So this measures how it uses a filter, not whether it can
-    learn without it. If two filters are similar, the importance of each may be small.
+    learn without it. If two filters are similar, the importance of each may be small; without all
+    filters of a class, what they share is missing too.
 
     Parameters
     ----------
@@ -73,15 +77,23 @@ def ablate(
 
     Notes
     -----
-    Memory: F x N x C probabilities and one batch's activations. Time of one core for 2,000
+    Memory: (F + C) x N x C probabilities and one batch's activations. Time of one core for 2,000
     sequences of 200 bp: 1 s for CNN-25 and for the second layer of CNN-1. The first layer of CNN-1
     is not pooled and needs 3 s. CNN-1-1-100 needs 40 s, mostly for its third convolution. A network
-    that is not a plain chain predicts F + 1 times.
+    that is not a plain chain predicts once for each filter and class, and once complete.
     """
     import pandas as pd
 
-    whole, each_without = _predict(model, layer, codes)
+    of_class: dict[str, list[int]] = {}  # filters by the class that they match
+    for name, label in labels_of.items():
+        if label["class"]:
+            of_class.setdefault(label["class"], []).append(int(name.removeprefix("filter")))
+    whole, each_without, sets_without = _predict(model, layer, codes, list(of_class.values()))
     losses, score = cross_entropies(labels, whole), macro_auroc(labels, whole)
+    without_class = {
+        name: float(_means(cross_entropies(labels, probabilities) - losses))
+        for name, probabilities in zip(of_class, sets_without, strict=True)
+    }
     rows = []
     for i, probabilities in enumerate(each_without):
         label = labels_of.get(f"filter{i}", {"target": "", "class": ""})
@@ -90,36 +102,50 @@ def ablate(
         by_class = _means(rise, axis=0)
         worst = int(np.nanargmax(by_class)) if np.isfinite(by_class).any() else 0
         name = classes[worst] if by_class[worst] > 0 else ""
-        key = (layer, f"filter{i}", label["target"], label["class"])
-        rows.append((*key, float(_means(rise)), drop, name, float(by_class[worst])))
+        rows.append(
+            (
+                *(layer, f"filter{i}", label["target"], label["class"]),
+                *(float(_means(rise)), drop, name, float(by_class[worst])),
+                without_class.get(label["class"], np.nan),
+            )
+        )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _predict(model: keras.Model, name: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predict with the complete network (N, C), and without each filter (F, N, C)."""
+def _predict(
+    model: keras.Model, name: str, codes: np.ndarray, sets: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict with the complete network, without each filter, and without each set of filters.
+
+    The shapes are (N, C), (F, N, C) and (S, N, C).
+    """
     import keras
 
     layer = numbered_layers(model)[name]
-    if not _is_plain(model):
-        return _predict_any(model, layer, codes)
-    head, following, rest = _cut(model, layer)
-    device = open_device(keras.Model(model.inputs[0], head))
-    outputs = int(np.prod(following.output.shape[1:]))
-    batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
-    without_each = _without_each(head.shape[-1], following, rest)
-    predictions = np.concatenate(list(device.map(codes, batch, reduce=without_each)), axis=1)
-    return predictions[-1], predictions[:-1]
+    n_filters = reader(layer, codes.shape[1]).output.shape[-1]
+    kept = np.ones((1 + len(sets), n_filters), np.float32)  # the first is the complete network
+    for row, numbers in zip(kept[1:], sets, strict=True):
+        row[list(numbers)] = 0
+    if _is_plain(model):
+        head, following, rest = _cut(model, layer)
+        outputs = int(np.prod(following.output.shape[1:]))
+        batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
+        device = open_device(keras.Model(model.inputs[0], head))
+        without = _without(kept, following, rest)
+    else:
+        batch, device = max(1, BASES_PER_BATCH // codes.shape[1]), open_device(model)
+        each = 1 - np.eye(n_filters, dtype=np.float32)
+        without = _whole_without(np.concatenate([each, kept]), model, layer)
+    predictions = np.concatenate(list(device.map(codes, batch, reduce=without)), axis=1)
+    return predictions[n_filters], predictions[:n_filters], predictions[n_filters + 1 :]
 
 
-def _predict_any(
-    model: keras.Model, layer: Layer, codes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict as `_predict`; the whole network runs once for each filter."""
+def _whole_without(kept: np.ndarray, model: keras.Model, layer: Layer) -> Callable[[Any, Any], Any]:
+    """Make the function that runs a whole network for each row of `kept` (K, F): (K, n, C)."""
     from keras import ops
 
     last = (layer.conv, *layer.tail)[-1]
-    call, n_filters = last.call, reader(layer, codes.shape[1]).output.shape[-1]
-    masks = 1 - np.eye(n_filters + 1, n_filters, dtype=np.float32)
+    call = last.call
 
     def without_each(x: Any, y: Any) -> Any:
         def without(mask: Any) -> Any:
@@ -129,23 +155,20 @@ def _predict_any(
             finally:
                 del last.call
 
-        return ops.map(without, masks)
+        return ops.map(without, kept)
 
-    batch = max(1, BASES_PER_BATCH // codes.shape[1])
-    batches = open_device(model).map(codes, batch, reduce=without_each)
-    predictions = np.concatenate(list(batches), axis=1)
-    return predictions[-1], predictions[:-1]
+    return without_each
 
 
-def _without_each(n_filters: int, following: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
-    """Make the function from pooled outputs (n, P, F) to predictions without each filter.
+def _without(kept: np.ndarray, following: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
+    """Make the function from pooled outputs (n, P, F) to predictions (F + K, n, C).
 
-    It returns (F + 1, n, C); the last prediction is that of the complete network.
+    They are those without each of the F filters, then with the filters of each row of `kept`.
     """
     import keras
     from keras import ops
 
-    units = following.kernel.shape[-1]
+    n_filters, units = kept.shape[1], following.kernel.shape[-1]
     kernel = ops.reshape(following.kernel, (-1, n_filters, units))  # (W or P, F, units)
     adds, norm = kernel, None
     if rest and isinstance(rest[0], keras.layers.BatchNormalization):  # it is linear too
@@ -159,26 +182,28 @@ def _without_each(n_filters: int, following: Any, rest: list[Any]) -> Callable[[
         flat = ops.reshape(y, (-1, y.shape[1] * y.shape[2]))
         return ops.matmul(flat, ops.reshape(weights, (-1, units)))
 
-    def without_each(x: Any, y: Any) -> Any:
+    def without(x: Any, y: Any) -> Any:
         z = read(y, kernel)
         if following.use_bias:
             z += following.bias
         if norm is not None:
             z = norm(z)
 
-        def without(one: Any) -> Any:
-            channel, weights = one
-            p = following.activation(z - read(channel[:, :, None], weights[:, None]))
+        def predict(less: Any) -> Any:
+            p = following.activation(z - less)
             for layer in rest:
                 p = layer(p)
             return p
 
-        # Without an additional filter of zeros, the network is complete.
-        more = ((0, 1), (0, 0), (0, 0))
-        channels = ops.pad(ops.transpose(y, (2, 0, 1)), more)  # (F + 1, n, P)
-        return ops.map(without, (channels, ops.pad(ops.transpose(adds, (1, 0, 2)), more)))
+        def without_one(one: Any) -> Any:
+            channel, weights = one
+            return predict(read(channel[:, :, None], weights[:, None]))
 
-    return without_each
+        each = (ops.transpose(y, (2, 0, 1)), ops.transpose(adds, (1, 0, 2)))
+        singles = ops.map(without_one, each)
+        return ops.concatenate([singles, ops.map(lambda m: predict(read(y * (1 - m), adds)), kept)])
+
+    return without
 
 
 def _is_plain(model: keras.Model) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles
+from motifk8s.filters.layer_motifs import columns
 from motifk8s.motifs.motif import Motif, information
-from motifk8s.report.ceiling import ceiling
+from motifk8s.report.ceiling import ceiling, false_negatives
 from motifk8s.report.comparison import (
     LAST_BIT,
     SO_FAR,
@@ -22,7 +23,7 @@ from motifk8s.report.comparison import (
     published_numbers,
 )
 from motifk8s.report.words import label, listed, plus_minus, published, signed
-from motifk8s.study.specs import Claim, Expected, Synthetic, split_panel
+from motifk8s.study.specs import OF_DATA, Claim, CustomModel, Expected, Synthetic, split_panel
 from motifk8s.study.study import Study
 
 COLUMNS = [
@@ -35,10 +36,12 @@ MEASURES = {  # in the report
     "": "", "auroc": "AUROC", "auroc_sd": "AUROC's sd over classes", "aupr": "AUPR",
     "match_any": "any match", "match_truth": "match of a class", "match_null": "null match",
     "dead": "dead filters", "coverage": "coverage", "n_truth": "filters that match a class",
+    "n_unmatched": "filters without a match",
     "truth_share": "share of matches that are of a class", "completeness": "completeness",
     "importance_ratio": "rise of the loss without other filters / without filters of a class",
-    "importance_rank": "rank correlation of number and importance of a class's filters",
+    "importance_rank": "rank correlation of number and joint importance of a class's filters",
     "ceiling": "AUROC with the true motifs",
+    "false_negatives": "share of the sequences labelled 0 that look like those labelled 1",
 }  # fmt: skip
 LIKE = {"auroc": "auroc_by_class", "aupr": "aupr_by_class"}
 
@@ -118,11 +121,12 @@ def _test(
 
     if claim.kind in ("found", "missed"):
         return _find(claim, [of(panel) for panel in claim.models])
-    if claim.measure == "ceiling":
+    if claim.measure in OF_DATA:
         spec = study.datasets[claim.dataset]
         if not any(data == claim.dataset for data, _ in trials) or not isinstance(spec, Synthetic):
             return Tested(None, "")  # Without a finished cell, the data set may not be made yet.
-        value = ceiling(spec, study.data_seed(claim.dataset))
+        measure = ceiling if claim.measure == "ceiling" else false_negatives
+        value = measure(spec, study.data_seed(claim.dataset))
         return Tested(_ordered(claim, [value], []), f"{claim.dataset} {value:.4f}")
     means: list[list[float]] = []
     groups = []
@@ -130,7 +134,7 @@ def _test(
         means.append([])
         texts = []
         for files, layer, name in map(of, group):
-            values = [trial_value(claim, cell, layer, bits) for cell in files]
+            values = [trial_value(claim, study, cell, layer, bits) for cell in files]
             mean, sd = mean_sd([value for value in values if not math.isnan(value)])
             means[-1].append(mean)
             texts.append(f"{name} {plus_minus(mean, sd) or '-'}")
@@ -173,17 +177,20 @@ def _ordered(claim: Claim, means: Sequence[float], others: Sequence[float]) -> b
 # ------------------------------------------------------------------------------------- measures
 
 
-def trial_value(claim: Claim, cell: CellFiles, layer: str, bits: Mapping[str, np.ndarray]) -> float:
+def trial_value(
+    claim: Claim, study: Study, cell: CellFiles, layer: str, bits: Mapping[str, np.ndarray]
+) -> float:
     """Return a claim's measure in one trial; nan if the trial has no such number.
 
     - auroc, aupr: the mean over classes, all or those of the claim; auroc_sd: the sd over classes.
     - match_any, match_truth, match_null, dead, coverage: as in results.csv.
-    - n_truth: number of filters with a match of a class; truth_share: match_truth / match_any.
+    - n_truth, n_unmatched: number of filters with a match of a class, and without any match;
+      truth_share: match_truth / match_any.
     - completeness: as `completeness`.
     - importance_ratio: median rise of the loss without a filter, of filters that match no class,
       divided by that of filters that match one.
     - importance_rank: Spearman's rank correlation, over the classes that are found, of the number
-      of filters and the mean rise of the loss without one of them.
+      of filters and the rise of the loss without all of them.
     """
     metrics, measure = cell.metrics, claim.measure
     if measure in LIKE and claim.classes:
@@ -196,10 +203,12 @@ def trial_value(claim: Claim, cell: CellFiles, layer: str, bits: Mapping[str, np
     values = _layer(cell, layer)
     if measure == "n_truth":
         return float(round(values["match_truth"] * values["n_filters"]))
+    if measure == "n_unmatched":
+        return float(round((1 - values["match_any"]) * values["n_filters"]))
     if measure == "truth_share":
         return values["match_truth"] / values["match_any"] if values["match_any"] else math.nan
     if measure == "completeness":
-        return completeness(cell, layer, claim.classes, bits)
+        return completeness(study, cell, layer, claim.classes, bits)
     if measure in ("importance_ratio", "importance_rank"):
         rows = cell.analysis["importance"]
         rows = rows[rows.layer == layer]
@@ -208,13 +217,19 @@ def trial_value(claim: Claim, cell: CellFiles, layer: str, bits: Mapping[str, np
 
 
 def completeness(
-    cell: CellFiles, layer: str, classes: Sequence[str], bits: Mapping[str, np.ndarray]
+    study: Study,
+    cell: CellFiles,
+    layer: str,
+    classes: Sequence[str],
+    bits: Mapping[str, np.ndarray],
 ) -> float:
     """Compute how much of its motif a filter covers: the mean over filters, then over classes.
 
     For a filter, it is the share of the information of its labelled motif, in bits, that lies in
-    the columns which Tomtom aligned with the filter's motif; 0 to 1. A padded column of the filter
-    counts too. It is nan without a filter of these classes (empty: of any class).
+    the columns which Tomtom aligned with the filter's receptive field; 0 to 1. Columns of its
+    window beyond the receptive field do not count: the filter does not see them, even if the
+    aligned sequences have the motif there. A custom model's whole window counts. The result is nan
+    without a filter of these classes (empty: of any class).
 
     Parameters
     ----------
@@ -222,17 +237,33 @@ def completeness(
         Information of each column of the motifs.
     """
     labels = _layer(cell, layer)["labels"]
+    seen = _seen(study, cell, layer)
     shares: dict[str, list[float]] = {}
     for query, target, offset, overlap, strand in cell.hits[layer].itertuples(index=False):
         hit = labels.get(query, {"target": "", "class": ""})
         if target != hit["target"] or target not in bits or not hit["class"]:
             continue
         if not classes or hit["class"] in classes:
-            columns = bits[target][:: -1 if strand == "-" else 1]
-            start = max(0, offset)
-            share = columns[start : start + overlap].sum() / columns.sum()
+            oriented = bits[target][:: -1 if strand == "-" else 1]
+            ppm = cell.filters[layer].ppm[int(query.removeprefix("filter"))].astype(np.float64)
+            # Column i of the window is aligned with column i + shift of the target.
+            shift = offset - columns(ppm, study.motifs).start
+            first = max(0, offset, seen.start + shift)
+            end = max(first, min(max(0, offset) + overlap, seen.stop + shift))
+            share = oriented[first:end].sum() / oriented.sum()
             shares.setdefault(hit["class"], []).append(float(share))
     return _mean([_mean(values) for values in shares.values()])
+
+
+def _seen(study: Study, cell: CellFiles, layer: str) -> slice:
+    """Return the columns of a filter's window that are in its receptive field."""
+    model = study.models[cell.metrics["model"]]
+    width = cell.filters[layer].ppm.shape[1]
+    if isinstance(model, CustomModel):
+        return slice(0, width)
+    field = model.receptive_field(model.layers_before_pooling().index(layer))
+    start = (width - 1) // 2 - (field - 1) // 2  # as `extract.window`
+    return slice(max(0, start), min(width, start + field))
 
 
 def sd_over_classes(cell: CellFiles) -> float:
@@ -258,8 +289,8 @@ def _ratio(rows: pd.DataFrame) -> float:
 
 
 def _rank_correlation(rows: pd.DataFrame) -> float:
-    groups = rows[rows["class"] != ""].groupby("class").loss_increase
-    filters, rise = groups.size().rank(), groups.mean().rank()
+    groups = rows[rows["class"] != ""].groupby("class").class_loss_increase
+    filters, rise = groups.size().rank(), groups.first().rank()
     if filters.nunique() < 2 or rise.nunique() < 2:  # no correlation is defined
         return math.nan
     return float(np.corrcoef(filters, rise)[0, 1])
@@ -268,16 +299,24 @@ def _rank_correlation(rows: pd.DataFrame) -> float:
 # ----------------------------------------------------------------------------- numbers and page
 
 
-def trials_to_distinguish(expected: Expected, difference: float, sd: float) -> float:
+def trials_to_distinguish(expected: Expected, difference: float, sd: float, trials: int) -> float:
     """Compute how many of our trials distinguish our mean from a published one.
 
-    It is the smallest number n with |difference| > 2 sqrt(published sd² / its trials + sd² / n):
-    inf if none is large enough, nan if the published sd or number of trials, or our sd, is unknown.
+    It is the smallest number n with |difference| > 2 sqrt(s² / its trials + t² / n), where s² and
+    t² are the unbiased variances of the published number and of ours: inf if none is large enough,
+    nan if the published sd or number of trials, or our sd, is unknown.
+
+    Parameters
+    ----------
+    sd : float
+        The population sd of `trials` of ours.
     """
-    if not expected.sd or expected.trials is None or expected.over != "trials" or math.isnan(sd):
+    of_paper = expected.trials if expected.over == "trials" else None
+    if of_paper is None or of_paper < 2 or not expected.sd or math.isnan(sd):
         return math.nan
-    rest = difference**2 / 4 - expected.sd**2 / expected.trials
-    return math.floor(sd**2 / rest) + 1 if rest > 0 else math.inf
+    rest = difference**2 / 4 - expected.sd**2 / (of_paper - 1)
+    variance = sd**2 * trials / (trials - 1)
+    return math.floor(variance / rest) + 1 if rest > 0 else math.inf
 
 
 def published_rows(
@@ -286,13 +325,17 @@ def published_rows(
     """Make the report's rows of published numbers; `compared` is from `comparison.comparisons`."""
     rows = []
     for expected, row in zip(published_numbers(study), compared.to_dict("records"), strict=True):
-        over, sd = "", row["ours_sd"]
+        over, of_model, sd = "", "", row["ours_sd"]
         if expected.over == "classes":
             pair = expected.dataset, expected.models[0]
             of = [f for f in cells.values() if (f.metrics["dataset"], f.metrics["model"]) == pair]
             over, sd = " over classes", _mean([sd_over_classes(files) for files in of])
-        needed = trials_to_distinguish(expected, row["difference"], row["ours_sd"])
+        needed = trials_to_distinguish(
+            expected, row["difference"], row["ours_sd"], row["ours_trials"]
+        )
         numbers = plus_minus(row["ours_mean"], sd)
+        if numbers and len(expected.models) > 1:
+            of_model = f" ({label(study, row['ours_model'])}, trials: {row['ours_trials']})"
         difference = "" if math.isnan(row["difference"]) else signed(row["difference"])
         rows.append(
             {
@@ -302,7 +345,7 @@ def published_rows(
                 ),
                 "Section": expected.source,
                 "Paper": published(expected.kind, expected.mean, row["published_sd"]) + over,
-                "Ours": numbers + over * bool(numbers),
+                "Ours": numbers + over * bool(numbers) + of_model,
                 "Trials": f"{row['trials']} of {row['planned']}",
                 "Difference": difference,
                 "Trials that distinguish": _trials(needed),

@@ -15,8 +15,8 @@ from motifk8s.study.study import Study
 
 COLUMNS = [
     "dataset", "models", "layer", "measure", "kind", "over", "published_mean", "published_sd",
-    "ours_mean", "ours_sd", "ours_model", "counted", "trials", "planned", "difference",
-    "verdict", "source", "footnote",
+    "ours_mean", "ours_sd", "ours_model", "ours_trials", "counted", "trials", "planned",
+    "difference", "verdict", "source", "footnote",
 ]  # fmt: skip
 
 # The paper prints three decimals: its bound of 0.453 means 68 of 150 filters, 0.4533...
@@ -78,7 +78,8 @@ def comparisons(results: pd.DataFrame, study: Study) -> pd.DataFrame:
     -------
     DataFrame, columns `COLUMNS`
         ``models`` as in the study file, joined by a space; ``counted``: the models with a result;
-        ``trials`` finished of ``planned``; ``ours_model``: the model of ``ours_mean``;
+        ``trials`` finished of ``planned``; ``ours_model``: the model of ``ours_mean``, and
+        ``ours_trials``: the number of its trials, of which ours is mean and sd;
         ``difference``: ours minus published; ``footnote``: the letter of a bound.
     """
     planned = planned_trials(study)
@@ -129,6 +130,7 @@ def _compare(
         "ours_mean": math.nan,
         "ours_sd": math.nan,
         "ours_model": "",
+        "ours_trials": 0,
         "counted": " ".join(ours),
         "trials": sum(len(of(results, model)) for model in group),
         "planned": sum(planned.get((expected.dataset, model), 0) for model in group),
@@ -144,6 +146,7 @@ def _compare(
         difference = mean - expected.mean
         complete = len(ours) == len(group) and row["trials"] >= row["planned"]
         row.update(ours_mean=mean, ours_sd=sd, ours_model=model, difference=difference)
+        row["ours_trials"] = len(values[model])
         row["verdict"] = _verdict(expected, difference, complete)
     return row
 

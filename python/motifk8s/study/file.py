@@ -21,6 +21,7 @@ from typing import Any
 from motifk8s.errors import InputError, one_line
 from motifk8s.store.files import is_address
 from motifk8s.store.open import read_url
+from motifk8s.study.specs import OF_DATA
 from motifk8s.study.strict import no_such
 
 FOLDER = Path(__file__).parent / "builtin"
@@ -251,8 +252,8 @@ def _without_deleted(
 ) -> dict[str, Any]:
     """Drop the base's rows and figures that use a deleted data set, class or model.
 
-    Rows are those of `expected` and `claims`. The ceiling of a data set that is no longer synthetic
-    is deleted, too.
+    Rows are those of `expected` and `claims`. Claims that need synthetic data (`OF_DATA`) are
+    deleted with them, too.
     """
     deleted = {
         key: _mapping(base.get(key)).keys() - _mapping(result.get(key)).keys()
@@ -266,7 +267,7 @@ def _without_deleted(
         classes = row.get("classes")
         if isinstance(classes, list) and not gone.isdisjoint(map(str, classes)):
             return False
-        return row.get("measure") != "ceiling" or old.get("kind") == new.get("kind")
+        return row.get("measure") not in OF_DATA or old.get("kind") == new.get("kind")
 
     def stays(row: Any) -> bool:
         if not isinstance(row, dict):

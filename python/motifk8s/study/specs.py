@@ -548,6 +548,9 @@ class Expected(Strict):
         return self
 
 
+OF_DATA = ("ceiling", "false_negatives")  # measures of a claim that need no network
+
+
 class Claim(Strict):
     """A published statement that is not a number, and how results test it."""
 
@@ -564,14 +567,15 @@ class Claim(Strict):
     measure: (
         Literal[
             "auroc", "auroc_sd", "aupr", "match_any", "match_truth", "match_null", "dead",
-            "coverage", "n_truth", "truth_share", "completeness", "importance_ratio",
-            "importance_rank", "ceiling",
+            "coverage", "n_truth", "n_unmatched", "truth_share", "completeness",
+            "importance_ratio", "importance_rank", "ceiling", "false_negatives",
         ]
         | None
     ) = None  # fmt: skip
     """The number that is compared; found and missed have none."""
     models: list[Panel] = []
-    """MODEL (its first layer) or MODEL/LAYER; none for `ceiling`, which belongs to the data."""
+    """MODEL (its first layer) or MODEL/LAYER; none for `ceiling` and `false_negatives`, which
+    belong to the data."""
     than: list[Panel] = []
     """above, below: the others, as `models`."""
     by: Literal["each", "mean"] = "each"
@@ -585,7 +589,7 @@ class Claim(Strict):
     def _check(self) -> Self:
         compares, finds = self.kind in ("above", "below"), self.kind in ("found", "missed")
         most = {"similar": 2, "rises": 2, "falls": 2}.get(self.kind, 1)
-        least = 0 if self.measure == "ceiling" else most
+        least = 0 if self.measure in OF_DATA else most
         wrong = {
             "measure": (self.measure is None) != finds and "is for all kinds but found and missed",
             "models": len(self.models) < least and f"kind {self.kind} needs {least} or more",
@@ -601,8 +605,10 @@ class Claim(Strict):
         }
         if self.kind == "similar" and self.limit is None:
             wrong["limit"] = "kind similar needs the largest difference"
-        if self.measure == "ceiling" and (self.models or not (compares and self.by == "each")):
-            wrong["models"] = "ceiling belongs to the data: only above or below a limit, no models"
+        if self.measure in OF_DATA and (self.models or not (compares and self.by == "each")):
+            wrong["models"] = (
+                f"{self.measure} belongs to the data: only above or below a limit, no models"
+            )
         if mistakes := [((key,), reason) for key, reason in wrong.items() if reason]:
             raise mistakes_error(mistakes)
         return self

@@ -31,6 +31,7 @@ from motifk8s.store.open import read_url
 from motifk8s.study.file import decode, locate, read, read_text
 from motifk8s.study.specs import (
     MOST,
+    OF_DATA,
     AnalysisSettings,
     Claim,
     CustomModel,
@@ -216,8 +217,9 @@ class Study(Strict):
             yield ("dataset",), no_such("data set", claim.dataset, self.datasets)
             return
         dataset = self.datasets[claim.dataset]
-        if claim.measure == "ceiling" and not isinstance(dataset, Synthetic):
-            yield ("measure",), f"ceiling needs a synthetic data set; {claim.dataset} is not one"
+        if claim.measure in OF_DATA and not isinstance(dataset, Synthetic):
+            reason = f"{claim.measure} needs a synthetic data set; {claim.dataset} is not one"
+            yield ("measure",), reason
         for i, name in enumerate(claim.classes):
             if name not in dataset.motif_ids:
                 yield ("classes", i), no_such("class", name, dataset.motif_ids)
