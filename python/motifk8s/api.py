@@ -444,8 +444,6 @@ def extract_motifs(
         raise InputError("layer: only a model has layers; activations are of one layer")
     else:
         filters = _of_activations(model, codes, width, offset, rule)
-    if (odd := np.flatnonzero(~np.isfinite(filters.maximum))).size:
-        raise InputError(f"filter {odd[0]} has an activation that is not a finite number")
     return layer_motifs(filters, rule)
 
 

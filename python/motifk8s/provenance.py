@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import subprocess
@@ -27,6 +28,9 @@ LIBRARIES = (
     "matplotlib",
     "boto3",
 )
+CGROUPS = "/sys/fs/cgroup"
+# Files with the quota and the period of a container's CPU time, of cgroups 2 and 1.
+CPU_LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 GPU_FACTS = ("name", "driver_version", "memory.total")
 
 
@@ -66,10 +70,18 @@ def library_versions() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Count the cores that this process may use."""
+    """Count the cores that this process may use; a container may have a limit of CPU time."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        number = len(os.sched_getaffinity(0))
+    else:
+        number = os.cpu_count() or 1
+    for names in CPU_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or the quota "max" or -1
+            texts = [Path(CGROUPS, name).read_text(encoding="ascii") for name in names]
+            quota, period = map(int, " ".join(texts).split())
+            if quota > 0:
+                number = min(number, math.ceil(quota / period))
+    return number
 
 
 def process_age() -> float:

@@ -15,7 +15,7 @@ import pytest
 from helpers.tiny import CORES, command, one_line, provenance, results, run_folder, study_file
 
 from motifk8s import signals
-from motifk8s.cells import run, workers
+from motifk8s.cells import finished, run, workers
 from motifk8s.cells.events import Epoch, Note, Started
 from motifk8s.cells.plan import plan
 from motifk8s.cells.run import run_study
@@ -145,6 +145,44 @@ def test_aggregate(tiny, here):
     page = (store / "tiny/report.html").read_text()
     assert not re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="(?!data:)', page)
     assert "@import" not in page and "url(http" not in page
+
+
+def test_outputs_of_former_settings_are_deleted(tiny, here):
+    own = tiny.parent / "store/tiny"
+    former = [own / name for name in ("tables/claims.csv", "figures/mine.png", "figures/my.svg")]
+    kept = own / "figures/notes.txt"  # no output of ours
+    for path in (*former, kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    code, out, _ = here("aggregate", tiny, "--store", own.parent)
+    assert code == 0 and not any(path.exists() for path in former) and kept.exists()
+    assert all(Path(line).is_file() for line in out.splitlines())
+
+
+@pytest.mark.parametrize("change", ["other settings", "another run", "deleted"])
+def test_a_cell_that_changes_while_it_is_read(tiny, monkeypatch, change):
+    """The files are those that the plan checked, or the cell is missing."""
+    study, store = load(str(tiny)), FolderStore(tiny.parent / "store")
+    cell = tiny.parent / "store/tiny/cells/small/a/1"
+    before, _ = finished.read_finished(study, store)
+
+    def plan_and_change(study, store):
+        states = plan(study, store)
+        done = json.loads((cell / "done.json").read_text())
+        if change == "deleted":
+            shutil.rmtree(cell)
+        elif change == "another run":
+            (cell / "done.json").write_text(json.dumps(done | {"run": "runs/other"}))
+        else:
+            (cell / "done.json").write_text(json.dumps(done | {"keys": {"training": "other"}}))
+        return states
+
+    monkeypatch.setattr(finished, "plan", plan_and_change)
+    cells, missing = finished.read_finished(study, store)
+    if change == "deleted":
+        assert set(cells) == {"small/b/1"} and "damaged" in missing["small/a/1"]
+    else:
+        assert not missing and cells["small/a/1"].metrics == before["small/a/1"].metrics
 
 
 def test_report_goes_to_a_folder_of_the_users_choice(tiny, here):

@@ -155,6 +155,14 @@ def test_a_model_never_runs_code(keras: ModuleType, filters: Any, tmp_path: Path
     assert not mark.exists()
 
 
+def test_a_network_that_has_diverged(keras: ModuleType, filters: Any) -> None:
+    model = network(keras)
+    model.layers[0].set_weights([np.full((5, 4, 3), np.nan), np.zeros(3)])
+    code, _, err, out = filters(model)
+    assert code == 2 and "layer first: filter 0 has an activation that is not a" in one_line(err)
+    assert not out.exists() or not list(out.iterdir())
+
+
 def test_dead_layers_are_told(keras: ModuleType, filters: Any) -> None:
     model = network(keras)
     model.get_layer("first").set_weights([np.full((5, 4, 3), -1.0), np.zeros(3)])

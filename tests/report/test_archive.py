@@ -21,7 +21,7 @@ from motifk8s.cells.finished import read_finished
 from motifk8s.data.stored import Found
 from motifk8s.errors import InputError
 from motifk8s.report import crate
-from motifk8s.report.archive import _read_done, _run, archive
+from motifk8s.report.archive import _run, archive
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import load
 
@@ -225,7 +225,7 @@ def test_times_of_earlier_versions_are_in_the_log(whole: Path) -> None:
     [(_, files), _] = read_finished(study, store)[0].items()
     facts = {k: v for k, v in files.provenance.items() if k not in ("started", "ended")}
     old = {cell.id: files._replace(provenance=facts)}
-    run = _run(study, store, old, {cell.id: _read_done(study, store, cell)}, cell)
+    run = _run(study, store, old, cell)
     lines = (run_folder(whole / "store", cell.id) / "log.txt").read_text().splitlines()
     assert [run.started, run.ended] == [lines[i][:19].replace(" ", "T") for i in (0, -1)]
 

@@ -314,6 +314,28 @@ from sklearn.metrics import roc_auc_score
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
+def test_a_notebook_that_has_computed_keeps_its_settings() -> None:
+    code = """
+import tensorflow as tf
+from motifk8s import signals
+from motifk8s.training import devices
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.reduce_sum(tf.ones(3))
+assert devices.setup(2) == "cpu"
+assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+with signals.handled():
+    try:
+        devices.setup(2)
+    except RuntimeError:
+        print("a command sets its threads, or fails")
+"""
+    env = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "a command sets its threads, or fails\n"
+
+
 def test_setup_rejects_an_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(Problem, match="KERAS_BACKEND.*'tensorflow' or 'jax'.*'torch'"):

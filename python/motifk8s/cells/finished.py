@@ -12,6 +12,7 @@ import pandas as pd
 
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder
+from motifk8s.cells.marker import Done
 from motifk8s.cells.plan import State, plan
 from motifk8s.errors import last_line, one_line
 from motifk8s.filters import analysis
@@ -47,6 +48,7 @@ class CellFiles(NamedTuple):
     provenance: dict[str, Any]
     analysis: dict[str, pd.DataFrame]  # "sensitivity", "importance", "firing"
     hits: Mapping[str, pd.DataFrame] = {}  # by layer, columns `HITS`; only if a claim needs them
+    done: Done = Done({}, "", {}, {})  # the marker that names these files
 
 
 def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dict[str, str]]:
@@ -54,9 +56,9 @@ def read_finished(study: Study, store: Store) -> tuple[dict[str, CellFiles], dic
     finished: dict[str, CellFiles] = {}
     missing: dict[str, str] = {}
     for state in plan(study, store):
-        if state.state == "done":
+        if state.done:
             try:
-                finished[state.cell.id] = _read_cell(study, store, state.cell)
+                finished[state.cell.id] = _read_cell(study, store, state.cell, state.done)
                 continue
             except DamagedError as error:
                 state = State(state.cell, "damaged", str(error))
@@ -83,10 +85,8 @@ def list_by_reason(missing: Mapping[str, str]) -> str:
     return "; ".join(f"{', '.join(ids)} ({why})" for why, ids in by_reason(missing).items())
 
 
-def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
+def _read_cell(study: Study, store: Store, cell: Cell, done: Done) -> CellFiles:
     place = cell_folder(study, cell)
-    done = marker.read_done(store, place)
-    assert done is not None  # plan has just read it
 
     def fetch(name: str) -> bytes:
         return marker.fetch(store, place, done, name)
@@ -103,6 +103,7 @@ def _read_cell(study: Study, store: Store, cell: Cell) -> CellFiles:
             hits={
                 name: read_hits(fetch(f"hits-{name}.tsv")) for name in metrics["layers"] if aligned
             },
+            done=done,
         )
     except (ValueError, KeyError, TypeError, OSError) as error:  # of other programs' files
         raise DamagedError(f"{place}/{done.run} cannot be read: {one_line(error)}") from None

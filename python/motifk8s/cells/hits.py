@@ -15,6 +15,7 @@ import numpy as np
 from motifk8s.cells import marker
 from motifk8s.cells.finished import list_by_reason, read_hits, why
 from motifk8s.cells.keys import cell_folder
+from motifk8s.cells.marker import Done
 from motifk8s.cells.plan import State, plan
 from motifk8s.data.datasets import PARTS, Dataset
 from motifk8s.data.places import rows_at
@@ -86,22 +87,22 @@ def find_hits(
         If no cell is finished.
     """
     states = _choose(study, store, patterns)
-    cells = [state.cell for state in states if state.state == "done"]
-    missing = {s.cell.id: why(s) for s in states if s.state != "done"}
+    cells = {state.cell: state.done for state in states if state.done}
+    missing = {s.cell.id: why(s) for s in states if not s.done}
     if not cells:
         raise IncompleteError(f"study {study.name}: no cell is finished: {list_by_reason(missing)}")
     if min_cells > len(cells):
         raise InputError(f"--min-cells {min_cells}: the number of finished cells is {len(cells)}")
     devices.setup()
-    dataset = load_dataset(study, cells[0].dataset, store)
+    dataset = load_dataset(study, next(iter(cells)).dataset, store)
     rows, places, names = _sequences(dataset, part)
     codes, places = dataset.codes[rows], places[rows]
     labels: dict[Label, int] = {}  # with their numbers
     found = [np.empty(0, HIT)]
     reader = _Reader(study, store, by == "filter")
-    for number, cell in enumerate(cells):
+    for number, (cell, done) in enumerate(cells.items()):
         progress(cell.id)
-        for layer in reader.read(cell):
+        for layer in reader.read(cell, done):
             found += _scan(layer, study.motifs, labels, codes, places, number)
     hits = search.merge(np.concatenate(found), list(labels))
     hits = hits[hits["cell"] >= min_cells]
@@ -180,11 +181,9 @@ class _Reader:
         self.targets = {target.name: target for target in targets}
         self.null = cache(lambda width: null_targets(width, targets, settings.evalue, **more))
 
-    def read(self, cell: Cell) -> Iterator[_Matched]:
-        """Load the model of a cell; yield its layers that have a filter with a match."""
+    def read(self, cell: Cell, done: Done) -> Iterator[_Matched]:
+        """Load the model of a finished cell; yield its layers that have a filter with a match."""
         place = cell_folder(self.study, cell)
-        done = marker.read_done(self.store, place)
-        assert done is not None  # plan has just read it
 
         def fetch(name: str) -> bytes:
             return marker.fetch(self.store, place, done, name)

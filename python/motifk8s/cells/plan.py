@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from motifk8s.cells import marker
 from motifk8s.cells.keys import cell_folder, stage_keys
+from motifk8s.cells.marker import Done
 from motifk8s.cells.progress import read_failure
 from motifk8s.data import stored
 from motifk8s.filters import analysis
@@ -26,11 +27,13 @@ class State(NamedTuple):
     `state` is "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished
     with other settings or data); or "damaged" (files of the finished run are missing or changed).
     The last three have a `reason`; so have "missing" and "started" if you must import the data set.
+    A cell that is done has its marker `done`, which names the files that were checked.
     """
 
     cell: Cell
     state: str
     reason: str = ""
+    done: Done | None = None
 
 
 def plan(study: Study, store: Store, files: Collection[str] | None = None) -> list[State]:
@@ -92,7 +95,7 @@ def _state_of_finished(study: Study, store: Store, cell: Cell, data: Data) -> St
         if done.keys != keys:
             return State(cell, "outdated", _what_changed(done.keys, keys))
         marker.check(store, place, done)
-        return State(cell, "done")
+        return State(cell, "done", done=done)
     except DamagedError as error:
         return State(cell, "damaged", str(error))
 

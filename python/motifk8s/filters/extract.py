@@ -206,7 +206,12 @@ def _add_up(batches: Iterable[Any], n: int) -> list[tuple[np.ndarray, np.ndarray
 
 
 def _filters(windows: np.ndarray, counts: np.ndarray, maximum: np.ndarray, kind: str) -> Filters:
-    """Make the motifs of filters from their windows (F,) and counts (F, W * 4)."""
+    """Make the motifs of filters from their windows (F,) and counts (F, W * 4).
+
+    Raise `InputError` if an activation is not finite, as those of a network that has diverged.
+    """
+    if (odd := np.flatnonzero(~np.isfinite(maximum))).size:
+        raise InputError(f"filter {odd[0]} has an activation that is not a finite number")
     number = windows.astype(np.int64)
     ppm = _probabilities(counts)
     return Filters(ppm, number, maximum.astype(np.float32), kind, number == 0)

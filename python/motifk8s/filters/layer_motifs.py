@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from motifk8s.errors import Problem, one_line
+from motifk8s.errors import InputError, Problem, one_line
 from motifk8s.filters.extract import Filters, extract_layer
 from motifk8s.filters.layers import Layer
 from motifk8s.motifs import matches
@@ -31,8 +31,14 @@ log = logging.getLogger(__name__)
 def extract_layers(
     layers: Mapping[str, Layer], codes: np.ndarray, rule: MotifSettings
 ) -> dict[str, Filters]:
-    """Extract the motifs of the filters of each layer."""
-    return {name: extract_layer(layer, codes, rule) for name, layer in layers.items()}
+    """Extract the motifs of the filters of each layer, as `extract_layer`."""
+    filters = {}
+    for name, layer in layers.items():
+        try:
+            filters[name] = extract_layer(layer, codes, rule)
+        except InputError as error:
+            raise InputError(f"layer {name}: {error}") from None
+    return filters
 
 
 def write_filters(path: Path, filters: dict[str, Filters]) -> None:

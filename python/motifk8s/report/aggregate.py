@@ -17,6 +17,8 @@ from motifk8s.store.files import local_problem, write_text
 from motifk8s.store.folder import FolderStore
 from motifk8s.study.study import Study
 
+ENDINGS = (".csv", ".md", ".html", ".png", ".svg")  # of tables and figures
+
 
 class Aggregate(NamedTuple):
     """Result of `aggregate`."""
@@ -31,6 +33,9 @@ def aggregate(
     study: Study, store: Store, out: Path | None = None, inputs: Iterable[str | Path] = ()
 ) -> Aggregate:
     """Make tables, figures and report of all finished cells, even if some cells are missing.
+
+    In the store, tables and figures of the study that are not made now are deleted: they are of
+    settings that it no longer has.
 
     Parameters
     ----------
@@ -54,8 +59,21 @@ def aggregate(
             _, table = write_outputs(study, cells, missing, Path(folder), notes, publish)
     except OSError as error:
         raise local_problem(error, "write to", Path(tempfile.gettempdir())) from error
+    if out is None:
+        for path in output_paths(study, store):
+            if path.removeprefix(prefix) not in outputs:
+                store.delete(path)
     text = _missing_text(study, missing) if missing else ""
     return Aggregate(outputs, table, text, tuple(notes))
+
+
+def output_paths(study: Study, store: Store) -> list[str]:
+    """List the paths of the study's report, motifs, tables and figures in the store."""
+    names = ["report.html", *(f"motifs.{ending}" for ending in FORMATS)]
+    single = [path for name in names if store.exists(path := f"{study.name}/{name}")]
+    folders = ("tables", "figures")
+    listed = [path for name in folders for path in store.list(f"{study.name}/{name}")]
+    return single + [path for path in listed if path.endswith(ENDINGS)]
 
 
 def write_outputs(

@@ -20,8 +20,8 @@ from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.marker import Done
 from motifk8s.data import stored
 from motifk8s.errors import IncompleteError, InputError, Problem
-from motifk8s.motifs.formats import FORMATS
 from motifk8s.report import crate, page, tables
+from motifk8s.report.aggregate import output_paths
 from motifk8s.store.base import DamagedError, MissingError, Store
 from motifk8s.store.files import replacing
 from motifk8s.store.folder import FolderStore
@@ -86,14 +86,13 @@ def archive(
     known = stored.pinned(study, store)
     _check_tables(study, known, store, finished)
     cells = study.cells()
-    marks = store.map(partial(_read_done, study, store), cells)
-    done = {cell.id: mark for cell, mark in zip(cells, marks, strict=True)}
-    runs = store.map(partial(_run, study, store, finished, done), cells)
+    runs = store.map(partial(_run, study, store, finished), cells)
     last = max(_utc(run.ended) for run in runs)
     found = {n: own for n in study.datasets if (own := stored.find(study, n, store))}
     day = last.date().isoformat()
     content = crate.Content(known, runs, found, {}, people, url, day)
     with replacing(out, inputs) as file:
+        done = {cell: files.done for cell, files in finished.items()}
         files = _files(study, known, store, done, models, pictures)
         n_files = _write(file, files, content, last)
     return Archived(len(runs), n_files)
@@ -151,25 +150,13 @@ def _check_tables(
         )
 
 
-def _read_done(study: Study, store: Store, cell: Cell) -> Done:
-    done = marker.read_done(store, cell_folder(study, cell))
-    if done is None:  # deleted since `read_finished`
-        raise DamagedError(f"{cell_folder(study, cell)}/done.json is missing")
-    return done
-
-
-def _run(
-    study: Study,
-    store: Store,
-    finished: Mapping[str, CellFiles],
-    done: Mapping[str, Done],
-    cell: Cell,
-) -> crate.Run:
+def _run(study: Study, store: Store, finished: Mapping[str, CellFiles], cell: Cell) -> crate.Run:
     """Describe the run that finished a cell.
 
     Earlier versions wrote its times to the log alone, without the time zone.
     """
-    facts, mark, place = finished[cell.id].provenance, done[cell.id], cell_folder(study, cell)
+    files, place = finished[cell.id], cell_folder(study, cell)
+    facts, mark = files.provenance, files.done
     times = [facts.get("started"), facts.get("ended")]
     if None in times:
         text = marker.fetch(store, place, mark, "log.txt").decode(errors="replace")
@@ -204,9 +191,7 @@ def _files(
 
     yield crate.STUDY, page.yaml_text(known).encode()
     prefix = f"{study.name}/"
-    listed = [*store.list(f"{prefix}tables"), *store.list(f"{prefix}figures")]
-    motifs = [p for p in (f"{prefix}motifs.{kind}" for kind in FORMATS) if store.exists(p)]
-    paths = [path for path in (f"{prefix}{REPORT}", *motifs, *listed) if wanted(path)]
+    paths = [path for path in output_paths(study, store) if wanted(path)]
     for path, data in zip(paths, store.map(store.read, paths), strict=True):
         yield path.removeprefix(prefix), data
     for cell, mark in sorted(done.items()):

@@ -21,6 +21,7 @@ import numpy as np
 
 from motifk8s import signals
 from motifk8s.errors import InputError, Problem
+from motifk8s.provenance import cores
 from motifk8s.training import fused
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def setup(threads: int | None = None) -> str:
     Parameters
     ----------
     threads : int, optional
-        Threads for each operation on a CPU; by default one for each core.
+        Threads for each operation on a CPU; by default one for each core. In a notebook that has
+        computed with TensorFlow before, its threads and GPUs stay as they are.
 
     Returns
     -------
@@ -59,12 +61,16 @@ def setup(threads: int | None = None) -> str:
             import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
-        tf.config.threading.set_intra_op_parallelism_threads(threads or 0)
-        tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
-        tf.config.experimental.enable_op_determinism()
         gpus = tf.config.list_physical_devices("GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads or cores())
+            tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # TensorFlow is initialized
+            if signals.handling():
+                raise
+        tf.config.experimental.enable_op_determinism()
         if not gpus:
             return "cpu"
         details = tf.config.experimental.get_device_details(gpus[0])
