@@ -314,6 +314,9 @@ def test_https_to_a_server_without_it(here, monkeypatch, tmp_path, fake):
 def test_no_kubeconfig(here, monkeypatch, tmp_path):
     code, _, err = here("submit", "smoke")
     assert code == 1 and "KUBECONFIG" in one_line(err) and "ARGO_SERVER" in err
+    with monkeypatch.context() as patch:
+        patch.setenv("KUBECONFIG", "~no-such-user/config")
+        assert here("submit", "smoke") == (code, "", err)
     (tmp_path / ".kube").mkdir()
     for text in ("", "[]", "clusters: {", "apiVersion: v1"):
         (tmp_path / ".kube/config").write_text(text)
