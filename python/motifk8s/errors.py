@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 failed; 2 usage or bad input; 3 incomplete study;
 command resumes.
 """
 
+import shlex
+
 # The end of the message of an `Interrupted`.
 RESUME = "run the same command again to resume from the last checkpoint"
 
@@ -37,6 +39,11 @@ class Interrupted(Problem):
     """A signal stopped the command, after a checkpoint was saved; the same command resumes."""
 
     exit_code = 75
+
+
+def command(*words: str, store: str | None = None) -> str:
+    """Return a command of motifk8s to paste into a shell; `store` is the URL of its store."""
+    return shlex.join(["motifk8s", *words, *(["--store", store] if store else [])])
 
 
 def last_line(text: str) -> str:

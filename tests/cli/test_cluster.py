@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -91,7 +92,25 @@ def test_builtin_study_goes_by_its_name(here, reached):
     )
     assert first == f"workflow smoke-x0zzz in namespace bio of http://{reached.address}"
     commands = [hint.partition(":")[2].strip() for hint in hints]
-    assert commands == ["motifk8s status smoke", "motifk8s cancel smoke"]
+    store = "--store ./store"
+    assert commands == [f"motifk8s status smoke {store}", f"motifk8s cancel smoke {store}"]
+
+
+def test_the_printed_commands_find_the_study(here, reached, tmp_path):
+    """Also a study that only the store has."""
+    store = tmp_path / "my store"
+    file = study_file(tmp_path / "tiny.yaml")
+    assert here("plan", file, "--store", store, "--outputs", tmp_path / "outputs")[0] == 0
+    file.unlink()
+    code, out, err = here("submit", "tiny", "--store", store, "--namespace", "bio")
+    assert (code, err) == (0, "")
+    _, *hints, _ = out.splitlines()
+    lines = [shlex.split(hint.partition(":")[2]) for hint in hints]
+    assert [line[:2] for line in lines] == [["motifk8s", "status"], ["motifk8s", "cancel"]]
+    for _, *args in lines:
+        code, out, err = here(*args)
+        assert (code, err) == (0, "")
+    assert out.startswith("stopping workflow tiny-")
 
 
 @pytest.mark.parametrize(
@@ -314,6 +333,9 @@ def test_https_to_a_server_without_it(here, monkeypatch, tmp_path, fake):
 def test_no_kubeconfig(here, monkeypatch, tmp_path):
     code, _, err = here("submit", "smoke")
     assert code == 1 and "KUBECONFIG" in one_line(err) and "ARGO_SERVER" in err
+    with monkeypatch.context() as patch:
+        patch.setenv("KUBECONFIG", "~no-such-user/config")
+        assert here("submit", "smoke") == (code, "", err)
     (tmp_path / ".kube").mkdir()
     for text in ("", "[]", "clusters: {", "apiVersion: v1"):
         (tmp_path / ".kube/config").write_text(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,26 @@ def test_fasta_to_a_study_that_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
         spec["train"]["SRF"]["file"] == "SRF.peaks.fa" and len(spec["train"]["SRF"]["sha256"]) == 64
     )
     assert str(tmp_path) not in json.dumps(spec)
+
+
+def test_a_study_in_a_folder_that_is_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its path leads to the data, from the link and from the folder; the command can be pasted."""
+    (tmp_path / "disk/deep/my studies").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/studies").symlink_to("../disk/deep/my studies")
+    monkeypatch.chdir(tmp_path / "work")
+    fasta(Path("SRF.fa"), 40, 1)
+    run(
+        "fasta", "SRF=SRF.fa", "--negatives", "dinucleotide", "--out", "own.h5",
+        "--study-out", "studies/my own.yaml",
+    )  # fmt: skip
+    line = capsys.readouterr().out.splitlines()[-1].partition("run it: ")[2]
+    assert shlex.split(line) == ["motifk8s", "run", "./studies/my own.yaml"]
+    for file in ("studies/my own.yaml", "../disk/deep/my studies/my own.yaml"):
+        [spec] = load(file).datasets.values()
+        assert Path(spec.path).samefile("own.h5")  # type: ignore[union-attr]
 
 
 def test_bed(tmp_path: Path) -> None:

@@ -182,6 +182,28 @@ def test_a_study_that_is_not_there(here, tmp_path):
     assert code == 2 and "none.yaml: no such file" in one_line(err)
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"extends": "~no-such-user/x.yaml"}, "extends"),
+        (
+            {"datasets": {"small": {"kind": "file", "path": "~no-such-user/x"}}},
+            "datasets.small.path",
+        ),
+        ({"models": {"a": {"build": "~no-such-user/x.py:f"}}}, "models.a.build"),
+        ({"matches": {"database": "~no-such-user/x.meme"}}, "matches.database"),
+        (None, ""),
+    ],
+)
+def test_the_home_of_an_unknown_user(here, tmp_path, change, key):
+    study = "~no-such-user/x.yaml"
+    if change:
+        study = study_file(tmp_path / "tiny.yaml", change)
+    code, _, err = here("plan", study, "--store", tmp_path / "store")
+    assert code == 2 and f"{key}: ~no-such-user/x" in one_line(err)
+    assert "the home directory of this user is not known; give the path without ~" in err
+
+
 def test_a_submitted_study_is_found_by_its_name(here, tmp_path):
     """The newest version that the store keeps is loaded, also if the file is gone."""
     store = tmp_path / "store"

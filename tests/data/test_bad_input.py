@@ -372,5 +372,6 @@ def test_archives_of_deepsea(here, bundle):
         path.rename(path.with_suffix(".npz"))
     pack(Path("other"), Path("b.tar.gz"))
     refused(here, "b.tar.gz: has no train.mat and no valid.mat", *deepsea("b.tar.gz"))
-    refused(here, "none: found neither on this machine nor in", *deepsea("none"))
+    for path in ("none", "/none/b.tar.gz"):
+        refused(here, f": {path}: found neither on this machine nor in", *deepsea(path))
     assert here("import", *deepsea("mats"))[0] == 0  # The study and the store are good.

@@ -289,6 +289,9 @@ def test_prepare(folder, arrays, tmp_path):
         deepsea.prepare(study, "synthetic", store, str(folder))
     with pytest.raises(InputError, match="mats2"):
         deepsea.prepare(study, "invivo", store, f"{folder}2")
+    longer = study.model_copy(update={"datasets": {"invivo": spec_of(length=1000)}})
+    with pytest.raises(InputError, match="because data set invivo of study mine has length: 1000"):
+        deepsea.prepare(longer, "invivo", store, str(folder))
     assert store.list() == []
     facts = deepsea.prepare(study, "invivo", store, str(folder))
     found = stored.load_dataset(study, "invivo", store)
@@ -386,6 +389,28 @@ def test_bundle_over_http(server, folder, arrays, tmp_path, monkeypatch):
     server.content = server.content[:-30]
     assert "truncated" in refused(server.url, tmp_path)
     assert list((tmp_path / "cache" / "motifk8s").iterdir()) == []
+
+
+@pytest.mark.parametrize("mistake", ["length", "positives", "memory"])
+def test_a_users_mistake_keeps_the_download(mistake, server, folder, arrays, tmp_path, monkeypatch):
+    """The next try, without the mistake, does not download the bundle again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    server.content = pack(folder, tmp_path / "b.tar.gz").read_bytes()
+    absent = next(n for n in range(919) if not arrays["test"]["testdata"][:, n].any())
+    spec, message = {
+        "length": (spec_of(length=1000), "has length: 1000; correct it"),
+        "positives": (spec_of({**CLASSES, "none": absent}), "class none has no positive sequence"),
+        "memory": (spec_of(), "the budget is 100"),
+    }[mistake]
+    with monkeypatch.context() as patch:
+        if mistake == "memory":
+            patch.setattr(files, "budget", lambda: 100)
+        assert message in refused(server.url, tmp_path, spec)
+    assert [f.read_bytes() for f in (tmp_path / "cache/motifk8s").iterdir()] == [server.content]
+    deepsea.import_bundle(server.url, spec_of(), tmp_path / "out.h5")
+    check(tmp_path / "out.h5", arrays, spec_of())
+    assert len(server.requests) == 1
+    assert list((tmp_path / "cache/motifk8s").iterdir()) == []
 
 
 CONTENT = bytes(range(256)) * 40

@@ -148,7 +148,9 @@ def test_a_damaged_data_set_is_rejected_until_made_again(study, store, tmp_path,
     good = stored.load_dataset(study, "small", store)
     file = Path(store.url) / stored.place(study, "small") / "data.h5"
     spoil(file, how)
-    with pytest.raises(Problem, match=r"make it again: motifk8s dataset STUDY\.yaml small --again"):
+    with pytest.raises(
+        Problem, match=r"make it again: motifk8s dataset STUDY\.yaml small --again --store /"
+    ):
         stored.load_dataset(study, "small", store)
     args = [tmp_path / "tiny.yaml", "--store", store.url]
     code, _, err = here("dataset", *args)
@@ -242,6 +244,25 @@ def test_a_bad_file_leaves_nothing(tmp_path, here, how, reason):
     code, _, err = here("run", study, "--store", store)  # Nothing is trained.
     assert code == 3 and reason in err and "Traceback" not in err
     assert not (store / "tiny/cells").exists()
+
+
+@pytest.mark.parametrize("place", ["none.h5", "s3://bucket/none.h5"])
+def test_the_plan_says_that_a_file_cannot_be_read(tmp_path, here, request, place):
+    if place.startswith("s3://"):
+        request.getfixturevalue("s3")
+    path, store = from_file(tmp_path, place), tmp_path / "store"
+    file = place if place.startswith("s3://") else tmp_path / place
+    code, out, _ = here("plan", path, "--store", store)
+    reason = (
+        f"data set own is not in the store, and {file} cannot be read; correct path in the study, "
+        f"or give the file: motifk8s dataset STUDY.yaml own --from FILE.h5 --store {store}"
+    )
+    assert code == 0 and f"missing: own/a/1 and 1 more: {reason}" in out
+    # The printed command gives the file.
+    reference_layout(tmp_path / "FILE.h5")
+    assert here("dataset", path, "own", "--from", tmp_path / "FILE.h5", "--store", store)[0] == 0
+    code, out, _ = here("plan", path, "--store", store)
+    assert code == 0 and "cannot be read; correct" not in out
 
 
 # Identity by content --------------------------------------------------------------------------
@@ -522,17 +543,20 @@ def test_killed_while_data_are_replaced_they_are_whole(study, store, tmp_path, m
 
 # Data that only the user can bring ------------------------------------------------------------
 
-IMPORT = (
-    "import it: motifk8s import deepsea --study koo2019, or "
-    "motifk8s dataset koo2019 invivo --from FILE"
-)
+
+def imports(store: Path) -> str:
+    """The commands that import DeepSEA's data into a store."""
+    return (
+        f"import it: motifk8s import deepsea --study koo2019 --store '{store}', or "
+        f"motifk8s dataset koo2019 invivo --from FILE.h5 --store '{store}'"
+    )
 
 
 def test_data_that_cannot_be_made_must_be_imported(tmp_path, here):
-    store = tmp_path / "store"
+    store = tmp_path / "my store"
     code, _, err = here("dataset", "koo2019", "invivo", "--store", store)
     assert code == 2
-    assert IMPORT in one_line(err)
+    assert imports(store) in one_line(err)
     assert empty(store)
     code, _, err = here("dataset", "koo2019", "--from", "x.h5", "--store", store)
     assert code == 2 and "say which data set x.h5 is: synthetic, invivo" in one_line(err)
@@ -542,13 +566,15 @@ def test_data_that_cannot_be_made_must_be_imported(tmp_path, here):
 
 def test_without_a_bundle_the_error_names_the_command_that_imports_it(tmp_path, here, monkeypatch):
     monkeypatch.setenv("MOTIFK8S_DEEPSEA", str(tmp_path / "bundle.tar.gz"))
-    code, _, err = here("dataset", "koo2019", "invivo", "--store", tmp_path / "store")
-    assert code == 2 and empty(tmp_path / "store")
-    assert "bundle.tar.gz" in one_line(err) and IMPORT in err
+    store = tmp_path / "my store"
+    code, _, err = here("dataset", "koo2019", "invivo", "--store", store)
+    assert code == 2 and empty(store)
+    assert "bundle.tar.gz" in one_line(err) and imports(store) in err
 
 
 def test_the_plan_names_the_command(tmp_path, here):
-    code, out, _ = here("plan", "koo2019", "--store", tmp_path / "store")
+    store = tmp_path / "my store"
+    code, out, _ = here("plan", "koo2019", "--store", store)
     assert code == 0
-    assert out.count(IMPORT) == 1
+    assert out.count(imports(store)) == 1
     assert "invivo/cnn-1/1 and 89 more" in out and "synthetic/" not in out

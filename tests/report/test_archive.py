@@ -169,6 +169,11 @@ def test_an_incomplete_study(copied: Path, here: Any) -> None:
             assert code == 3 and state in text and "motifk8s run STUDY.yaml --store" in text
         else:
             assert code == 2 and "has no finished cell of study tiny" in text
+    (copied / "store").rename(copied / "my store")
+    code, _, err = here(
+        "archive", copied / "tiny.yaml", "--store", copied / "my store", "--out", copied / "a.zip"
+    )
+    assert code == 2 and f"(motifk8s run STUDY.yaml --store '{copied}/my store')" in one_line(err)
 
 
 def test_a_damaged_cell(copied: Path, here: Any) -> None:

@@ -92,6 +92,21 @@ def test_unknown_names_are_refused_before_anything_is_made(here, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_a_study_in_the_store_is_found_by_its_name(here, tiny, tmp_path):
+    study = json.loads(tiny.read_text())
+    study["figures"] = {"mine": {"dataset": "small", "panels": ["a"]}}
+    store = tmp_path / "store"
+    for name in ("tiny", "fig1"):  # the second one has the name of a figure of the paper
+        tiny.write_text(json.dumps({**study, "name": name}))
+        assert here("plan", tiny, "--store", store, "--outputs", tmp_path / name)[0] == 0
+    tiny.unlink()
+    for line in (["tiny", "mine"], ["fig1"]):
+        out = tmp_path / f"out-{line[-1]}"
+        code, out_text, err = here("paper", *line, "--store", store, "--out", out)
+        assert (code, err) == (0, "")
+        assert out_text.splitlines() == [f"{out}/{line[-1]}.{kind}" for kind in ("png", "svg")]
+
+
 def test_a_partial_store(here, have, tmp_path):
     have(cells("cnn-2/2", "cnn-2/1", "cnn-25/1") | cells("cnn-1/1", layers=(5, 6)))
     out = tmp_path / "out"

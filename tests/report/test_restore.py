@@ -50,6 +50,18 @@ def test_the_study_can_be_continued(whole: Path, restored: Path, tmp_path: Path,
     assert (tmp_path / "again.zip").read_bytes() == (whole / "tiny.zip").read_bytes()
 
 
+def test_in_a_cluster_restored_cells_need_no_pods(
+    whole: Path, restored: Path, tmp_path: Path, here: Any
+) -> None:
+    """The step that makes the data lists the unfinished cells. Before, a cap counts all cells."""
+    line = whole / "tiny.yaml", "--store", restored
+    cap = "plan", *line, "--max-gpu-hours", "1e-9"
+    assert here(*cap)[0] == 2
+    assert here("dataset", *line[:1], "small", *line[1:], "--outputs", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out/cells").read_text() == "[]"
+    assert here(*cap)[0] == 0
+
+
 def other_matches(store: Path, here: Any) -> tuple[int, str]:
     """Run a cell of the study with another E-value; the exit code and the cell's log."""
     changed = study_file(store.parent / "other.yaml", {"matches": {"evalue": 5}})
@@ -177,6 +189,22 @@ def test_another_file(content: bytes, tmp_path: Path, here: Any) -> None:
     assert code == 2 and "expected a folder and found a file, or the reverse" in one_line(err)
     with pytest.raises(SystemExit):
         here("restore", "s3://bucket/x.zip")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(6, 158), (46, 0xFF)], ids=["a version of ZIP", "a name that is not UTF-8"]
+)
+def test_a_damaged_directory(
+    place: int, value: int, whole: Path, tmp_path: Path, here: Any
+) -> None:
+    """Change a byte, at this place, of the entry of a file in the central directory of the ZIP."""
+    data = bytearray((whole / "tiny.zip").read_bytes())
+    entry = data.index(b"PK\1\2")
+    data[entry + 9] |= 8  # the name is UTF-8
+    data[entry + place] = value
+    (tmp_path / "x.zip").write_bytes(data)
+    code, _, err = here("restore", tmp_path / "x.zip", "--store", tmp_path / "store")
+    assert code == 2 and "it is not a complete ZIP file" in one_line(err)
 
 
 def test_half_an_archive(whole: Path, tmp_path: Path, here: Any) -> None:

@@ -142,8 +142,9 @@ def test_an_address_is_not_a_path(name, tmp_path, monkeypatch):
         FolderStore(name)
     assert os.listdir(tmp_path) == []
     write_text(Path("chr1:2-3"), "x")
-    write_text(Path("a") / name, "x")  # as ./s3:/b would be
+    write_text(Path("a") / name, "x")
     FolderStore("chr1:2-3x")
+    FolderStore(tmp_path / name).write("a", b"")  # an absolute path, as the docs say
 
 
 def test_text_is_utf8_in_every_locale(tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from motifk8s.cells.networks import Network
 from motifk8s.cells.plan import State
 from motifk8s.data import stored
 from motifk8s.data.sizes import Sizes, count_sequences, described_sizes
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, command
 from motifk8s.store.base import Store
 from motifk8s.study.specs import CustomModel, Model
 from motifk8s.study.study import Cell, Study, content_hash, parse_cell
@@ -305,11 +304,11 @@ def _command(
 ) -> str:
     """Return the command that makes the data of the cell with the least work, and runs the cell."""
     cell = min(costs, key=lambda cost: (cost.basis == "unknown", cost.total)).cell
-    argument, url = stored.study_argument(study), shlex.quote(store.url)
-    command = f"motifk8s cell {argument} {cell.id} --store {url}"
+    argument = stored.study_argument(study)
+    line = command("cell", argument, cell.id, store=store.url)
     if hashes[cell.dataset] is None:
-        command = f"motifk8s dataset {argument} {cell.dataset} --store {url} && {command}"
-    return f"{command}; in a cluster, submit a study of one trial without a cap"
+        line = f"{command('dataset', argument, cell.dataset, store=store.url)} && {line}"
+    return f"{line}; in a cluster, submit a study of one trial without a cap"
 
 
 def count_forward(model: Model, length: int, classes: int) -> float:

@@ -17,8 +17,13 @@ from motifk8s.motifs.database import database_version
 from motifk8s.store.base import DamagedError, Store
 from motifk8s.study.study import Cell, Study
 
-# The hash of a cell's data set, or None and why the store lacks it.
-Data = tuple[str | None, str]
+
+class Data(NamedTuple):
+    """The data set of a cell, in the store."""
+
+    hash: str | None  # None if the store lacks it
+    lacking: str = ""  # why it does
+    absent: str = ""  # how to bring it, if no step can make it
 
 
 class State(NamedTuple):
@@ -26,7 +31,7 @@ class State(NamedTuple):
 
     `state` is "done"; "missing"; "started" (a checkpoint exists); "failed"; "outdated" (finished
     with other settings or data); or "damaged" (files of the finished run are missing or changed).
-    The last three have a `reason`; so have "missing" and "started" if you must import the data set.
+    The last three have a `reason`; so have "missing" and "started" if the data set cannot be made.
     A cell that is done has its marker `done`, which names the files that were checked.
     """
 
@@ -53,15 +58,21 @@ def plan(study: Study, store: Store, files: Collection[str] | None = None) -> li
     analysis.check(study)
     cells = study.cells()
     names = dict.fromkeys(cell.dataset for cell in cells)
-    hashes = {name: stored.data_hash(study, name, store) for name in names}
-    lacking = {n: stored.lacking(study, n, store) for n in names if hashes[n] is None}
+    data = {name: _data(study, name, store) for name in names}
     paths = set(store.list(f"{study.name}/cells") if files is None else files)
 
     def state(cell: Cell) -> State:
-        data = hashes[cell.dataset], lacking.get(cell.dataset, "")
-        return _state(study, store, cell, data, paths)
+        return _state(study, store, cell, data[cell.dataset], paths)
 
     return store.map(state, cells)
+
+
+def _data(study: Study, name: str, store: Store) -> Data:
+    if (data_hash := stored.data_hash(study, name, store)) is not None:
+        return Data(data_hash)
+    made = stored.can_be_made(study, name)
+    absent = "" if made else stored.absent(study, name, store)
+    return Data(None, stored.lacking(study, name, store), absent)
 
 
 def _state(study: Study, store: Store, cell: Cell, data: Data, files: set[str]) -> State:
@@ -76,22 +87,19 @@ def _state(study: Study, store: Store, cell: Cell, data: Data, files: set[str]) 
         return State(cell, "failed", read_failure(store, place).reason)
     if state:
         return state
-    can_run = data[0] is not None or stored.can_be_made(study, cell.dataset)
-    reason = "" if can_run else stored.absent(study, cell.dataset)
-    return State(cell, "started" if f"{place}/checkpoint" in files else "missing", reason)
+    return State(cell, "started" if f"{place}/checkpoint" in files else "missing", data.absent)
 
 
 def _state_of_finished(study: Study, store: Store, cell: Cell, data: Data) -> State | None:
     """Return the state of a cell with a marker; None if the marker was deleted just now."""
     place = cell_folder(study, cell)
-    data_hash, lacking = data
     try:
         done = marker.read_done(store, place)
-        if data_hash is None:
-            return State(cell, "outdated", lacking)
+        if data.hash is None:
+            return State(cell, "outdated", data.lacking)
         if done is None:
             return None
-        keys = stage_keys(study, cell, data_hash)
+        keys = stage_keys(study, cell, data.hash)
         if done.keys != keys:
             return State(cell, "outdated", _what_changed(done.keys, keys))
         marker.check(store, place, done)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 
 from motifk8s.cli.arguments import Commands, add, add_study, open_study, positive
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, command
 
 
 def register(commands: Commands) -> None:
@@ -29,7 +28,7 @@ def register(commands: Commands) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON, with every cell")
 
     sub = add(commands, "cancel", _cancel, "stop a study in a cluster; submit resumes it")
-    sub.add_argument("study", metavar="STUDY", help="the same STUDY as for submit")
+    add_study(sub)
     _add_namespace(sub)
 
 
@@ -62,10 +61,9 @@ def _submit(args: argparse.Namespace) -> int:
         print(line, flush=True)
     name = cluster.create(workflow)["metadata"]["name"]
     rest = [args.study, *(["--namespace", args.namespace] if args.namespace else [])]
-    store = ["--store", args.store] if args.store.startswith("s3://") else []
     print(f"workflow {name} in namespace {cluster.namespace} of {cluster.url}")
-    print(f"show its state: motifk8s status {shlex.join([*rest, *store])}")
-    print(f"stop it:        motifk8s cancel {shlex.join(rest)}", flush=True)
+    print(f"show its state: {command('status', *rest, store=args.store)}")
+    print(f"stop it:        {command('cancel', *rest, store=args.store)}", flush=True)
     if line := attempts_line(template):
         print(line, flush=True)
     if args.wait:
@@ -103,9 +101,8 @@ def _status(args: argparse.Namespace) -> int:
 def _cancel(args: argparse.Namespace) -> int:
     from motifk8s.cluster.client import connect
     from motifk8s.cluster.workflows import Workflow, workflows_of
-    from motifk8s.study.study import load
 
-    study = load(args.study)
+    study, _ = open_study(args)
     cluster = connect(args.namespace)
     running = [w for w in workflows_of(cluster.workflows(), study, args.study) if w.active]
     for workflow in running:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motifk8s.cli.arguments import DEFAULT, add, add_store, local_path, open_study, utf8
-from motifk8s.errors import InputError
+from motifk8s.errors import InputError, command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -351,7 +351,9 @@ def _finish(
     motifs, remarks = class_motifs(dataset.classes, given, args.release)
     study = ""
     if args.study_out:
-        path = utf8(os.path.relpath(args.out.absolute(), args.study_out.absolute().parent))
+        # Without symbolic links, because ".." after one leads out of the folder that it leads to.
+        out, folder = map(os.path.realpath, (args.out, args.study_out.parent))
+        path = utf8(os.path.relpath(out, folder))
         length = dataset.codes.shape[1]
         study = starter_study(utf8(args.study_out.stem), path, length, motifs, args.release)
     datasets.write(dataset, args.out, _plain(spec))
@@ -366,7 +368,7 @@ def _finish(
     )
     if study:
         place = args.study_out if args.study_out.is_absolute() else f"./{args.study_out}"
-        print(f"study file: {args.study_out}; run it: motifk8s run {place}")
+        print(f"study file: {args.study_out}; run it: {command('run', str(place))}")
 
 
 def _write_bins(path: Path, bins: pd.DataFrame, dataset: Dataset) -> None:

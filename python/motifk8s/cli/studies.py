@@ -184,7 +184,7 @@ def _prepare(args: argparse.Namespace, study: Study, name: str, store: Store) ->
     try:
         return deepsea.prepare(study, name, store, args.bundle)
     except Problem as error:
-        raise type(error)(f"{error}; {stored.absent(study, name)}") from error
+        raise type(error)(f"{error}; {stored.absent(study, name, store)}") from error
 
 
 def add_cell(commands: Commands) -> None:
@@ -301,14 +301,17 @@ def add_paper(commands: Commands) -> None:
 def _paper(args: argparse.Namespace) -> int:
     from motifk8s.report import paper
     from motifk8s.store.open import open_store
+    from motifk8s.study.find import newest
     from motifk8s.study.study import load
 
     name, names = args.study, args.names
-    if name not in STUDIES and re.fullmatch("[-a-z0-9]+", name):  # STUDY is left out
-        name, names = PAPER, [name, *names]
-    study = load(name)
-    inputs = study_inputs(name, study)
-    made = paper.make(study, open_store(args.store), names, args.out, inputs)
+    if name not in STUDIES and re.fullmatch("[-a-z0-9]+", name):
+        of_paper = name in paper.names(load(PAPER))
+        if of_paper or not newest(name, open_store(args.store)):  # STUDY is left out
+            args.study, names = PAPER, [name, *names]
+    study, store = open_study(args)
+    inputs = study_inputs(args.study, study)
+    made = paper.make(study, store, names, args.out, inputs)
     for path in made.files:
         print(path)
     sys.stdout.flush()

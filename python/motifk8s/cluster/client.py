@@ -327,7 +327,7 @@ def _configuration() -> tuple[Any, str | None, str]:
 def _kubeconfig() -> str | None:
     """Return KUBECONFIG or the default path; None if the file does not exist."""
     paths = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    exists = any(p and Path(p).expanduser().exists() for p in paths.split(os.pathsep))
+    exists = any(p and os.path.exists(os.path.expanduser(p)) for p in paths.split(os.pathsep))
     return paths if exists else None
 
 

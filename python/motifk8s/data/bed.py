@@ -176,7 +176,7 @@ def import_bed(
     with open_genome(genome) as source:
         parts = _choose_parts(source, options)
         progress("reading peaks")
-        tables = [_load(path, source, parts, options, notes) for path in peaks.values()]
+        tables = [_load(path, source, parts, notes) for path in peaks.values()]
         progress("cutting the genome into bins")
         touched, labels = _label(tables, options.bin_size)
         bins, labels = _cut_all(touched, labels, source, parts, options, bin_seed, notes)
@@ -235,9 +235,7 @@ def _choose_parts(genome: Genome, options: BedOptions) -> dict[str, int]:
     return parts
 
 
-def _load(
-    path: Path, genome: Genome, used: Mapping[str, int], options: BedOptions, notes: Notes
-) -> pd.DataFrame:
+def _load(path: Path, genome: Genome, used: Mapping[str, int], notes: Notes) -> pd.DataFrame:
     """Read the peaks of one class: those on the chromosomes used, within their chromosome.
 
     `chrom` is the genome's name. What is dropped or clipped is counted in the notes. Raise

@@ -40,7 +40,7 @@ def located(
         A folder with the files at any depth, a ``.tar`` or ``.tar.gz`` of them, an HTTP or S3
         URL, or a path in `store`.
     cache : path or None
-        Folder of unfinished downloads (default: ``$XDG_CACHE_HOME/motifk8s``).
+        Folder of downloads, until they are imported (default: ``$XDG_CACHE_HOME/motifk8s``).
 
     Raises
     ------
@@ -54,8 +54,14 @@ def located(
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as temporary:
         folder = Path(temporary)
         if colon and scheme.lower() in ("http", "https"):
-            with _downloaded(source, progress, cache or _cache(folder)) as archive:
-                yield _unpacked(archive, folder, progress, source)
+            archive = _downloaded(source, progress, cache or _cache(folder))
+            try:
+                files = _unpacked(archive, folder, progress, source)
+            except InputError:
+                archive.unlink()  # The next try needs another copy.
+                raise
+            yield files
+            archive.unlink()  # Only now: after an interrupt or a mistake, the next try needs it.
         elif colon and scheme == "s3":
             bucket, _, path = address.strip("/").partition("/")
             parent, _, name = path.rpartition("/")
@@ -68,7 +74,7 @@ def located(
         elif Path(source).exists() or store is None:
             yield _local(Path(source), folder, progress)
         else:
-            yield _stored(store, source.strip("/"), folder, progress)
+            yield _stored(store, source, folder, progress)
 
 
 def _local(path: Path, folder: Path, progress: Progress) -> dict[str, Path]:
@@ -95,13 +101,14 @@ def _complete(paths: list[Path], where: str) -> dict[str, Path]:
     return {FILES[path.name]: path for path in paths}
 
 
-def _stored(store: Store, path: str, folder: Path, progress: Progress) -> dict[str, Path]:
+def _stored(store: Store, source: str, folder: Path, progress: Progress) -> dict[str, Path]:
     """Download the bundle from a store: one archive, or a folder with the three files."""
+    path = source.strip("/")
     where = f"{store.url.rstrip('/')}/{path}"
     if isinstance(store, FolderStore):
         local = store.folder / path
         if not local.exists():
-            raise InputError(f"{path}: found neither on this machine nor in {store.url}")
+            raise InputError(f"{source}: found neither on this machine nor in {store.url}")
         return _local(local, folder, progress)
     progress(f"download {where}", 0, None)
     if path and store.exists(path):
@@ -132,21 +139,12 @@ def _cache(temporary: Path) -> Path:
         return temporary
 
 
-@contextlib.contextmanager
-def _downloaded(url: str, progress: Progress, cache: Path) -> Iterator[Path]:
-    """Download a bundle, and delete it after use or if it is damaged.
-
-    It stays after an interrupt or a full disk, so that the same command resumes.
-    """
+def _downloaded(url: str, progress: Progress, cache: Path) -> Path:
+    """Download a bundle, unless `cache` has it."""
     name = hashlib.sha256(url.encode()).hexdigest()[:12]
     archive = cache / f"deepsea-{name}"
     download(url, archive, progress, pauses=PAUSES)
-    try:
-        yield archive
-    except InputError:
-        archive.unlink()  # The next try needs another copy.
-        raise
-    archive.unlink()
+    return archive
 
 
 def _unpacked(archive: Path, folder: Path, progress: Progress, name: str) -> dict[str, Path]:

@@ -187,6 +187,8 @@ def read(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> 
 def read_test_sequences(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the codes (N, L) of the test part alone; labels and other parts may be absent.
 
+    In our layout, `data_hash` may then be absent too, because it is a hash of the whole data set.
+
     Raise InputError if the file is missing or damaged, or has no test sequences.
     """
     path = Path(path)
@@ -318,6 +320,11 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
             f"{path}: is of version {version}, but this program reads version {VERSION}; "
             "make it again, or use the motifk8s that wrote it"
         )
+    if "data_hash" not in file.attrs:
+        raise InputError(
+            f"{path}: has no attribute data_hash, which motifk8s.data.datasets.write adds; "
+            f"{LAYOUTS}"
+        )
     codes = _member(file, path, "codes", "N L", np.dtype("u1"))
     labels = _member(file, path, "labels", "N C", np.dtype("i1"))
     split = _member(file, path, "split", "N", np.dtype("u1"))
@@ -338,7 +345,7 @@ def _read_ours(file: h5py.File, path: Path) -> tuple[Dataset, str]:
         None if embedded is None else embedded[...],
         None if rows is None or text is None else Places(rows[...], text[...].tobytes()),
     )
-    return dataset, str(file.attrs.get("data_hash"))
+    return dataset, str(file.attrs["data_hash"])
 
 
 def check(dataset: Dataset, where: str) -> None:

@@ -48,6 +48,7 @@ def import_bundle(
     spec: DeepSea,
     out: Path,
     *,
+    where: str = "the data set",
     store: Store | None = None,
     progress: Progress = quiet,
     cache: Path | None = None,
@@ -65,6 +66,8 @@ def import_bundle(
         See `bundle.located`; `URL` is the public bundle.
     out : path
         The data set, replaced when the new one is complete.
+    where : str
+        What an error calls `spec`.
     progress : callable
         Called with the name of a step, its bytes done, and its bytes in total (None: unknown).
 
@@ -75,7 +78,7 @@ def import_bundle(
         and `paper`, the published counts (see `compare`).
     """
     with located(source, store, progress, cache) as files:
-        dataset, read = _read(files, spec, progress)
+        dataset, read = _read(files, spec, where, progress)
         datasets.check(dataset, source)
         datasets.write(dataset, out, spec.model_dump(mode="json"))
     return {**_facts(dataset, spec), "source": source, "read": read}
@@ -88,13 +91,12 @@ def prepare(
     source: str | None = None,
     progress: Progress = quiet,
     *,
-    again: bool = False,
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """Import the in vivo data set of a study into the store, and return its counts.
 
-    Skip the import if the store has it, unless a source is given or `again` is set. Raise
-    InputError if the study has no such data set of this kind, and the errors of `import_bundle`.
+    Skip the import if the store has it, unless a source is given. Raise InputError if the study has
+    no such data set of this kind, and the errors of `import_bundle`.
     """
     spec = study.datasets.get(name)
     if spec is None or spec.kind != "deepsea":
@@ -103,12 +105,13 @@ def prepare(
             f"study {study.name} has no data set {name!r} of kind deepsea; "
             f"its data sets of this kind: {', '.join(known) or 'none'}"
         )
-    if source is None and not again and stored.is_ready(study, name, store):
+    if source is None and stored.is_ready(study, name, store):
         return _facts(stored.load_dataset(study, name, store), spec)
     with tempfile.TemporaryDirectory(prefix="motifk8s-") as folder:
         file = Path(folder) / "data.h5"
+        where = f"data set {name} of study {study.name}"
         facts = import_bundle(
-            source or URL, spec, file, store=store, progress=progress, cache=cache
+            source or URL, spec, file, where=where, store=store, progress=progress, cache=cache
         )
         stored.publish(study, name, store, file, facts)
     return facts
@@ -150,14 +153,14 @@ def _facts(dataset: Dataset, spec: DeepSea) -> dict[str, Any]:
 
 
 def _read(
-    files: dict[str, Path], spec: DeepSea, progress: Progress
+    files: dict[str, Path], spec: DeepSea, where: str, progress: Progress
 ) -> tuple[Dataset, dict[str, int]]:
     """Read the kept sequences of the three files; also return the number in each file."""
     columns = np.array([label.column for label in spec.classes.values()])
     with contextlib.ExitStack() as stack:
         opened = {part: stack.enter_context(open_arrays(files[part])) for part in PARTS}
         # Reading all labels first finds errors in any file before the long reading.
-        arrays = {part: _arrays(opened[part], part, files[part], spec.length) for part in PARTS}
+        arrays = {p: _arrays(opened[p], p, files[p], spec.length, where) for p in PARTS}
         labels, kept = {}, {}
         for part, (y, _) in arrays.items():
             progress(f"labels of {files[part].name}", 0, None)
@@ -175,8 +178,13 @@ def _read(
     return dataset, {part: y.shape[1] for part, (y, _) in arrays.items()}
 
 
-def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> tuple[Array, Array]:
-    """Return labels and sequences of a part; check their types and shapes."""
+def _arrays(
+    arrays: Mapping[str, Array], part: str, path: Path, length: int, where: str
+) -> tuple[Array, Array]:
+    """Return labels and sequences of a part; check their types and shapes.
+
+    `length` is that of the data set, which an error calls `where`.
+    """
     names = (f"{part}data", f"{part}xdata")
     if lacking := [name for name in names if name not in arrays]:
         others = [other for other in PARTS if f"{other}xdata" in arrays and other != part]
@@ -194,10 +202,15 @@ def _arrays(arrays: Mapping[str, Array], part: str, path: Path, length: int) -> 
     ):
         kind = array.dtype
         if array.shape != shape or not rows or kind is None or kind.str[1:] not in ONE_BYTE:
-            raise InputError(
+            text = (
                 f"{path}: {name} is {kind or 'not numeric'}, of shape {array.shape[::-1]} in "
                 f"MATLAB's order; expected uint8 of shape {wanted}"
             )
+            if array is x and x.shape[1:] == shape[1:] and x.shape[0] != length:
+                text += (
+                    f", because {where} has length: {length}; correct it, or give another bundle"
+                )
+            raise InputError(text)
     return y, x
 
 

@@ -24,8 +24,8 @@ PART_NAMES = {"train": ("train",), "valid": ("valid", "val", "validation"), "tes
 """Names of each part, in the files of others too."""
 X, Y = ("X_{}", "x_{}", "{}_in"), ("Y_{}", "y_{}", "{}_out")  # the last are those of Basset
 LAYOUTS = (
-    "a data set has codes, labels, split, classes and the attribute format=motifk8s-dataset, or "
-    "X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
+    "a data set has codes, labels, split, classes and the attributes format=motifk8s-dataset, "
+    "version=1 and data_hash, or X_train, Y_train, X_valid, Y_valid, X_test, Y_test"
 )
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from motifk8s.data import datasets
 from motifk8s.data.hdf5 import open_file
-from motifk8s.errors import InputError, Problem
+from motifk8s.errors import InputError, Problem, command
 from motifk8s.store.base import DamagedError, FormatError, MissingError, Store
 from motifk8s.store.files import sha256_of
 from motifk8s.store.open import open_store
@@ -113,7 +113,7 @@ def find(study: Study, name: str, store: Store) -> Found | None:
         found = read_marker(store, _old_place(study, name))
         return found if found and _is_same(study, name, store, found) else None
     except DamagedError as error:
-        raise Problem(f"{error}; {_again(study, name)}") from None
+        raise Problem(f"{error}; {_again(study, name, store)}") from None
 
 
 def _find_new(study: Study, name: str, store: Store) -> Found | None:
@@ -310,8 +310,18 @@ def _warn(text: str) -> None:
 
 
 def can_be_made(study: Study, name: str) -> bool:
-    """Return whether a data set can be made without a file from the user."""
-    return study.datasets[name].kind != "deepsea"
+    """Return whether a data set can be made from the study alone, or from a file that is there."""
+    spec = study.datasets[name]
+    return _can_be_read(spec.path) if spec.kind == "file" else spec.kind == "synthetic"
+
+
+def _can_be_read(path: str) -> bool:
+    if not path.startswith("s3://"):
+        return os.path.isfile(path) and os.access(path, os.R_OK)
+    parent, _, name = path.rpartition("/")
+    with suppress(Problem):
+        return open_store(parent).exists(name)
+    return False
 
 
 def lacking(study: Study, name: str, store: Store) -> str:
@@ -319,23 +329,29 @@ def lacking(study: Study, name: str, store: Store) -> str:
     return change(study, name, store) or f"data set {name} is not in the store"
 
 
-def absent(study: Study, name: str) -> str:
+def absent(study: Study, name: str, store: Store) -> str:
     """Return a message that a data set is not in the store, with the command that makes it."""
+    where = f"data set {name} is not in the store"
     if can_be_made(study, name):
-        return f"data set {name} is not in the store; make it: {_command(study, name)}"
-    return (
-        f"data set {name} is not in the store and cannot be made; import it: motifk8s import "
-        f"deepsea --study {study_argument(study)}, or {_command(study, name)} --from FILE.h5"
-    )
+        return f"{where}; make it: {_command(study, name, store)}"
+    given = _command(study, name, store, "--from", "FILE.h5")
+    spec = study.datasets[name]
+    if spec.kind == "file":
+        return (
+            f"{where}, and {spec.path} cannot be read; correct path in the study, or give the "
+            f"file: {given}"
+        )
+    bundle = command("import", "deepsea", "--study", study_argument(study), store=store.url)
+    return f"{where} and cannot be made; import it: {bundle}, or {given}"
 
 
-def _again(study: Study, name: str) -> str:
-    source = "" if can_be_made(study, name) else " --from FILE.h5"
-    return f"make it again: {_command(study, name)} --again{source}"
+def _again(study: Study, name: str, store: Store) -> str:
+    source = [] if can_be_made(study, name) else ["--from", "FILE.h5"]
+    return f"make it again: {_command(study, name, store, '--again', *source)}"
 
 
-def _command(study: Study, name: str) -> str:
-    return f"motifk8s dataset {study_argument(study)} {name}"
+def _command(study: Study, name: str, store: Store, *options: str) -> str:
+    return command("dataset", study_argument(study), name, *options, store=store.url)
 
 
 def study_argument(study: Study) -> str:
@@ -369,7 +385,7 @@ def prepare(
     elif spec.kind == "synthetic":
         dataset = datasets.synthesize(spec, study.data_seed(name))
     else:
-        raise InputError(absent(study, name))
+        raise InputError(absent(study, name, store))
     facts = datasets.describe(dataset)
     if spec.kind == "file" and origin:
         study = pinned_to(study, {name: origin["sha256"]})
@@ -459,15 +475,15 @@ def load_dataset(study: Study, name: str, store: Store) -> datasets.Dataset:
     """Read a data set from the store; raise Problem if it is absent or not the marker's."""
     found = find(study, name, store)
     if found is None:
-        raise InputError(absent(study, name))
+        raise InputError(absent(study, name, store))
     try:
         with store.local(found.path) as file:
             dataset = datasets.read(file)
     except (MissingError, DamagedError, InputError) as error:
-        raise Problem(f"{error}; {_again(study, name)}") from None
+        raise Problem(f"{error}; {_again(study, name, store)}") from None
     if dataset.data_hash != found.data_hash:
         raise Problem(
             f"{found.path} in {store.url} is not the data that its marker names; "
-            f"{_again(study, name)}"
+            f"{_again(study, name, store)}"
         )
     return dataset

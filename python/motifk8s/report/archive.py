@@ -19,7 +19,7 @@ from motifk8s.cells.finished import CellFiles, list_by_reason, read_finished
 from motifk8s.cells.keys import cell_folder
 from motifk8s.cells.marker import Done
 from motifk8s.data import stored
-from motifk8s.errors import IncompleteError, InputError, Problem
+from motifk8s.errors import IncompleteError, InputError, Problem, command
 from motifk8s.report import crate, page, tables
 from motifk8s.report.aggregate import output_paths
 from motifk8s.store.base import DamagedError, MissingError, Store
@@ -109,16 +109,17 @@ def _check_place(out: Path, store: Store) -> None:
 
 
 def _incomplete(study: Study, store: Store, missing: Mapping[str, str]) -> Problem:
-    cells, argument = len(study.cells()), stored.study_argument(study)
+    cells = len(study.cells())
+    run = command("run", stored.study_argument(study), store=store.url)
     if set(missing.values()) == {"missing"} and len(missing) == cells:
         return InputError(
             f"store {store.url} has no finished cell of study {study.name}; run the study "
-            f"(motifk8s run {argument} --store {store.url}), or give its store"
+            f"({run}), or give its store"
         )
     return IncompleteError(
         f"study {study.name} is incomplete: {len(missing)} of {cells} cells are missing: "
-        f"{list_by_reason(missing)}; finish it (motifk8s run {argument} --store {store.url}), or "
-        "archive a study file of the same name that has only the finished cells"
+        f"{list_by_reason(missing)}; finish it ({run}), or archive a study file of the same name "
+        "that has only the finished cells"
     )
 
 
@@ -130,7 +131,7 @@ def _check_tables(
     Compares contents: times of files change when a store is copied. The report shows the study as
     it was given, or with the hashes of the user's files.
     """
-    again = f"motifk8s aggregate {stored.study_argument(study)} --store {store.url}"
+    again = command("aggregate", stored.study_argument(study), store=store.url)
     try:
         results = store.read(f"{study.name}/tables/results.csv")
         report = store.read(f"{study.name}/{REPORT}").decode(errors="replace")

@@ -200,7 +200,9 @@ def _s1_table(study: Study, store: Store, folder: Path) -> str:
     ]
     write_text(folder / "s1-table.csv", tables.csv_text(table))
     write_text(folder / "s1-table.md", "\n".join(lines))
-    return "" if ready else f"without counts of our own, because {stored.absent(study, 'invivo')}"
+    if ready:
+        return ""
+    return f"without counts of our own, because {stored.absent(study, 'invivo', store)}"
 
 
 def _figure(study: Study, name: str, cells: Mapping[str, CellFiles], folder: Path) -> str:

@@ -55,7 +55,7 @@ def restore(file: Path, store: Store) -> Restored:
     """
     try:
         archived = zipfile.ZipFile(file)
-    except zipfile.BadZipFile:
+    except UNREADABLE:
         raise InputError(
             f"{file} is not an archive of motifk8s: it is not a complete ZIP file"
         ) from None

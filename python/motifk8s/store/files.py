@@ -57,6 +57,19 @@ def is_address(path: str | Path) -> bool:
     return ADDRESS.match(str(path)) is not None
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a local path without a leading ``~`` or ``~NAME``.
+
+    Raise `InputError` if the home directory of the user is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path}: the home directory of this user is not known; give the path without ~"
+        ) from None
+
+
 def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path]) -> None:
     """Raise `InputError` if an output is one of the inputs, or if two outputs are one file.
 

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from motifk8s.errors import InputError, Problem
 from motifk8s.store.base import MARKER, Info, MissingError, Paths, Store, Unfinished
-from motifk8s.store.files import ADDRESS, checked, is_path, is_unfinished, local_problem, replacing
+from motifk8s.store.files import (
+    ADDRESS,
+    checked,
+    expanded,
+    is_path,
+    is_unfinished,
+    local_problem,
+    replacing,
+)
 
 # The file does not exist: a part of its path does not, is a file, or is a link that loops.
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -30,12 +38,10 @@ class FolderStore(Store):
             known = "give a folder or s3://bucket/prefix"
             raise InputError(f"store {str(folder)!r}: {known}, not {address[0]}")
         self.inputs = list(inputs)
+        self.folder = expanded(folder)
         try:
-            self.folder = Path(folder).expanduser()
             if self.folder.exists() and not self.folder.is_dir():
                 raise InputError(f"store {folder} is a file; give a folder or s3://bucket/prefix")
-        except RuntimeError as err:  # ~NAME of an unknown user
-            raise InputError(f"store {folder}: {err}") from err
         except OSError as err:
             raise local_problem(err, "open", Path(folder)) from err
         self.url = str(self.folder)

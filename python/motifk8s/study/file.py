@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from motifk8s.errors import InputError, one_line
-from motifk8s.store.files import is_address
+from motifk8s.store.files import expanded, is_address
 from motifk8s.store.open import read_url
 from motifk8s.study.specs import OF_DATA
 from motifk8s.study.strict import no_such
@@ -52,7 +52,8 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
     Raises
     ------
     InputError
-        No built-in study has that name, or a path is relative to an object store.
+        No built-in study has that name, a path is relative to an object store, or it begins with
+        the ~NAME of an unknown user.
     """
     if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
         if isinstance(folder, str):
@@ -60,7 +61,7 @@ def locate(name_or_path: str, folder: Path | str | None = None) -> Path:
         if is_address(name_or_path):
             hint = "give the path of a file (STUDY itself may be s3://bucket/key)"
             raise InputError(f"{name_or_path}: is an address; {hint}")
-        return (folder or Path()) / Path(name_or_path).expanduser()
+        return (folder or Path()) / expanded(name_or_path)
     names = builtin_names()
     if name_or_path in names:
         return FOLDER / f"{name_or_path}.yaml"
@@ -169,11 +170,12 @@ def read(
     Raises
     ------
     InputError
-        The text is not a YAML mapping, or its base is missing, unreadable or part of a cycle.
+        The text is not a YAML mapping, its base is missing, unreadable or part of a cycle, or a
+        path begins with the ~NAME of an unknown user.
     """
     folder = folder or Path()
     data = parse(text, source)
-    _make_absolute(data, folder)
+    _make_absolute(data, folder, source)
     _add_sources(data, source)
     if "extends" not in data:
         return data
@@ -297,26 +299,29 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _make_absolute(data: dict[str, Any], folder: Path | str) -> None:
+def _make_absolute(data: dict[str, Any], folder: Path | str, source: str) -> None:
     """Make the study's paths absolute; they are relative to the folder of its file."""
 
-    def absolute(path: str) -> str:
+    def absolute(path: str, key: str) -> str:
         if isinstance(folder, str):
             return path if "://" in path or path.startswith("/") else f"{folder}/{path}"
         if "://" in path:
             return path
-        return str((folder / Path(path).expanduser()).absolute())
+        try:
+            return str((folder / expanded(path)).absolute())
+        except InputError as error:
+            raise InputError(f"{source}: {key}: {error}") from None
 
     matches = data.get("matches")
-    for model in _mapping(data.get("models")).values():
+    for label, model in _mapping(data.get("models")).items():
         if isinstance(model, dict) and isinstance(model.get("build"), str):
-            model["build"] = absolute(model["build"])
-    for spec in _mapping(data.get("datasets")).values():
+            model["build"] = absolute(model["build"], f"models.{label}.build")
+    for label, spec in _mapping(data.get("datasets")).items():
         if isinstance(spec, dict) and isinstance(spec.get("path"), str) and spec["path"]:
-            spec["path"] = absolute(spec["path"])
+            spec["path"] = absolute(spec["path"], f"datasets.{label}.path")
     if isinstance(matches, dict) and isinstance(name := matches.get("database"), str):
         is_path = "/" in name or name.endswith((".meme", ".txt"))
-        matches["database"] = absolute(name) if is_path else name
+        matches["database"] = absolute(name, "matches.database") if is_path else name
 
 
 def _add_sources(data: dict[str, Any], source: str) -> None:

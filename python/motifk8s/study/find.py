@@ -31,10 +31,16 @@ def open_study(study: str, url: str | Path) -> tuple[Study, Store]:
     if study in builtin_names() or not re.fullmatch("[-a-z0-9]+", study):
         return load(study), open_store(url)
     store = open_store(url)
-    infos = store.infos(f"{study}/studies")
-    if newest := max(infos, key=lambda path: infos[path].modified, default=None):
-        return load(f"{store.url.rstrip('/')}/{newest}"), store
+    if kept := newest(study, store):
+        return load(kept), store
     try:
         return load(study), store
     except InputError as error:
         raise InputError(f"{error}; store {store.url} has no study of this name") from None
+
+
+def newest(name: str, store: Store) -> str | None:
+    """Return the URL of the newest version of a study that the store keeps; None without any."""
+    infos = store.infos(f"{name}/studies")
+    path = max(infos, key=lambda each: infos[each].modified, default=None)
+    return f"{store.url.rstrip('/')}/{path}" if path else None
