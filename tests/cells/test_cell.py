@@ -226,7 +226,7 @@ def test_analysing_again_repeats_nothing_else(again, finished, tmp_path, monkeyp
     why = (
         "is not computed yet" if how == "earlier version" else "settings, data or code have changed"
     )
-    assert state[1:] == ("outdated", f"its analysis {why}")
+    assert (state.state, state.reason) == ("outdated", f"its analysis {why}")
     assert again(change) == ([], 0)
     old, new = run_folder(finished, A.id), run_folder(store, A.id)
     assert old.name != new.name and {path.name for path in new.iterdir()} == FILES

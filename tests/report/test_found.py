@@ -33,7 +33,10 @@ def cell(model, trial, ppms, rise=0.01):
     layer = Filters(ppm, windows, np.ones(n, np.float32), "observed", windows == 0)
     rows = {
         "importance": [
-            ("conv1", f"filter{i}", "", "", rise * (i + 1), 0.0, "SRF" if i == 0 else "YY1", 0.1)
+            (
+                *("conv1", f"filter{i}", "", "", rise * (i + 1), 0.0),
+                *("SRF" if i == 0 else "YY1", 0.1, np.nan),
+            )
             for i in range(n)
         ],
         "firing": [("conv1", "filter0", SRF, "SRF", 100, 80, 0.8, 0.05, 60, 24, 0.4, 0.0, 0.5)],

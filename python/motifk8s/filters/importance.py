@@ -123,8 +123,8 @@ def _predict(
 
     layer = numbered_layers(model)[name]
     n_filters = reader(layer, codes.shape[1]).output.shape[-1]
-    kept = np.ones((1 + len(sets), n_filters), np.float32)  # the first is the complete network
-    for row, numbers in zip(kept[1:], sets, strict=True):
+    kept = np.ones((len(sets), n_filters), np.float32)
+    for row, numbers in zip(kept, sets, strict=True):
         row[list(numbers)] = 0
     if _is_plain(model):
         head, following, rest = _cut(model, layer)
@@ -134,7 +134,7 @@ def _predict(
         without = _without(kept, following, rest)
     else:
         batch, device = max(1, BASES_PER_BATCH // codes.shape[1]), open_device(model)
-        each = 1 - np.eye(n_filters, dtype=np.float32)
+        each = 1 - np.eye(n_filters + 1, n_filters, dtype=np.float32)
         without = _whole_without(np.concatenate([each, kept]), model, layer)
     predictions = np.concatenate(list(device.map(codes, batch, reduce=without)), axis=1)
     return predictions[n_filters], predictions[:n_filters], predictions[n_filters + 1 :]
@@ -161,9 +161,10 @@ def _whole_without(kept: np.ndarray, model: keras.Model, layer: Layer) -> Callab
 
 
 def _without(kept: np.ndarray, following: Any, rest: list[Any]) -> Callable[[Any, Any], Any]:
-    """Make the function from pooled outputs (n, P, F) to predictions (F + K, n, C).
+    """Make the function from pooled outputs (n, P, F) to predictions (F + 1 + S, n, C).
 
-    They are those without each of the F filters, then with the filters of each row of `kept`.
+    They are those without each of the F filters, those of the complete network, and those with the
+    filters of each row of `kept` (S, F) alone.
     """
     import keras
     from keras import ops
@@ -199,9 +200,14 @@ def _without(kept: np.ndarray, following: Any, rest: list[Any]) -> Callable[[Any
             channel, weights = one
             return predict(read(channel[:, :, None], weights[:, None]))
 
+        # Without an additional filter of zeros, the network is complete. It is computed like those
+        # without a filter, so that one without a dead filter is the same to the bit.
+        more = ((0, 1), (0, 0), (0, 0))
         each = (ops.transpose(y, (2, 0, 1)), ops.transpose(adds, (1, 0, 2)))
-        singles = ops.map(without_one, each)
-        return ops.concatenate([singles, ops.map(lambda m: predict(read(y * (1 - m), adds)), kept)])
+        results = [ops.map(without_one, tuple(ops.pad(part, more) for part in each))]
+        if len(kept):
+            results.append(ops.map(lambda mask: predict(read(y * (1 - mask), adds)), kept))
+        return ops.concatenate(results)
 
     return without
 
