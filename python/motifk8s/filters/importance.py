@@ -122,22 +122,28 @@ def _predict(
     import keras
 
     layer = numbered_layers(model)[name]
-    n_filters = reader(layer, codes.shape[1]).output.shape[-1]
-    kept = np.ones((len(sets), n_filters), np.float32)
-    for row, numbers in zip(kept, sets, strict=True):
-        row[list(numbers)] = 0
     if _is_plain(model):
         head, following, rest = _cut(model, layer)
+        n_filters = head.shape[-1]
         outputs = int(np.prod(following.output.shape[1:]))
         batch = max(1, min(BASES_PER_BATCH // codes.shape[1], OUTPUTS_PER_BATCH // outputs))
         device = open_device(keras.Model(model.inputs[0], head))
-        without = _without(kept, following, rest)
+        without = _without(_kept(sets, n_filters), following, rest)
     else:
+        n_filters = reader(layer, codes.shape[1]).output.shape[-1]
         batch, device = max(1, BASES_PER_BATCH // codes.shape[1]), open_device(model)
         each = 1 - np.eye(n_filters + 1, n_filters, dtype=np.float32)
-        without = _whole_without(np.concatenate([each, kept]), model, layer)
+        without = _whole_without(np.concatenate([each, _kept(sets, n_filters)]), model, layer)
     predictions = np.concatenate(list(device.map(codes, batch, reduce=without)), axis=1)
     return predictions[n_filters], predictions[:n_filters], predictions[n_filters + 1 :]
+
+
+def _kept(sets: Sequence[Sequence[int]], n_filters: int) -> np.ndarray:
+    """Return for each set of filters 0 for these filters and 1 for all others: (S, F) float32."""
+    kept = np.ones((len(sets), n_filters), np.float32)
+    for row, numbers in zip(kept, sets, strict=True):
+        row[list(numbers)] = 0
+    return kept
 
 
 def _whole_without(kept: np.ndarray, model: keras.Model, layer: Layer) -> Callable[[Any, Any], Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from motifk8s.cells.finished import CellFiles
+from motifk8s.filters.extract import Field, window
 from motifk8s.filters.layer_motifs import columns
 from motifk8s.motifs.motif import Motif, information
 from motifk8s.report.ceiling import ceiling, false_negatives
@@ -258,11 +259,10 @@ def completeness(
 def _seen(study: Study, cell: CellFiles, layer: str) -> slice:
     """Return the columns of a filter's window that are in its receptive field."""
     model = study.models[cell.metrics["model"]]
-    width = cell.filters[layer].ppm.shape[1]
     if isinstance(model, CustomModel):
-        return slice(0, width)
+        return slice(0, cell.filters[layer].ppm.shape[1])
     field = model.receptive_field(model.layers_before_pooling().index(layer))
-    start = (width - 1) // 2 - (field - 1) // 2  # as `extract.window`
+    width, start = window(Field(field, 0), study.motifs)
     return slice(max(0, start), min(width, start + field))
 
 
