@@ -285,6 +285,48 @@ print(_pywrap_util_port.IsMklEnabled())
     assert done.stdout.strip() == used
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("", "--xla_gpu_deterministic_ops=true"),
+        ("--xla_gpu_deterministic_ops=false", "--xla_gpu_deterministic_ops=false"),
+        ("--xla_dump_to=x", "--xla_dump_to=x --xla_gpu_deterministic_ops=true"),
+    ],
+)
+def test_jax_repeats_its_sums_unless_you_turn_it_off(given: str, used: str) -> None:
+    pytest.importorskip("jax")
+    code = """
+import os
+from motifk8s.training import devices
+devices.setup()
+import jax
+print(os.environ["XLA_FLAGS"])
+print(os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"])
+print(jax.config.jax_default_matmul_precision)
+"""
+    names = ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    env |= {"KERAS_BACKEND": "jax"} | ({"XLA_FLAGS": given} if given else {})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [used, "false", "float32"]
+
+
+def test_tensorflow_multiplies_in_float32() -> None:
+    code = """
+from motifk8s.training import devices
+devices.setup()
+import tensorflow as tf
+print(tf.config.experimental.tensor_float_32_execution_enabled())
+"""
+    env = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_an_import_is_undisturbed_and_disturbs_nothing_else() -> None:
     assert gc.isenabled()
     before = {name: sys.modules.get(name) for name in ("jax", "sklearn", "matplotlib")}

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 # With this number of batches or more, compiling the training step with XLA saves time on a CPU.
 COMPILED_FROM = 1_000
+DETERMINISTIC = "xla_gpu_deterministic_ops"  # an option of XLA
 
 
 def setup(threads: int | None = None) -> str:
     """Configure the Keras backend; call once, before any computation.
+
+    A GPU computes in float32, not in the shorter TensorFloat-32, and each run gives the same bits.
 
     Parameters
     ----------
@@ -71,13 +74,21 @@ def setup(threads: int | None = None) -> str:
             if signals.handling():
                 raise
         tf.config.experimental.enable_op_determinism()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         if not gpus:
             return "cpu"
         details = tf.config.experimental.get_device_details(gpus[0])
         return str(details.get("device_name", "gpu"))
     if backend == "jax":
+        # As with TensorFlow: processes share a GPU's memory, sums have the same order in each run,
+        # and products have all bits of float32.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        flags = os.environ.get("XLA_FLAGS", "")
+        if DETERMINISTIC not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
         import jax
 
+        jax.config.update("jax_default_matmul_precision", "float32")
         device = jax.devices()[0]
         return str(device.device_kind)
     raise Problem(f"KERAS_BACKEND: expected 'tensorflow' or 'jax', got {backend!r}")
