@@ -20,6 +20,12 @@ from motifk8s.study.specs import Conv, Model, TrainingSettings
 from motifk8s.training import devices, fused
 
 
+def printed(code: str, env: dict[str, str]) -> str:
+    """What a new process prints; it must end with exit code 0."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def one_hot(codes: np.ndarray) -> np.ndarray:
     return np.eye(5, 4, dtype="float32")[codes]
 
@@ -281,8 +287,7 @@ devices.setup()
 from tensorflow.python.util import _pywrap_util_port
 print(_pywrap_util_port.IsMklEnabled())
 """
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.stdout.strip() == used
+    assert printed(code, env).strip() == used
 
 
 @pytest.mark.parametrize(
@@ -307,10 +312,7 @@ print(jax.config.jax_default_matmul_precision)
     names = ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE")
     env = {name: value for name, value in os.environ.items() if name not in names}
     env |= {"KERAS_BACKEND": "jax"} | ({"XLA_FLAGS": given} if given else {})
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines() == [used, "false", "float32"]
+    assert printed(code, env).splitlines() == [used, "false", "float32"]
 
 
 def test_tensorflow_multiplies_in_float32() -> None:
@@ -321,10 +323,7 @@ import tensorflow as tf
 print(tf.config.experimental.tensor_float_32_execution_enabled())
 """
     env = os.environ | {"KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "False\n"
+    assert printed(code, env) == "False\n"
 
 
 def test_an_import_is_undisturbed_and_disturbs_nothing_else() -> None:
@@ -353,7 +352,7 @@ from matplotlib import pyplot
 from sklearn.metrics import roc_auc_score
 """
     env = os.environ | {"KERAS_BACKEND": "tensorflow"}
-    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    printed(code, env)
 
 
 def test_a_notebook_that_has_computed_keeps_its_settings() -> None:
@@ -372,10 +371,7 @@ with signals.handled():
         print("a command sets its threads, or fails")
 """
     env = os.environ | {"KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "a command sets its threads, or fails\n"
+    assert printed(code, env) == "a command sets its threads, or fails\n"
 
 
 def test_setup_rejects_an_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
