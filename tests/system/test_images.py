@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -204,6 +205,18 @@ def test_without_docker_one_line_says_what_to_install(tmp_path):
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if "***" not in line]
     assert said == ["make: no docker here; install Docker Engine"]
+
+
+def test_the_authors_sequences_are_made_in_the_image(image: dict[str, Any]) -> None:
+    """Their content is pinned in tests/data/test_datasets.py."""
+    script = (
+        "from motifk8s.data.datasets import synthesize; from motifk8s.study.study import load; "
+        "study = load('koo2019-synthetic'); spec = study.datasets['synthetic']; "
+        "print(synthesize(spec, study.data_seed('synthetic')).data_hash)"
+    )
+    there = in_image("-c", script, options=[*READ_ONLY, "--entrypoint", "python"])
+    here = run(sys.executable, "-c", script)
+    assert there.stdout == here.stdout != "", there.stderr + here.stderr
 
 
 # Stopping -------------------------------------------------------------------------------------
